@@ -1,0 +1,268 @@
+// Plans each view, cuts it into tiles, hands them to threads, and picks the instruction set.
+#include "cpu.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <thread>
+
+#include "tile.h"
+
+namespace drrproj {
+namespace {
+
+struct InstructionSet {
+    const char* name;
+    TraceTile trace_tile;
+    bool (*runs_here)();
+};
+
+const InstructionSet kInstructionSets[] = {
+#if defined(DRRPROJ_X86)
+    // Feature by feature: the compilers' names for whole levels are not known to all of them.
+    {"avx512", avx512::trace_tile,
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+     }},
+    {"avx2", avx2::trace_tile,
+     [] {
+         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+     }},
+#endif
+    {"baseline", baseline::trace_tile, [] { return true; }},
+};
+
+std::string& chosen_instruction_set() {
+    static std::string chosen = [] {
+        const char* wanted = std::getenv("DRRPROJ_ISA");
+        return wanted && *wanted ? std::string(wanted) : instruction_sets().front();
+    }();
+    return chosen;
+}
+
+TraceTile chosen_trace_tile() {
+    for (const InstructionSet& set : kInstructionSets)
+        if (instruction_set() == set.name && set.runs_here()) return set.trace_tile;
+    std::string runnable;
+    for (const std::string& name : instruction_sets()) runnable += (runnable.empty() ? "" : ", ") + name;
+    throw std::invalid_argument("instruction set '" + instruction_set() + "' does not run here; there are: " + runnable);
+}
+
+// voxel_from_world @ column, with voxel i covering [i, i + 1).
+void to_index_space(const double* voxel_from_world, const double* view, int column, double result[3]) {
+    const double weight = view[12 + column];
+    for (int axis = 0; axis < 3; ++axis) {
+        const double* row = voxel_from_world + 4 * axis;
+        result[axis] = row[0] * view[column] + row[1] * view[4 + column] + row[2] * view[8 + column] +
+                       (row[3] + 0.5) * weight;
+    }
+}
+
+// Where the ray of a pixel crosses the plane through the volume's middle, square to the ray's steepest axis.
+struct Crossing {
+    int axis_x;
+    double at[3];
+};
+
+Crossing middle_crossing(const Plan& plan, const Grid& grid, double row, double column, int axis_x) {
+    double point[3], direction[3];
+    for (int axis = 0; axis < 3; ++axis) {
+        point[axis] = plan.first_pixel[axis] + row * plan.row_step[axis] + column * plan.column_step[axis];
+        direction[axis] = plan.parallel ? -plan.source[axis] : point[axis] - plan.source[axis];
+    }
+    if (axis_x < 0) {
+        axis_x = 0;
+        for (int axis = 1; axis < 3; ++axis)
+            if (std::fabs(direction[axis]) > std::fabs(direction[axis_x])) axis_x = axis;
+    }
+    Crossing crossing{axis_x, {}};
+    const double middle = 0.5 * static_cast<double>(grid.size[axis_x]);
+    for (int axis = 0; axis < 3; ++axis)
+        crossing.at[axis] = point[axis] + (middle - point[axis_x]) * direction[axis] / direction[axis_x];
+    return crossing;
+}
+
+Plan plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int64_t columns) {
+    Plan plan{};
+    to_index_space(grid.voxel_from_world, view, 0, plan.source);
+    to_index_space(grid.voxel_from_world, view, 1, plan.first_pixel);
+    to_index_space(grid.voxel_from_world, view, 2, plan.row_step);
+    to_index_space(grid.voxel_from_world, view, 3, plan.column_step);
+    plan.parallel = view[12] == 0.0;
+    const auto dot = [&](int a, int b) {
+        const double* m = grid.world_from_voxel;
+        return m[a] * m[b] + m[4 + a] * m[4 + b] + m[8 + a] * m[8 + b];
+    };
+    const double metric[6] = {dot(0, 0), dot(1, 1), dot(2, 2), 2 * dot(0, 1), 2 * dot(0, 2), 2 * dot(1, 2)};
+    std::copy(metric, metric + 6, plan.metric);
+
+    // Follow the detector in the direction that keeps a packet in one row of voxels: solve for the mix of row and
+    // column steps that does not move across v, at the middle of the view.
+    const double row = 0.5 * static_cast<double>(rows - 1), column = 0.5 * static_cast<double>(columns - 1);
+    const Crossing center = middle_crossing(plan, grid, row, column, -1);
+    const Crossing below = middle_crossing(plan, grid, row + 1, column, center.axis_x);
+    const Crossing beside = middle_crossing(plan, grid, row, column + 1, center.axis_x);
+    int v = (center.axis_x + 2) % 3;
+    const int other = (center.axis_x + 1) % 3;
+    if (std::abs(grid.stride[other]) > std::abs(grid.stride[v])) v = other;
+    const double row_moves = below.at[v] - center.at[v], column_moves = beside.at[v] - center.at[v];
+    plan.lanes_are_rows = std::fabs(column_moves) > std::fabs(row_moves);
+    const double shear = plan.lanes_are_rows ? -row_moves / column_moves : -column_moves / row_moves;
+    plan.shear = std::isfinite(shear) ? shear : 0.0;
+    plan.lanes = plan.lanes_are_rows ? rows : columns;
+    const std::int64_t across = plan.lanes_are_rows ? columns : rows;
+    const auto last_shift =
+        static_cast<std::int64_t>(std::floor(plan.shear * static_cast<double>(plan.lanes - 1) + 0.5));
+    plan.first_line = std::min<std::int64_t>(0, -last_shift);
+    plan.lines = across + std::abs(last_shift);
+    return plan;
+}
+
+struct AlignedFree {
+    void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(64)); }
+};
+using Aligned = std::unique_ptr<void, AlignedFree>;
+
+Aligned zeros(std::size_t bytes) {
+    Aligned memory(::operator new(bytes, std::align_val_t(64)));
+    std::fill_n(static_cast<char*>(memory.get()), bytes, '\0');
+    return memory;
+}
+
+struct Task {
+    std::size_t job;
+    Tile tile;
+};
+
+void work(TraceTile trace_tile, const std::vector<Job>& jobs, const std::vector<Task>& tasks,
+          std::atomic<std::size_t>& next) {
+    constexpr std::size_t brick = (kBrickFloats + kBrickSlack) * sizeof(float);
+    const Aligned image = zeros(brick), label = zeros(brick);
+    const Aligned packets = zeros(static_cast<std::size_t>(kTileLines) * kTileLanes * kPacketBytesPerRay);
+    const Scratch scratch{static_cast<float*>(image.get()), static_cast<float*>(label.get()), packets.get()};
+    for (std::size_t i = next++; i < tasks.size(); i = next++) trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
+}
+
+bool same_grid(const Grid& a, const Grid& b) {
+    return std::equal(a.size, a.size + 3, b.size) &&
+           std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel) &&
+           // The order of strides decides which axis is u; the walk of both must agree on it.
+           [&] {
+               for (int i = 0; i < 3; ++i)
+                   for (int j = 0; j < 3; ++j)
+                       if ((std::abs(a.stride[i]) < std::abs(a.stride[j])) !=
+                           (std::abs(b.stride[i]) < std::abs(b.stride[j])))
+                           return false;
+               return true;
+           }();
+}
+
+// 1 + channel by id, for ids of 8 or 16 bits read as unsigned numbers.
+std::vector<float> channel_table(const Scene& scene) {
+    if (!scene.label) return {};
+    const NumberType type = scene.label->type;
+    const bool wide = type > NumberType::uint16;
+    std::vector<float> table(wide ? 0 : type <= NumberType::uint8 ? 256 : 65536);
+    for (std::int64_t i = 0; i < scene.channels.count; ++i) {
+        const std::int64_t id = scene.channels.ids[i];
+        if (id > 0 && static_cast<std::size_t>(id) < table.size())
+            table[static_cast<std::size_t>(id)] = static_cast<float>(i + 1);
+    }
+    return table;
+}
+
+}  // namespace
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const InstructionSet& set : kInstructionSets)
+        if (set.runs_here()) names.emplace_back(set.name);
+    return names;
+}
+
+const std::string& instruction_set() { return chosen_instruction_set(); }
+
+void use_instruction_set(const std::string& name) {
+    const std::string before = chosen_instruction_set();
+    chosen_instruction_set() = name;
+    try {
+        chosen_trace_tile();
+    } catch (...) {
+        chosen_instruction_set() = before;
+        throw;
+    }
+}
+
+void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads) {
+    const TraceTile trace_tile = chosen_trace_tile();
+    const std::vector<float> table = channel_table(scene);
+    const bool image = scene.image && outputs.line_integral;
+    const bool label = scene.label && (outputs.path_length || outputs.mask);
+    const bool together = image && label && same_grid(*scene.image, *scene.label);
+    const std::int64_t pixels = views.rows * views.columns;
+    const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
+
+    std::vector<Plan> plans;
+    plans.reserve(static_cast<std::size_t>(2 * views.count));
+    std::vector<Job> jobs;
+    std::vector<Task> tasks;
+    const auto add = [&](std::int64_t view, const Grid* image_grid, const Grid* label_grid) {
+        plans.push_back(plan_view(image_grid ? *image_grid : *label_grid, views.matrices + 16 * view, views.rows,
+                                  views.columns));
+        const Plan& plan = plans.back();
+        jobs.push_back({&plan, image_grid, label_grid, scene.attenuation, table.data(), scene.channels, views.rows,
+                        views.columns, image_grid ? outputs.line_integral + view * pixels : nullptr,
+                        label_grid && outputs.path_length ? outputs.path_length + view * pixels : nullptr,
+                        label_grid && outputs.mask ? outputs.mask + view * packed : nullptr, views.count * pixels,
+                        views.count * packed});
+        for (std::int64_t line = plan.first_line; line < plan.first_line + plan.lines; line += kTileLines)
+            for (std::int64_t lane = 0; lane < plan.lanes; lane += kTileLanes)
+                tasks.push_back(
+                    {jobs.size() - 1,
+                     {line, lane,
+                      static_cast<int>(std::min<std::int64_t>(kTileLines, plan.first_line + plan.lines - line)),
+                      static_cast<int>(std::min<std::int64_t>(kTileLanes, plan.lanes - lane))}});
+    };
+    for (std::int64_t view = 0; view < views.count; ++view) {
+        if (together) {
+            add(view, scene.image, scene.label);
+            continue;
+        }
+        if (image) add(view, scene.image, nullptr);
+        if (label) add(view, nullptr, scene.label);
+    }
+
+    std::atomic<std::size_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failure_door;
+    const auto guarded = [&] {
+        try {
+            work(trace_tile, jobs, tasks, next);
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(failure_door);
+            failure = std::current_exception();
+        }
+    };
+    const std::size_t helpers = std::min<std::size_t>(static_cast<std::size_t>(threads), tasks.size());
+    std::vector<std::thread> team;
+    for (std::size_t i = 1; i < helpers; ++i) {
+        try {
+            team.emplace_back(guarded);
+        } catch (const std::system_error&) {
+            break;  // fewer threads than asked for give the same result, later
+        }
+    }
+    guarded();
+    for (std::thread& thread : team) thread.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace drrproj

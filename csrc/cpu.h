@@ -1,0 +1,29 @@
+// Projection on the CPU: plans, tiles and threads. No Python.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "projection.h"
+
+namespace drrproj {
+
+// A volume or label volume or both, ready to be projected. The memory belongs to the caller.
+struct Scene {
+    const Grid* image;
+    const Grid* label;
+    Attenuation attenuation;
+    Channels channels;
+};
+
+// Project every view; bit-identical for any number of threads.
+void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads);
+
+// Instruction sets that this machine can run, best first.
+std::vector<std::string> instruction_sets();
+
+// The one in use. The best, unless DRRPROJ_ISA or a call named another; an unknown name throws std::invalid_argument.
+const std::string& instruction_set();
+void use_instruction_set(const std::string& name);
+
+}  // namespace drrproj

@@ -1,0 +1,48 @@
+// What a projection is made of, as plain memory: grids, views, outputs. No allocation, no Python.
+#pragma once
+
+#include <cstdint>
+
+namespace drrproj {
+
+enum class NumberType : std::int32_t {
+    int8, uint8, int16, uint16, int32, uint32, int64, uint64, float32, float64
+};
+
+// A 3-D array in memory and its place in the world. Strides are in bytes and may be negative.
+struct Grid {
+    const void* voxels;
+    NumberType type;
+    std::int64_t size[3];
+    std::int64_t stride[3];
+    double voxel_from_world[16];  // row-major; voxel centres at integers
+    double world_from_voxel[16];
+};
+
+// mu(hu) = sum over bends of slope_change * max(0, hu - knot). With no bends the voxels are attenuation already.
+struct Attenuation {
+    const float* knot;
+    const float* slope_change;
+    std::int32_t bends;
+};
+
+// Label ids, ascending; the channel of ids[i] is i. Any other id is background.
+struct Channels {
+    const std::int64_t* ids;
+    std::int64_t count;
+};
+
+// World matrices of the views, row-major 4x4: source, centre of pixel (0, 0), step to next row, step to next column.
+struct Views {
+    const double* matrices;
+    std::int64_t count, rows, columns;
+};
+
+// Where results go; a null pointer is an output nobody asked for. All start as zeros.
+struct Outputs {
+    float* line_integral;  // (views, rows, columns)
+    float* path_length;    // (channels, views, rows, columns), mm
+    std::uint8_t* mask;    // (channels, views, rows, ceil(columns / 8)), first column in the highest bit
+};
+
+}  // namespace drrproj

@@ -1,0 +1,583 @@
+// The walk of one tile of rays: set up, staged block by block, walked packet by packet. Compiled once per instruction
+// set, into a namespace of its own.
+#include "tile.h"
+
+#include "brick.h"
+#include "lanes.h"
+#include "walk.h"
+
+#include <cstddef>
+
+namespace drrproj {
+namespace DRRPROJ_ISA {
+namespace {
+
+constexpr int N = Lanes::width;
+// Bounds allow for rounding: a packet's rows and columns for that of the walk, a box for that of its packets' bounds.
+constexpr float kPacketMargin = 1e-3f;
+constexpr float kBoxMargin = 2e-3f;
+
+// N rays of one line, all with the same steepest axis. Lanes without a pixel repeat a lane that has one.
+struct alignas(64) Packet {
+    double u[N], v[N], du[N], dv[N];  // u(x) = u + x * du
+    double begin[N], end[N];          // where the ray exists, in x
+    float mm_per_slab[N], sum[N];
+    float label[N], run[N];  // 1 + channel of the label the ray is in, and how many slabs it has been in it
+    std::int32_t row[N], column[N];  // column -1: no pixel
+    // Of the current block, relative to its origin: extremes over the lanes at its first and last plane.
+    float u_low[2], u_high[2], v_low[2], v_high[2];
+    bool relevant, partial;
+};
+static_assert(sizeof(Packet) <= static_cast<std::size_t>(N) * kPacketBytesPerRay, "the driver allocates this much");
+
+// Some slabs of the volume, staged, with everything relative to an origin near the tile: floats stay exact there.
+struct Block {
+    Box box;
+    double x, u, v;  // first plane and origin, whole numbers
+    std::int64_t corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
+    const float* image;
+    const float* label;
+};
+
+struct Walk {
+    const Job& job;
+    const Scratch& scratch;
+    int axis_x, axis_u, axis_v;
+    Packet* packets;
+    int count;
+    double begin, end;
+};
+
+struct Pixel {
+    std::int64_t row, column;
+    bool exists;
+};
+
+Pixel pixel_at(const Job& job, std::int64_t line, std::int64_t lane) {
+    const Plan& plan = *job.plan;
+    const std::int64_t across = line + static_cast<std::int64_t>(__builtin_floor(plan.shear * static_cast<double>(lane) + 0.5));
+    const std::int64_t row = plan.lanes_are_rows ? lane : across, column = plan.lanes_are_rows ? across : lane;
+    return {row, column, row >= 0 && row < job.rows && column >= 0 && column < job.columns};
+}
+
+void direction_of(const Plan& plan, double row, double column, double point[3], double direction[3]) {
+    for (int axis = 0; axis < 3; ++axis) {
+        point[axis] = plan.first_pixel[axis] + row * plan.row_step[axis] + column * plan.column_step[axis];
+        direction[axis] = plan.parallel ? -plan.source[axis] : point[axis] - plan.source[axis];
+    }
+}
+
+int steepest_axis(const double direction[3]) {
+    const double x = __builtin_fabs(direction[0]), y = __builtin_fabs(direction[1]), z = __builtin_fabs(direction[2]);
+    return x >= y && x >= z ? 0 : y >= z ? 1 : 2;
+}
+
+// u: the axis whose voxels lie closest together in memory, so that a brick's rows are read in runs.
+void order_axes(const Grid& grid, int axis_x, int& axis_u, int& axis_v) {
+    const auto bytes = [&](int axis) { return grid.stride[axis] < 0 ? -grid.stride[axis] : grid.stride[axis]; };
+    axis_u = (axis_x + 1) % 3;
+    axis_v = (axis_x + 2) % 3;
+    if (bytes(axis_v) < bytes(axis_u)) {
+        const int swap = axis_u;
+        axis_u = axis_v;
+        axis_v = swap;
+    }
+}
+
+// Fill one packet from `lane` on; false when none of its pixels exists with this steepest axis.
+bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int lanes, Packet& packet) {
+    const Job& job = walk.job;
+    const Plan& plan = *job.plan;
+    const Grid& grid = job.image ? *job.image : *job.label;
+    const int x = walk.axis_x, u = walk.axis_u, v = walk.axis_v;
+    int some_lane = -1;
+    for (int i = 0; i < N; ++i) {
+        packet.column[i] = -1;
+        if (i >= lanes) continue;
+        const Pixel pixel = pixel_at(job, line, lane + i);
+        if (!pixel.exists) continue;
+        double p[3], d[3];
+        direction_of(plan, static_cast<double>(pixel.row), static_cast<double>(pixel.column), p, d);
+        if (steepest_axis(d) != x || d[x] == 0.0) continue;
+        packet.row[i] = static_cast<std::int32_t>(pixel.row);
+        packet.column[i] = static_cast<std::int32_t>(pixel.column);
+        some_lane = i;
+        const double per_slab = 1.0 / d[x];
+        packet.du[i] = d[u] * per_slab;
+        packet.dv[i] = d[v] * per_slab;
+        packet.u[i] = p[u] - p[x] * packet.du[i];
+        packet.v[i] = p[v] - p[x] * packet.dv[i];
+        const double size = static_cast<double>(grid.size[x]);
+        double begin = 0.0, end = size;
+        if (!plan.parallel) {
+            begin = larger(begin, smaller(plan.source[x], p[x]));
+            end = smaller(end, larger(plan.source[x], p[x]));
+        }
+        packet.begin[i] = begin;
+        packet.end[i] = larger(begin, end);
+        const double* m = plan.metric;
+        const double squared = m[0] * d[0] * d[0] + m[1] * d[1] * d[1] + m[2] * d[2] * d[2] + m[3] * d[0] * d[1] +
+                               m[4] * d[0] * d[2] + m[5] * d[1] * d[2];
+        packet.mm_per_slab[i] = static_cast<float>(__builtin_sqrt(squared) * __builtin_fabs(per_slab));
+    }
+    if (some_lane < 0) return false;
+    for (int i = 0; i < N; ++i) {
+        packet.sum[i] = packet.label[i] = packet.run[i] = 0.0f;
+        if (packet.column[i] >= 0) continue;
+        packet.u[i] = packet.u[some_lane];
+        packet.v[i] = packet.v[some_lane];
+        packet.du[i] = packet.du[some_lane];
+        packet.dv[i] = packet.dv[some_lane];
+        packet.begin[i] = packet.begin[some_lane];
+        packet.end[i] = packet.end[some_lane];
+        packet.mm_per_slab[i] = 0.0f;
+    }
+    return true;
+}
+
+void set_up(Walk& walk, const Tile& tile) {
+    walk.count = 0;
+    walk.begin = 1e300;
+    walk.end = -1e300;
+    for (int line = 0; line < tile.lines; ++line) {
+        for (int lane = 0; lane < tile.lanes; lane += N) {
+            Packet& packet = walk.packets[walk.count];
+            if (!set_up_packet(walk, tile.line + line, tile.lane + lane, tile.lanes - lane, packet)) continue;
+            ++walk.count;
+            for (int i = 0; i < N; ++i) {
+                walk.begin = smaller(walk.begin, packet.begin[i]);
+                walk.end = larger(walk.end, packet.end[i]);
+            }
+        }
+    }
+}
+
+struct Extent {
+    float low = 1e30f, high = -1e30f;
+    void include(float from, float to) {
+        low = smaller(low, from);
+        high = larger(high, to);
+    }
+};
+
+// Where the packet's lanes are at plane x, relative to the origin.
+void extremes_at(const Packet& packet, double x, double u_origin, double v_origin, int side, Packet& into) {
+    alignas(64) float u[N], v[N];
+    for (int i = 0; i < N; ++i) {
+        u[i] = static_cast<float>(packet.u[i] + x * packet.du[i] - u_origin);
+        v[i] = static_cast<float>(packet.v[i] + x * packet.dv[i] - v_origin);
+    }
+    into.u_low[side] = smallest(Lanes::load(u));
+    into.u_high[side] = largest(Lanes::load(u));
+    into.v_low[side] = smallest(Lanes::load(v));
+    into.v_high[side] = largest(Lanes::load(v));
+}
+
+std::int64_t floor_of(float value) { return static_cast<std::int64_t>(__builtin_floorf(value)); }
+
+// Choose the box of `slabs` slabs from plane x on; false when no ray of the tile meets the volume there.
+bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& block) {
+    const double begin = static_cast<double>(x), end = static_cast<double>(x + slabs);
+    block.x = begin;
+    block.u = __builtin_floor(walk.packets[0].u[0] + begin * walk.packets[0].du[0]);
+    block.v = __builtin_floor(walk.packets[0].v[0] + begin * walk.packets[0].dv[0]);
+    // The volume's faces, seen from the origin.
+    const float u_first = static_cast<float>(-block.u), v_first = static_cast<float>(-block.v);
+    const float u_last = u_first + static_cast<float>(grid.size[walk.axis_u]);
+    const float v_last = v_first + static_cast<float>(grid.size[walk.axis_v]);
+    Extent u[2], v[2];
+    bool any = false;
+    for (int index = 0; index < walk.count; ++index) {
+        Packet& packet = walk.packets[index];
+        bool here = false, whole = true;
+        for (int i = 0; i < N; ++i) {
+            here = here || (packet.begin[i] < end && packet.end[i] > begin);
+            whole = whole && packet.begin[i] <= begin && packet.end[i] >= end;
+        }
+        packet.partial = !whole;
+        packet.relevant = false;
+        if (!here) continue;
+        for (int side = 0; side < 2; ++side)
+            extremes_at(packet, side ? end : begin, block.u, block.v, side, packet);
+        packet.relevant = larger(packet.u_high[0], packet.u_high[1]) >= u_first &&
+                          smaller(packet.u_low[0], packet.u_low[1]) <= u_last &&
+                          larger(packet.v_high[0], packet.v_high[1]) >= v_first &&
+                          smaller(packet.v_low[0], packet.v_low[1]) <= v_last;
+        if (!packet.relevant) continue;
+        any = true;
+        for (int side = 0; side < 2; ++side) {
+            u[side].include(packet.u_low[side], packet.u_high[side]);
+            v[side].include(packet.v_low[side], packet.v_high[side]);
+        }
+    }
+    if (!any) return false;
+
+    Box& box = block.box;
+    box.axis_x = walk.axis_x;
+    box.axis_u = walk.axis_u;
+    box.axis_v = walk.axis_v;
+    box.x = x;
+    box.slabs = slabs;
+    const auto bytes = [&](int axis) { return grid.stride[axis] < 0 ? -grid.stride[axis] : grid.stride[axis]; };
+    const bool upright = bytes(walk.axis_x) < bytes(walk.axis_u);
+    std::int64_t width = 0, rows = 0;
+    for (int s = 0; s < slabs; ++s) {
+        const float from = upright ? 0.0f : static_cast<float>(s) / static_cast<float>(slabs);
+        const float to = upright ? 1.0f : static_cast<float>(s + 1) / static_cast<float>(slabs);
+        // The lowest of many straight lines lies above the straight line between its values at the two ends.
+        const auto low = [&](const Extent ends[2]) {
+            const float change = ends[1].low - ends[0].low;
+            return floor_of(ends[0].low + smaller(from * change, to * change) - kBoxMargin);
+        };
+        const auto high = [&](const Extent ends[2]) {
+            const float change = ends[1].high - ends[0].high;
+            return floor_of(ends[0].high + larger(from * change, to * change) + kBoxMargin);
+        };
+        block.corner_u[s] = low(u);
+        block.corner_v[s] = low(v);
+        box.u[s] = block.corner_u[s] + static_cast<std::int64_t>(block.u);
+        box.v[s] = block.corner_v[s] + static_cast<std::int64_t>(block.v);
+        width = larger(width, high(u) - block.corner_u[s] + 1);
+        rows = larger(rows, high(v) - block.corner_v[s] + 1);
+    }
+    if (width * rows * slabs > kBrickFloats) {
+        box.slabs = 0;
+        return true;
+    }
+    box.width = static_cast<int>(width);
+    box.rows = static_cast<int>(rows);
+    return true;
+}
+
+// The label a ray was in ends: its run becomes path length and mask.
+void end_run(const Job& job, Packet& packet, int lane) {
+    const int channel = static_cast<int>(packet.label[lane]) - 1;
+    if (channel < 0 || !(packet.run[lane] > 0.0f) || packet.column[lane] < 0) return;
+    const std::int64_t row = packet.row[lane], column = packet.column[lane];
+    if (job.path_length)
+        job.path_length[channel * job.path_length_stride + row * job.columns + column] +=
+            packet.run[lane] * packet.mm_per_slab[lane];
+    if (job.mask) {
+        std::uint8_t* byte = job.mask + channel * job.mask_stride + row * ((job.columns + 7) / 8) + column / 8;
+        // Lines of a sheared tile leave bytes that two threads share.
+        __atomic_fetch_or(byte, static_cast<std::uint8_t>(0x80u >> (column % 8)), __ATOMIC_RELAXED);
+    }
+}
+
+// The values at the four voxels a slab can touch: of entry, across u, across v, across both.
+struct Corners {
+    Lanes stay, across_u, across_v, across_both;
+};
+
+// Lanes whose rays met another label than the one they were in: rare enough to do one by one.
+void change_labels(const Job& job, Packet& packet, unsigned changed, const Corners& labels, const Shares<Lanes>& shares) {
+    alignas(64) float label[4][N], share[4][N];
+    labels.stay.store(label[0]);
+    labels.across_u.store(label[1]);
+    labels.across_v.store(label[2]);
+    labels.across_both.store(label[3]);
+    shares.stay.store(share[0]);
+    shares.across_u.store(share[1]);
+    shares.across_v.store(share[2]);
+    shares.across_both.store(share[3]);
+    while (changed) {
+        const int lane = __builtin_ctz(changed);
+        changed &= changed - 1;
+        for (int corner = 0; corner < 4; ++corner) {
+            if (!(share[corner][lane] > 0.0f)) continue;
+            if (label[corner][lane] != packet.label[lane]) {
+                end_run(job, packet, lane);
+                packet.label[lane] = label[corner][lane];
+                packet.run[lane] = 0.0f;
+            }
+            packet.run[lane] += share[corner][lane];
+        }
+    }
+}
+
+// Reads a packet's corners from the rows of one slab: by windows when all lanes of a row lie within one, else by
+// gathers. `Plane` values are relative to a slab's origin, so that (u, v) = (0, 0) is element 0.
+struct Reader {
+    int width;             // of a row
+    int row_low, row_high, column_low, column_high;
+    Lanes u, v, u_next, v_next;  // voxels of entry and beyond the crossings
+    bool windowed;
+    Index at, at_next;
+
+    Corners read(const float* plane, const Shares<Lanes>& shares) const {
+        Corners corners;
+        if (windowed) {
+            const float* row = plane + static_cast<std::ptrdiff_t>(row_low) * width + column_low;
+            corners.stay = corners.across_v = window(row, at);
+            corners.across_u = corners.across_both = window(row, at_next);
+            for (int r = row_low + 1; r <= row_high; ++r) {
+                row += width;
+                const Lanes here = window(row, at), next = window(row, at_next);
+                const Lanes r_lanes(static_cast<float>(r));
+                const Mask enters = equal(v, r_lanes), leaves = equal(v_next, r_lanes);
+                corners.stay = choose(enters, here, corners.stay);
+                corners.across_u = choose(enters, next, corners.across_u);
+                corners.across_v = choose(leaves, here, corners.across_v);
+                corners.across_both = choose(leaves, next, corners.across_both);
+            }
+            return corners;
+        }
+        const Lanes row_width(static_cast<float>(width));
+        const Lanes stay = multiply_add(v, row_width, u);
+        // A corner without a share may lie outside the brick: read the voxel of entry instead.
+        const auto corner = [&](Lanes share, Lanes to_u, Lanes to_v) {
+            return gather(plane, to_index(choose(positive(share), multiply_add(to_v, row_width, to_u), stay)));
+        };
+        corners.stay = corner(shares.stay, u, v);
+        corners.across_u = corner(shares.across_u, u_next, v);
+        corners.across_v = corner(shares.across_v, u, v_next);
+        corners.across_both = corner(shares.across_both, u_next, v_next);
+        return corners;
+    }
+};
+
+template <bool Partial, bool Image, bool Label>
+void walk_packet(const Job& job, const Block& block, Packet& packet) {
+    const Box& box = block.box;
+    const int slabs = box.slabs;
+    // Positions are kept as the voxel at the block's first plane and the way from its corner: small numbers, which
+    // float32 holds to a millionth of a voxel.
+    alignas(64) float positions[6][N], crossings[6][N], limits[2][N];
+    for (int i = 0; i < N; ++i) {
+        const double u = packet.u[i] + block.x * packet.du[i] - block.u;
+        const double v = packet.v[i] + block.x * packet.dv[i] - block.v;
+        positions[4][i] = static_cast<float>(__builtin_floor(u));
+        positions[5][i] = static_cast<float>(__builtin_floor(v));
+        positions[0][i] = static_cast<float>(u - __builtin_floor(u));
+        positions[1][i] = static_cast<float>(v - __builtin_floor(v));
+        positions[2][i] = static_cast<float>(packet.du[i]);
+        positions[3][i] = static_cast<float>(packet.dv[i]);
+        limits[0][i] = static_cast<float>(packet.begin[i] - block.x);
+        limits[1][i] = static_cast<float>(packet.end[i] - block.x);
+    }
+    for (int i = 0; i < N; ++i) {
+        const Crossing<float> u = crossing_of(positions[2][i]), v = crossing_of(positions[3][i]);
+        crossings[0][i] = u.slope;
+        crossings[1][i] = u.offset;
+        crossings[2][i] = u.step;
+        crossings[3][i] = v.slope;
+        crossings[4][i] = v.offset;
+        crossings[5][i] = v.step;
+    }
+    const Lanes u_begin = Lanes::load(positions[0]), v_begin = Lanes::load(positions[1]);
+    const Lanes du = Lanes::load(positions[2]), dv = Lanes::load(positions[3]);
+    const Lanes first_u = Lanes::load(positions[4]), first_v = Lanes::load(positions[5]);
+    const Crossing<Lanes> cross_u{Lanes::load(crossings[0]), Lanes::load(crossings[1]), Lanes::load(crossings[2])};
+    const Crossing<Lanes> cross_v{Lanes::load(crossings[3]), Lanes::load(crossings[4]), Lanes::load(crossings[5])};
+
+    // The rows and columns that the packet touches in each slab.
+    std::int32_t row_low[kBlockSlabs], row_high[kBlockSlabs], column_low[kBlockSlabs], column_high[kBlockSlabs];
+    const float share = 1.0f / static_cast<float>(slabs);
+    const auto range = [&](const float low[2], const float high[2], std::int32_t* lowest, std::int32_t* highest) {
+        const float low_change = (low[1] - low[0]) * share, high_change = (high[1] - high[0]) * share;
+        const float from = low[0] + smaller(0.0f, low_change) - kPacketMargin;
+        const float to = high[0] + larger(0.0f, high_change) + kPacketMargin;
+        for (int s = 0; s < kBlockSlabs; ++s) {
+            lowest[s] = static_cast<std::int32_t>(__builtin_floorf(from + static_cast<float>(s) * low_change));
+            highest[s] = static_cast<std::int32_t>(__builtin_floorf(to + static_cast<float>(s) * high_change));
+        }
+    };
+    range(packet.u_low, packet.u_high, column_low, column_high);
+    range(packet.v_low, packet.v_high, row_low, row_high);
+
+    const Lanes zero(0.0f), one(1.0f);
+    Lanes sum(0.0f);
+    Lanes label, run;
+    if (Label) {
+        label = Lanes::load(packet.label);
+        run = Lanes::load(packet.run);
+    }
+    std::ptrdiff_t slab_begin = 0;
+    for (int s = 0; s < slabs; ++s, slab_begin += box.slab_size()) {
+        const Lanes step(static_cast<float>(s));
+        const Lanes u = multiply_add(step, du, u_begin), v = multiply_add(step, dv, v_begin);
+        const Lanes moved_u = floor(u), moved_v = floor(v);
+        const Lanes voxel_u = first_u + moved_u, voxel_v = first_v + moved_v;
+        const Lanes at_u = crossing_share(u - moved_u, cross_u);
+        const std::ptrdiff_t origin = slab_begin - block.corner_v[s] * box.width - block.corner_u[s];
+        const bool windowed = column_high[s] - column_low[s] < 2 * N && row_high[s] - row_low[s] < 6;
+        Shares<Lanes> shares;
+        Lanes begin = zero, end = one;
+        if (Partial) {
+            begin = smaller(larger(Lanes::load(limits[0]) - step, zero), one);
+            end = smaller(larger(Lanes::load(limits[1]) - step, zero), one);
+        }
+        if (windowed && row_low[s] == row_high[s]) {
+            // Every lane stays in one row: only crossings in u matter.
+            shares = Partial ? slab_shares(at_u, one, begin, end) : slab_shares(at_u, one);
+        } else {
+            const Lanes at_v = crossing_share(v - moved_v, cross_v);
+            shares = Partial ? slab_shares(at_u, at_v, begin, end) : slab_shares(at_u, at_v);
+        }
+        Reader reader{box.width,           row_low[s],           row_high[s],
+                      column_low[s],       column_high[s],       voxel_u,
+                      voxel_v,             voxel_u + cross_u.step, voxel_v + cross_v.step,
+                      windowed,            {},                   {}};
+        if (windowed) {
+            const Lanes column(static_cast<float>(column_low[s]));
+            reader.at = to_index(voxel_u - column);
+            reader.at_next = to_index(reader.u_next - column);
+        }
+        if (Image) {
+            const Corners mu = reader.read(block.image + origin, shares);
+            sum = multiply_add(shares.stay, mu.stay, sum);
+            sum = multiply_add(shares.across_u, mu.across_u, sum);
+            if (!windowed || row_low[s] != row_high[s]) {
+                sum = multiply_add(shares.across_v, mu.across_v, sum);
+                sum = multiply_add(shares.across_both, mu.across_both, sum);
+            }
+        }
+        if (Label) {
+            const Corners labels = reader.read(block.label + origin, shares);
+            const auto same = [&](Lanes other, Lanes part) { return equal(other, label) | ~positive(part); };
+            Mask unchanged = same(labels.stay, shares.stay) & same(labels.across_u, shares.across_u) &
+                             same(labels.across_v, shares.across_v) & same(labels.across_both, shares.across_both);
+            const unsigned changed = ~bits(unchanged) & all_lanes;
+            run = choose(unchanged, run + (end - begin), run);
+            if (changed) {
+                run.store(packet.run);
+                label.store(packet.label);
+                change_labels(job, packet, changed, labels, shares);
+                run = Lanes::load(packet.run);
+                label = Lanes::load(packet.label);
+            }
+        }
+    }
+    if (Image) (Lanes::load(packet.sum) + sum).store(packet.sum);
+    if (Label) {
+        label.store(packet.label);
+        run.store(packet.run);
+    }
+}
+
+template <bool Image, bool Label>
+void walk_packets(const Walk& walk, const Block& block) {
+    for (int index = 0; index < walk.count; ++index) {
+        Packet& packet = walk.packets[index];
+        if (!packet.relevant) continue;
+        if (packet.partial)
+            walk_packet<true, Image, Label>(walk.job, block, packet);
+        else
+            walk_packet<false, Image, Label>(walk.job, block, packet);
+    }
+}
+
+// Does one slab under the whole tile fit the brick, wherever the slab is?
+bool fits(const Walk& walk) {
+    double low[2] = {1e300, 1e300}, high[2] = {-1e300, -1e300};
+    double area = 0.0;
+    for (int end = 0; end < 2; ++end) {
+        const double x = end ? walk.end : walk.begin;
+        for (int axis = 0; axis < 2; ++axis) {
+            low[axis] = 1e300;
+            high[axis] = -1e300;
+        }
+        for (int index = 0; index < walk.count; ++index) {
+            const Packet& packet = walk.packets[index];
+            for (int i = 0; i < N; ++i) {
+                const double u = packet.u[i] + x * packet.du[i], v = packet.v[i] + x * packet.dv[i];
+                low[0] = smaller(low[0], u);
+                high[0] = larger(high[0], u);
+                low[1] = smaller(low[1], v);
+                high[1] = larger(high[1], v);
+            }
+        }
+        // One voxel at each end for rounding, and one for what a slab moves the rays sideways.
+        area = larger(area, (high[0] - low[0] + 4.0) * (high[1] - low[1] + 4.0));
+    }
+    return area <= kBrickFloats;
+}
+
+void trace_axis(const Job& job, const Tile& tile, const Scratch& scratch, int axis_x);
+
+void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch, int axis_x) {
+    Tile first = tile, second = tile;
+    if (tile.lanes > tile.lines) {
+        first.lanes = tile.lanes / 2;
+        second.lanes -= first.lanes;
+        second.lane += first.lanes;
+    } else {
+        first.lines = tile.lines / 2;
+        second.lines -= first.lines;
+        second.line += first.lines;
+    }
+    trace_axis(job, first, scratch, axis_x);
+    trace_axis(job, second, scratch, axis_x);
+}
+
+// Walk those rays of the tile whose steepest axis is `axis_x`.
+void trace_axis(const Job& job, const Tile& tile, const Scratch& scratch, int axis_x) {
+    const Grid& grid = job.image ? *job.image : *job.label;
+    Walk walk{job, scratch, axis_x, 0, 0, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
+    order_axes(grid, axis_x, walk.axis_u, walk.axis_v);
+    set_up(walk, tile);
+    if (walk.count == 0 || !(walk.begin < walk.end)) return;
+    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch, axis_x);
+
+    const std::int64_t last = static_cast<std::int64_t>(__builtin_ceil(walk.end));
+    int slabs = kBlockSlabs;
+    for (std::int64_t x = static_cast<std::int64_t>(walk.begin); x < last;) {
+        Block block{{}, 0.0, 0.0, 0.0, {}, {}, scratch.image, scratch.label};
+        if (slabs > last - x) slabs = static_cast<int>(last - x);
+        const bool meets = choose_box(walk, grid, x, slabs, block);
+        if (meets && block.box.slabs == 0) {
+            slabs = (slabs + 1) / 2;
+            continue;
+        }
+        if (meets) {
+            const bool image = job.image && stage_image(job, block.box, scratch.image);
+            const bool label = job.label && stage_label(job, block.box, scratch.label);
+            if (image && label)
+                walk_packets<true, true>(walk, block);
+            else if (image)
+                walk_packets<true, false>(walk, block);
+            else if (label)
+                walk_packets<false, true>(walk, block);
+        }
+        x += slabs;
+    }
+
+    for (int index = 0; index < walk.count; ++index) {
+        Packet& packet = walk.packets[index];
+        for (int i = 0; i < N; ++i) {
+            if (packet.column[i] < 0) continue;
+            if (job.line_integral)
+                job.line_integral[packet.row[i] * job.columns + packet.column[i]] =
+                    packet.sum[i] * packet.mm_per_slab[i];
+            if (job.label) end_run(job, packet, i);
+        }
+    }
+}
+
+}  // namespace
+
+void trace_tile(const Job& job, const Tile& tile, const Scratch& scratch) {
+    // The directions with one steepest axis and sign form a convex cone: if the corners agree, so do all rays. A
+    // sheared tile's corners may be pixels that do not exist, which only makes the test stricter.
+    int axis = -1;
+    bool mixed = false;
+    for (int corner = 0; corner < 4; ++corner) {
+        const std::int64_t line = tile.line + (corner & 1 ? tile.lines - 1 : 0);
+        const std::int64_t lane = tile.lane + (corner & 2 ? tile.lanes - 1 : 0);
+        const double reach = job.plan->shear * static_cast<double>(lane);
+        for (int side = 0; side < 2; ++side) {
+            const double across = static_cast<double>(line) + reach + side - 0.5;
+            double p[3], d[3];
+            direction_of(*job.plan, job.plan->lanes_are_rows ? static_cast<double>(lane) : across,
+                         job.plan->lanes_are_rows ? across : static_cast<double>(lane), p, d);
+            const int steepest = 2 * steepest_axis(d) + (d[steepest_axis(d)] < 0.0);
+            mixed = mixed || (axis >= 0 && steepest != axis);
+            axis = steepest;
+        }
+    }
+    for (int axis_x = 0; axis_x < 3; ++axis_x)
+        if (mixed || axis / 2 == axis_x) trace_axis(job, tile, scratch, axis_x);
+}
+
+}  // namespace DRRPROJ_ISA
+}  // namespace drrproj

@@ -1,0 +1,71 @@
+// The border between the CPU driver, compiled once, and the tile walk, compiled once per instruction set.
+// Plain structs and raw memory only: nothing here may carry inline code across that border.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "projection.h"
+
+namespace drrproj {
+
+// A tile is walked block by block; a block's voxels are staged in a brick that stays in the L2 cache.
+constexpr int kBlockSlabs = 16;
+constexpr int kTileLines = 64;
+constexpr int kTileLanes = 64;
+constexpr int kBrickFloats = 96 * 1024;
+constexpr int kBrickSlack = 1024;  // windows may read this far past a brick's end
+constexpr int kPacketBytesPerRay = 96;
+
+// One view in the index space of one grid, voxel i covering [i, i + 1).
+struct Plan {
+    double source[3];  // for a parallel beam, the direction towards the source
+    bool parallel;
+    double first_pixel[3], row_step[3], column_step[3];
+    double metric[6];  // |world d|^2 of an index-space d: xx, yy, zz, 2xy, 2xz, 2yz
+    // Lanes follow detector columns, or rows when `lanes_are_rows`; line `l` at lane `j` is the pixel
+    // (l + round(shear * j), j) or its transpose, so that a packet's voxels lie along the contiguous axis.
+    bool lanes_are_rows;
+    double shear;
+    std::int64_t first_line, lines, lanes;
+};
+
+struct Tile {
+    std::int64_t line, lane;
+    int lines, lanes;
+};
+
+// What one tile walk reads and writes. Image and label share one plan; either may be null.
+struct Job {
+    const Plan* plan;
+    const Grid* image;
+    const Grid* label;
+    Attenuation attenuation;
+    const float* channel_of_small_id;  // 1 + channel, or 0; by the id as an unsigned 8 or 16-bit number
+    Channels channels;                 // for wider ids
+    std::int64_t rows, columns;
+    float* line_integral;  // this view's (rows, columns)
+    float* path_length;    // this view's part of (channels, views, rows, columns)
+    std::uint8_t* mask;    // this view's part of (channels, views, rows, packed columns)
+    std::int64_t path_length_stride, mask_stride;  // from a channel to the next, in elements
+};
+
+struct Scratch {
+    float* image;  // kBrickFloats + kBrickSlack each, zeroed once
+    float* label;
+    void* packets;  // kTileLines * kTileLanes * kPacketBytesPerRay bytes, aligned to 64
+};
+
+using TraceTile = void (*)(const Job&, const Tile&, const Scratch&);
+
+namespace baseline {
+void trace_tile(const Job&, const Tile&, const Scratch&);
+}
+namespace avx2 {
+void trace_tile(const Job&, const Tile&, const Scratch&);
+}
+namespace avx512 {
+void trace_tile(const Job&, const Tile&, const Scratch&);
+}
+
+}  // namespace drrproj

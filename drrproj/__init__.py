@@ -1,0 +1,80 @@
+"""Exact X-ray projections of CT volumes and their anatomy.
+
+One walk through the volume gives the line integral of every ray and its path length in every label::
+
+    ct = drrproj.read_volume("ct.nii.gz")
+    labels = drrproj.read_labels("labels.nii.gz")
+    view = drrproj.Geometry.radiograph("PA", ct)
+    shot = drrproj.project(ct, view, labels=labels)
+    drrproj.write_png("pa.png", shot)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from drrproj import attenuation
+from drrproj.attenuation import Attenuation
+from drrproj.backends import BackendUnavailable
+from drrproj.geometry import Geometry
+from drrproj.project import project
+from drrproj.radiograph import Radiograph
+from drrproj.version import __version__
+from drrproj.volume import LabelVolume, Volume
+
+if TYPE_CHECKING:
+    from drrproj.io import (
+        read_labels,
+        read_npz,
+        read_volume,
+        write_nifti,
+        write_npz,
+        write_overlay,
+        write_png,
+        write_sidecar,
+    )
+
+_IO_NAMES = frozenset(
+    {
+        "read_labels",
+        "read_npz",
+        "read_volume",
+        "write_nifti",
+        "write_npz",
+        "write_overlay",
+        "write_png",
+        "write_sidecar",
+    }
+)
+
+__all__ = [
+    "Attenuation",
+    "BackendUnavailable",
+    "Geometry",
+    "LabelVolume",
+    "Radiograph",
+    "Volume",
+    "__version__",
+    "attenuation",
+    "project",
+    "read_labels",
+    "read_npz",
+    "read_volume",
+    "write_nifti",
+    "write_npz",
+    "write_overlay",
+    "write_png",
+    "write_sidecar",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Files are for those who have files: a pipeline with arrays never pays for importing their libraries.
+    if name in _IO_NAMES:
+        return getattr(importlib.import_module("drrproj.io"), name)
+    raise AttributeError(f"module 'drrproj' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

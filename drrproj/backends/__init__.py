@@ -1,0 +1,172 @@
+"""The engines that walk rays: the contract they share, the table of them, and the choice of one.
+
+Every backend walks the same way and gives the same answers within float32 rounding. It gets plain arrays and matrices
+and knows nothing of the rest of the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "NAMES",
+    "Backend",
+    "BackendUnavailable",
+    "choose",
+    "cpu_instruction_sets",
+    "instruction_set",
+    "use_instruction_set",
+    "why_unavailable",
+]
+
+_MODULES = {
+    "cuda": "drrproj.backends._cuda",
+    "cpu": "drrproj.backends._cpu",
+    "numba": "drrproj.backends.numba_cpu",
+}
+NAMES = tuple(_MODULES)
+"""Backend names in order of preference."""
+
+_REMEDIES = {
+    "cuda": "this installation has no compiled CUDA backend",
+    "cpu": "this installation has no compiled CPU backend; install it where there is a C++17 compiler (GCC or Clang)",
+    "numba": "Numba is not installed; pip install 'drrproj[numba]'",
+}
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend was asked for, or needed, that cannot run here; the message says why."""
+
+
+class Backend(Protocol):
+    """What a backend module offers."""
+
+    def why_unavailable(self) -> str | None:
+        """Say why the backend cannot run here; None when it can."""
+
+    def prepare(
+        self,
+        *,
+        volume: npt.NDArray[Any] | None,
+        volume_voxel_from_world: npt.NDArray[np.float64] | None,
+        volume_world_from_voxel: npt.NDArray[np.float64] | None,
+        knots: Sequence[float],
+        slope_changes: Sequence[float],
+        labels: npt.NDArray[Any] | None,
+        labels_voxel_from_world: npt.NDArray[np.float64] | None,
+        labels_world_from_voxel: npt.NDArray[np.float64] | None,
+        label_ids: Sequence[int],
+    ) -> Any:
+        """Wrap or upload the arrays once, for many traces.
+
+        ``mu = sum(slope_change * max(0, value - knot))``; no knots mean that the volume is attenuation already.
+        ``label_ids`` ascend; channel ``i`` of the outputs is ``label_ids[i]``, other ids are background.
+        """
+
+    def trace(
+        self,
+        prepared: Any,
+        views: npt.NDArray[np.float64],
+        shape: tuple[int, int],
+        outputs: Sequence[str],
+        threads: int,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Walk every ray of every view; one array per output asked for.
+
+        ``line_integral`` (views, rows, columns) float32; ``path_length`` (labels, views, rows, columns) float32 mm;
+        ``mask`` (labels, views, rows, ceil(columns / 8)) uint8, packed as :func:`numpy.packbits` does.
+        """
+
+
+def _load(name: str) -> Backend | str:
+    """Return the backend's module, or the reason why there is none."""
+    if name not in _MODULES:
+        raise ValueError(f'unknown backend {name!r}; there are "auto", {", ".join(NAMES)}')
+    try:
+        module = cast(Backend, importlib.import_module(_MODULES[name]))
+    except ModuleNotFoundError:
+        return _REMEDIES[name]
+    except ImportError as error:
+        return f"it does not load: {error}"
+    return module.why_unavailable() or module
+
+
+def why_unavailable(name: str) -> str | None:
+    """Say why a backend cannot run here.
+
+    Parameters
+    ----------
+    name : {"cuda", "cpu", "numba"}
+
+    Returns
+    -------
+    str or None
+        The reason; None when the backend can run.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+
+    Examples
+    --------
+    >>> from drrproj import backends
+    >>> any(backends.why_unavailable(name) is None for name in backends.NAMES)
+    True
+    """
+    loaded = _load(name)
+    return loaded if isinstance(loaded, str) else None
+
+
+def choose(name: str) -> tuple[str, Backend]:
+    """Return the backend of that name, or for ``"auto"`` the first one available, with its name.
+
+    Warns, once per place of call, when ``"auto"`` finds nothing faster than Numba.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    BackendUnavailable
+        If it, or for ``"auto"`` every one, cannot run here.
+    """
+    reasons = []
+    for candidate in NAMES if name == "auto" else (name,):
+        loaded = _load(candidate)
+        if not isinstance(loaded, str):
+            if name == "auto" and candidate == "numba":
+                warnings.warn(f"using the slower Numba backend: {_REMEDIES['cpu']}", RuntimeWarning, stacklevel=3)
+            return candidate, loaded
+        reasons.append(f"{candidate}: {loaded}")
+    what = "no backend is available" if name == "auto" else f"backend {name!r} is not available"
+    raise BackendUnavailable(f"{what}: {'; '.join(reasons)}")
+
+
+def cpu_instruction_sets() -> tuple[str, ...]:
+    """Instruction sets that the compiled CPU backend can run here, best first; empty when it is not there."""
+    loaded = _load("cpu")
+    return () if isinstance(loaded, str) else tuple(cast(Any, loaded).instruction_sets())
+
+
+def instruction_set(name: str) -> str | None:
+    """Return the instruction set that backend uses now; None where there is no choice."""
+    return str(cast(Any, choose("cpu")[1]).instruction_set()) if name == "cpu" else None
+
+
+def use_instruction_set(name: str) -> None:
+    """Make the CPU backend use this instruction set, for tests and benchmarks; ``DRRPROJ_ISA`` does so at load.
+
+    Raises
+    ------
+    ValueError
+        If it does not run here.
+    BackendUnavailable
+        If there is no compiled CPU backend.
+    """
+    cast(Any, choose("cpu")[1]).use_instruction_set(name)

@@ -1,0 +1,244 @@
+"""project(): checks at the door, the choice of a backend, one call."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from drrproj import attenuation as attenuation_models
+from drrproj import backends
+from drrproj.attenuation import Attenuation
+from drrproj.geometry import Geometry
+from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
+from drrproj.threads import default_threads
+from drrproj.version import __version__
+from drrproj.volume import LabelVolume, Volume
+
+__all__ = ["project"]
+
+Output = Literal["line_integral", "path_length", "mask"]
+_OUTPUTS = ("line_integral", "path_length", "mask")
+_MODELS = {"linear": attenuation_models.linear, "bilinear": attenuation_models.bilinear}
+
+
+def project(
+    volume: Volume,
+    geometry: Geometry,
+    *,
+    labels: LabelVolume | None = None,
+    attenuation: Attenuation | str | None = None,
+    outputs: Sequence[Output] | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+) -> Radiograph:
+    """Project a volume, and its anatomy, to X-ray images.
+
+    Each ray runs from the source to a pixel's centre (a whole line for a parallel beam) and is followed exactly:
+    every voxel counts with the length of the ray inside it, nothing is interpolated. Outside the grid is nothing. CT
+    and labels are each walked on their own grid.
+
+    Parameters
+    ----------
+    volume : Volume
+        CT in HU, or attenuation in 1/mm. It is not copied: an int16 CT is read as int16.
+    geometry : Geometry
+        The views.
+    labels : LabelVolume, optional
+        Anatomy in the same patient space; any grid.
+    attenuation : Attenuation, "linear" or "bilinear", optional
+        How HU become attenuation, inside the walk. By default bilinear at 70 keV for a volume in HU; a volume in
+        1/mm takes none.
+    outputs : sequence of {"line_integral", "path_length", "mask"}, optional
+        What to make; what is not asked for costs nothing. By default the line integral, and with labels all three.
+    backend : {"auto", "cuda", "cpu", "numba"}
+        ``auto`` takes the first one available; a named one runs or raises.
+    threads : int, optional
+        CPU threads. By default every core this process may use. The result does not depend on it, to the last bit.
+
+    Returns
+    -------
+    Radiograph
+        ``line_integral`` (views, rows, columns) float32; ``path_length`` in mm and ``masks`` by label.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not the value it should be.
+    ValueError
+        If outputs, model or threads are unknown, labels lie in another patient space, a view misses the volume, or
+        the volume holds infinite values.
+    MemoryError
+        If the outputs are larger than this machine's memory.
+    BackendUnavailable
+        If the backend cannot run here.
+
+    Accuracy
+    --------
+    Against a float64 sum over sorted plane crossings, on random volumes and poses: relative L2 error below 2e-6 and
+    below 1e-4 of the image maximum in any pixel (``tests/test_exactness.py``).
+
+    Source
+    ------
+    Siddon 1985, Med. Phys. 12(2), with the crossings of a slab in closed form (``csrc/walk.h``).
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj
+    >>> water = drrproj.Volume(np.zeros((30, 20, 10), np.int16), np.diag([2, 2, 2, 1]))
+    >>> view = drrproj.Geometry.radiograph("AP", water, beam="parallel", shape=(64, 64))
+    >>> shot = drrproj.project(water, view, attenuation=drrproj.attenuation.linear(60))
+    >>> float(shot.line_integral[0, 32, 32].round(4))  # 40 mm of water at 60 keV
+    0.8235
+    """
+    if not isinstance(volume, Volume):
+        raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}. Use Volume(array, affine)")
+    if not isinstance(geometry, Geometry):
+        raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
+    if labels is not None and not isinstance(labels, LabelVolume):
+        raise TypeError(
+            f"labels must be a drrproj.LabelVolume; got {type(labels).__name__}. Use LabelVolume(array, affine)"
+        )
+    wanted = _checked_outputs(outputs, labels)
+    model = _checked_attenuation(attenuation, volume)
+    if threads is None:
+        threads = default_threads()
+    elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ValueError(f"threads must be a positive whole number; got {threads!r}")
+    name, engine = backends.choose(backend)
+    if labels is not None:
+        _check_patient_space(volume, labels)
+    _check_views(volume, geometry)
+    label_ids = labels.label_ids if labels is not None and set(wanted) & {"path_length", "mask"} else ()
+    _check_memory(geometry, label_ids, wanted)
+
+    prepared = engine.prepare(
+        volume=volume.array,
+        volume_voxel_from_world=volume.voxel_from_world,
+        volume_world_from_voxel=volume.affine,
+        knots=model.knots if model else (),
+        slope_changes=model.slope_changes if model else (),
+        labels=labels.array if labels else None,
+        labels_voxel_from_world=labels.voxel_from_world if labels else None,
+        labels_world_from_voxel=labels.affine if labels else None,
+        label_ids=label_ids,
+    )
+    results = engine.trace(prepared, geometry.views, geometry.shape, wanted, int(threads))
+
+    line_integral = results.get("line_integral")
+    if line_integral is not None and not np.isfinite(line_integral.sum(dtype=np.float64)):
+        raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
+    names = labels.names if labels else {}
+    return Radiograph(
+        geometry=geometry,
+        line_integral=line_integral,
+        path_length=LabelImages(results["path_length"], label_ids, names) if "path_length" in results else None,
+        masks=LabelMasks(results["mask"], geometry.shape[1], label_ids, names) if "mask" in results else None,
+        backend=name,
+        record={
+            "versions": {"drrproj": __version__, "python": platform.python_version(), "numpy": np.__version__},
+            "backend": {"name": name, "instruction_set": backends.instruction_set(name), "threads": int(threads)},
+            "volume": {**_grid_record(volume), "unit": volume.unit},
+            "labels": None
+            if labels is None
+            else {**_grid_record(labels), "names": {label_id: labels.name_of(label_id) for label_id in label_ids}},
+            "attenuation": model.as_record() if model else None,
+            "geometry": geometry.as_record(),
+            "outputs": list(wanted),
+        },
+    )
+
+
+def _checked_outputs(outputs: Sequence[str] | None, labels: LabelVolume | None) -> tuple[str, ...]:
+    if outputs is None:
+        return _OUTPUTS if labels is not None else _OUTPUTS[:1]
+    wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
+    if not wanted:
+        raise ValueError(f"outputs must name at least one of {', '.join(_OUTPUTS)}")
+    for output in wanted:
+        if output not in _OUTPUTS:
+            raise ValueError(f"unknown output {output!r}; there are {', '.join(_OUTPUTS)}")
+        if output != "line_integral" and labels is None:
+            raise ValueError(f"output {output!r} needs labels; pass labels=LabelVolume(...)")
+    return wanted
+
+
+def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) -> Attenuation | None:
+    if volume.unit == "1/mm":
+        if attenuation is not None:
+            raise ValueError('attenuation turns HU into 1/mm, but the volume\'s unit is "1/mm" already; leave it out')
+        return None
+    if attenuation is None:
+        return attenuation_models.bilinear()
+    if isinstance(attenuation, Attenuation):
+        return attenuation
+    if attenuation not in _MODELS:
+        raise ValueError(f"unknown attenuation {attenuation!r}; there are {', '.join(_MODELS)}, or pass an Attenuation")
+    return _MODELS[attenuation]()
+
+
+def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
+    """A crop has its centre inside the other's box; grids of different patients or frames usually have not."""
+
+    def holds(grid: Volume | LabelVolume, point: Any) -> bool:
+        index = grid.voxel_from_world[:3, :3] @ point + grid.voxel_from_world[:3, 3]
+        return bool(((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all())
+
+    if not holds(volume, labels.center) and not holds(labels, volume.center):
+        distance = float(np.linalg.norm(labels.center - volume.center))
+        raise ValueError(
+            f"labels are on another patient space: their centre is {distance:.0f} mm from the CT's; pass the matching "
+            "file, or its affine in the same frame (RAS or LPS)"
+        )
+
+
+def _check_views(volume: Volume, geometry: Geometry) -> None:
+    """Refuse views that cannot meet the volume, and say where it projects to instead of drawing black."""
+    corners = np.column_stack([volume.corners, np.ones(8)])
+    solved = np.linalg.solve(geometry.views, corners.T[None])
+    rows, columns = geometry.shape
+    for name, (_, depth, row, column) in zip(geometry.names, solved, strict=True):
+        if (depth <= 0).all():
+            raise ValueError(f"view {name!r} misses the volume: the volume lies behind the source")
+        cone = not geometry.is_parallel[geometry.names.index(name)]
+        if cone and (depth >= 1).all():
+            raise ValueError(f"view {name!r} misses the volume: the volume lies behind the detector")
+        if (depth <= 0).any():
+            continue
+        row, column = row / depth, column / depth
+        beside = row.max() < -0.5 or row.min() > rows - 0.5 or column.max() < -0.5 or column.min() > columns - 0.5
+        if beside:
+            raise ValueError(
+                f"view {name!r} misses the volume: it projects to rows {row.min():.0f} to {row.max():.0f} and columns "
+                f"{column.min():.0f} to {column.max():.0f} of a detector with {rows} rows and {columns} columns; move "
+                "the view or enlarge the detector"
+            )
+
+
+def _check_memory(geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[str, ...]) -> None:
+    rows, columns = geometry.shape
+    pixels = len(geometry) * rows * columns
+    packed = len(geometry) * rows * ((columns + 7) // 8)
+    needed = {
+        "line_integral": 4 * pixels,
+        "path_length": 4 * pixels * len(label_ids),
+        "mask": packed * len(label_ids),
+    }
+    total = sum(needed[output] for output in wanted)
+    if not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if total > memory:
+        largest = max(wanted, key=lambda output: needed[output])
+        raise MemoryError(
+            f"the outputs need {total / 2**30:.1f} GiB ({largest}: {needed[largest] / 2**30:.1f} GiB for "
+            f"{len(geometry)} views of {rows} x {columns} and {len(label_ids)} labels); this machine has "
+            f"{memory / 2**30:.1f} GiB. Ask for fewer views, a smaller shape or fewer outputs"
+        )
+
+
+def _grid_record(grid: Volume | LabelVolume) -> dict[str, Any]:
+    return {"shape": list(grid.shape), "dtype": str(grid.array.dtype), "affine": grid.affine.tolist()}

@@ -1,0 +1,272 @@
+"""Volumes and label volumes: an array, where it lies in the patient, and what its numbers mean.
+
+The array is never copied, flipped or resampled to suit a view: its strides say where the voxels are in
+memory and its affine says where they are in the patient. World coordinates are RAS+ millimetres; voxel
+centres lie at integer indices, so voxel ``i`` covers ``[i - 0.5, i + 0.5)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LabelVolume", "Volume"]
+
+Unit = Literal["HU", "1/mm"]
+Space = Literal["RAS", "LPS"]
+
+PADDING_HU = -1024.0
+"""HU below this cannot come from a 12-bit scanner scale: such voxels are padding outside the field of view."""
+
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Thin voxels are common (10:1 and more); a determinant this small against its own columns is a lost axis.
+_SINGULAR = 1e-6
+
+
+def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
+    voxels = np.asarray(array)
+    if voxels.dtype.names is not None:
+        raise TypeError(f"{what} holds colour records {voxels.dtype.names}; pass one number per voxel, such as HU")
+    if voxels.dtype.kind not in "buif":
+        raise TypeError(f"{what} must hold real numbers; got dtype {voxels.dtype}")
+    if voxels.ndim != 3:
+        raise ValueError(
+            f"{what} must be a 3-D array; got shape {voxels.shape}. Pass one volume at a time, e.g. array[..., 0]"
+        )
+    if 0 in voxels.shape:
+        raise ValueError(f"{what} is empty: shape {voxels.shape}")
+    if voxels.dtype.kind == "b":
+        voxels = voxels.view(np.uint8)
+    elif voxels.dtype.kind == "f" and voxels.dtype.itemsize not in (4, 8):
+        # Half and extended precision have no walk of their own; float32 and float64 hold their values.
+        voxels = voxels.astype(np.float32 if voxels.dtype.itemsize == 2 else np.float64)
+    elif not voxels.dtype.isnative:
+        voxels = voxels.astype(voxels.dtype.newbyteorder("="))
+    return voxels
+
+
+def _checked_affine(affine: npt.ArrayLike, space: str, what: str) -> npt.NDArray[np.float64]:
+    world_from_voxel = np.array(affine, dtype=np.float64)
+    if world_from_voxel.shape != (4, 4):
+        raise ValueError(f"the affine of {what} must be 4x4; got shape {world_from_voxel.shape}")
+    if not np.isfinite(world_from_voxel).all():
+        raise ValueError(f"the affine of {what} has entries that are not finite: {world_from_voxel.tolist()}")
+    if not np.array_equal(world_from_voxel[3], (0.0, 0.0, 0.0, 1.0)):
+        raise ValueError(f"the last row of the affine of {what} must be 0 0 0 1; got {world_from_voxel[3].tolist()}")
+    linear = world_from_voxel[:3, :3]
+    edges = np.linalg.norm(linear, axis=0)
+    if not edges.all() or abs(np.linalg.det(linear / edges)) < _SINGULAR:
+        raise ValueError(f"the affine of {what} is singular: its voxel edges {edges.tolist()} mm do not span space")
+    if space not in ("RAS", "LPS"):
+        raise ValueError(f'space must be "RAS" or "LPS"; got {space!r}')
+    if space == "LPS":
+        world_from_voxel = _RAS_FROM_LPS @ world_from_voxel
+    world_from_voxel.setflags(write=False)
+    return world_from_voxel
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """What a volume and a label volume share: an array and its place in the patient."""
+
+    array: npt.NDArray[Any]
+    affine: npt.NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along each array axis."""
+        i, j, k = self.array.shape
+        return i, j, k
+
+    @property
+    def voxel_size(self) -> npt.NDArray[np.float64]:
+        """Length of the voxel's three edges in mm, array axis order, shape (3,)."""
+        return np.sqrt(np.square(self.affine[:3, :3]).sum(axis=0))
+
+    @cached_property
+    def voxel_from_world(self) -> npt.NDArray[np.float64]:
+        """Matrix (4, 4) from RAS+ mm to voxel indices."""
+        voxel_from_world: npt.NDArray[np.float64] = np.linalg.inv(self.affine)
+        return voxel_from_world
+
+    @property
+    def center(self) -> npt.NDArray[np.float64]:
+        """Centre of the voxel box, world mm, shape (3,)."""
+        middle = (np.array(self.shape) - 1) / 2
+        center: npt.NDArray[np.float64] = self.affine[:3, :3] @ middle + self.affine[:3, 3]
+        return center
+
+    @property
+    def corners(self) -> npt.NDArray[np.float64]:
+        """The eight outer corners of the voxel box, world mm, shape (8, 3)."""
+        ends = np.stack([np.full(3, -0.5), np.array(self.shape) - 0.5])
+        indices = np.stack(np.meshgrid(*ends.T, indexing="ij"), axis=-1).reshape(8, 3)
+        corners: npt.NDArray[np.float64] = indices @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return corners
+
+
+@dataclass(frozen=True, eq=False)
+class Volume(_Grid):
+    """A CT, or any scalar volume, with its place in the patient and its unit.
+
+    Parameters
+    ----------
+    array : array_like, shape (i, j, k), any real dtype, any strides
+        Voxel values. Kept as it is, without a copy; only float16, extended precision and foreign byte order are
+        converted, because no backend walks them.
+    affine : array_like, shape (4, 4)
+        ``world_from_voxel``: maps a voxel index to millimetres. Shear, flips and anisotropy are welcome.
+    unit : {"HU", "1/mm"}
+        Hounsfield units, turned into attenuation inside the walk, or linear attenuation itself.
+    space : {"RAS", "LPS"}
+        World frame of ``affine``: RAS+ as NIfTI files have it, or LPS+ as DICOM and ITK have it. The stored
+        ``affine`` is RAS+ either way.
+
+    Raises
+    ------
+    TypeError
+        If the array does not hold real numbers.
+    ValueError
+        If the array is not 3-D, the affine is not an invertible, finite 4x4 matrix, or the unit is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj
+    >>> water = drrproj.Volume(np.zeros((64, 64, 40), np.int16), np.diag([2, 2, 3, 1]))
+    >>> water.unit, water.voxel_size.tolist()
+    ('HU', [2.0, 2.0, 3.0])
+    """
+
+    unit: Unit = "HU"
+    space: InitVar[Space] = "RAS"
+
+    def __post_init__(self, space: Space) -> None:
+        object.__setattr__(self, "array", _checked_array(self.array, "the volume"))
+        object.__setattr__(self, "affine", _checked_affine(self.affine, space, "the volume"))
+        if self.unit not in ("HU", "1/mm"):
+            raise ValueError(f'unit must be "HU" or "1/mm"; got {self.unit!r}')
+
+    def count_padding(self) -> dict[str, int]:
+        """Count the voxels that carry no measurement; the walk treats each of them as air.
+
+        Reads the whole array once, one slice at a time, so it is not done unasked.
+
+        Returns
+        -------
+        dict
+            ``nan``: voxels that are not a number; ``padding``: HU below -1024 (-2048 and -3024 are usual).
+
+        Examples
+        --------
+        >>> import numpy as np, drrproj
+        >>> ring = np.full((4, 4, 4), -2048, np.int16)
+        >>> drrproj.Volume(ring, np.eye(4)).count_padding()
+        {'nan': 0, 'padding': 64}
+        """
+        nan = padding = 0
+        slowest = int(np.argmax(np.abs(self.array.strides)))
+        for slab in np.moveaxis(self.array, slowest, 0):
+            if slab.dtype.kind == "f":
+                nan += int(np.count_nonzero(np.isnan(slab)))
+            if self.unit == "HU":
+                padding += int(np.count_nonzero(slab < PADDING_HU))
+        return {"nan": nan, "padding": padding}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume(_Grid):
+    """Anatomy: one integer per voxel, 0 for background, and names for the others.
+
+    Parameters
+    ----------
+    array : array_like of integers, shape (i, j, k), any strides
+        Label ids; sparse and large ids are fine. Floating point is accepted when every value is whole, because
+        many tools save it so; it is then converted to integers, which copies it.
+    affine : array_like, shape (4, 4)
+        ``world_from_voxel`` of this grid; it need not be the CT's grid.
+    names : mapping of int to str, optional
+        Structure names by id. Ids without a name are called by their number.
+    space : {"RAS", "LPS"}
+        World frame of ``affine``.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not whole numbers.
+    ValueError
+        If ids are negative, or names are empty, repeated, or given to the background.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj
+    >>> heart = np.zeros((8, 8, 8), np.uint8)
+    >>> heart[2:6, 2:6, 2:6] = 51
+    >>> drrproj.LabelVolume(heart, np.eye(4), {51: "heart"}).name_of(51)
+    'heart'
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    space: InitVar[Space] = "RAS"
+
+    def __post_init__(self, space: Space) -> None:
+        array = _checked_array(self.array, "the label volume")
+        if array.dtype.kind == "f":
+            array = _whole_numbers(array)
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "affine", _checked_affine(self.affine, space, "the label volume"))
+        object.__setattr__(self, "names", _checked_names(self.names or {}))
+
+    def name_of(self, label_id: int) -> str:
+        """Name of a label id; the number itself, as text, where no name was given."""
+        return self.names.get(label_id, str(label_id))
+
+    @cached_property
+    def label_ids(self) -> tuple[int, ...]:
+        """Ids that occur in the array, ascending, without the background 0; reads the array once."""
+        found: set[int] = set()
+        slowest = int(np.argmax(np.abs(self.array.strides)))
+        for slab in np.moveaxis(self.array, slowest, 0):
+            voxels = slab.ravel(order="K")
+            # Labels come in runs: looking only where the value changes spares sorting 10^8 voxels.
+            changes = np.flatnonzero(voxels[1:] != voxels[:-1])
+            found.update(np.unique(voxels[changes]).tolist(), voxels[-1:].tolist())
+        ids = sorted(found)
+        if ids[0] < 0:
+            raise ValueError(f"labels must not be negative; the smallest id is {ids[0]}. Map it to 0 or to a free id")
+        return tuple(label_id for label_id in ids if label_id)
+
+
+def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    low, high = float(np.min(array)), float(np.max(array))
+    if not np.isfinite((low, high)).all() or not -(2**31) <= low <= high < 2**31:
+        raise TypeError(f"labels must be whole numbers; got {array.dtype} from {low} to {high}")
+    whole = array.astype(np.uint16 if low >= 0 and high < 2**16 else np.int32)
+    if not np.array_equal(whole, array):
+        example = float(array[whole != array][0])
+        raise TypeError(
+            f"labels must be whole numbers; got {array.dtype} with {example}. Was the label file resampled with "
+            "interpolation? Use nearest neighbour"
+        )
+    return whole
+
+
+def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
+    checked: dict[int, str] = {}
+    owner: dict[str, int] = {}
+    for key, name in names.items():
+        label_id = int(key)
+        if label_id <= 0:
+            raise ValueError(f"label names belong to positive ids; got {key!r}: {name!r}")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"the name of label {label_id} must be a non-empty text; got {name!r}")
+        if name in owner:
+            raise ValueError(f"labels {owner[name]} and {label_id} are both named {name!r}; names must differ")
+        owner[name] = label_id
+        checked[label_id] = name
+    return MappingProxyType(checked)
