@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lanes.h"
 #include "tile.h"
 #include "walk.h"
 
@@ -18,6 +19,7 @@ struct Box {
     std::int64_t x;               // first slab
     int slabs, rows, width;       // slabs * rows * width floats
     std::int64_t u[kBlockSlabs], v[kBlockSlabs];  // corner of each slab
+    bool upright;                 // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
 
     int slab_size() const { return rows * width; }
 };
@@ -79,16 +81,66 @@ struct ToChannelWide {
     }
 };
 
-// One row: `count` numbers `stride` bytes apart. Unit stride gets a loop of its own that vectorises.
+// Whether any staged value was not zero, gathered lane by lane so that it costs one instruction per packet.
+struct Seen {
+    std::uint32_t bits[Lanes::width] = {};
+    void include(int lane, float value) {
+        std::uint32_t pattern;
+        __builtin_memcpy(&pattern, &value, sizeof(pattern));
+        bits[lane] |= pattern & 0x7fffffffu;
+    }
+    bool any() const {
+        std::uint32_t all = 0;
+        for (const std::uint32_t lane : bits) all |= lane;
+        return all != 0;
+    }
+};
+
 template <class Number, class Convert>
-inline void stage_row(const char* from, std::int64_t stride, int count, float* to, int to_stride, Convert convert) {
-    if (stride == static_cast<std::int64_t>(sizeof(Number)) && to_stride == 1) {
+inline void stage_packet(const Number* from, float* to, Convert convert, Seen& seen) {
+    for (int i = 0; i < Lanes::width; ++i) {
+        to[i] = convert(from[i]);
+        seen.include(i, to[i]);
+    }
+}
+
+// A row along u. Where its voxels are neighbours in memory it is taken a packet at a time, the last one overlapping.
+template <class Number, class Convert>
+inline void stage_row(const char* from, std::int64_t stride, int count, float* to, Convert convert, Seen& seen) {
+    if (stride == static_cast<std::int64_t>(sizeof(Number)) && count >= Lanes::width) {
         const Number* numbers = reinterpret_cast<const Number*>(from);
-        for (int i = 0; i < count; ++i) to[i] = convert(numbers[i]);
-    } else {
-        for (int i = 0; i < count; ++i) {
-            to[static_cast<std::ptrdiff_t>(i) * to_stride] = convert(*reinterpret_cast<const Number*>(from));
-            from += stride;
+        int i = 0;
+        for (; i + Lanes::width <= count; i += Lanes::width) stage_packet(numbers + i, to + i, convert, seen);
+        if (i < count) stage_packet(numbers + count - Lanes::width, to + count - Lanes::width, convert, seen);
+        return;
+    }
+    for (int i = 0; i < count; ++i, from += stride) {
+        to[i] = convert(*reinterpret_cast<const Number*>(from));
+        seen.include(0, to[i]);
+    }
+}
+
+// Rows along u of several slabs whose voxels are neighbours along x: read along x, turned in registers.
+template <class Number, class Convert>
+inline void stage_turned(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size, float* to,
+                         Convert convert, Seen& seen) {
+    constexpr int N = Lanes::width;
+    const int turned = slabs >= N && count >= N ? slabs / N * N : 0;
+    for (int s = 0; s < turned; s += N) {
+        for (int next = 0; next < count; next += N) {
+            const int u = next + N <= count ? next : count - N;
+            alignas(64) float square[N][N];
+            for (int i = 0; i < N; ++i)
+                stage_packet(reinterpret_cast<const Number*>(from + (u + i) * stride_u) + s, square[i], convert, seen);
+            transpose(square, to + s * slab_size + u, slab_size);
+        }
+    }
+    for (int u = 0; u < count; ++u) {
+        const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u);
+        for (int s = turned; s < slabs; ++s) {
+            const float value = convert(numbers[s]);
+            seen.include(0, value);
+            to[s * slab_size + u] = value;
         }
     }
 }
@@ -99,47 +151,50 @@ inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t hig
     return value < low ? low : value > high ? high : value;
 }
 
-inline bool any_nonzero(const float* values, std::ptrdiff_t count) {
-    std::uint32_t seen = 0;
-    for (std::ptrdiff_t i = 0; i < count; ++i) {
-        std::uint32_t bits;
-        __builtin_memcpy(&bits, values + i, 4);
-        seen |= bits & 0x7fffffffu;
-    }
-    return seen != 0;
-}
-
+constexpr int kAhead = 1;
+// Copy the box into the brick; false when every value is zero.
 template <class Number, class Convert>
 bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
     const char* voxels = static_cast<const char*>(grid.voxels) + box.x * grid.stride[box.axis_x];
     const std::int64_t stride_x = grid.stride[box.axis_x];
     const std::int64_t stride_u = grid.stride[box.axis_u], size_u = grid.size[box.axis_u];
     const std::int64_t stride_v = grid.stride[box.axis_v], size_v = grid.size[box.axis_v];
-    const auto bytes = [](std::int64_t stride) { return stride < 0 ? -stride : stride; };
     const std::ptrdiff_t slab_size = box.slab_size();
-    // When x is the contiguous axis the box is upright (all slabs share a corner), and each run along x is read whole.
-    const bool runs_along_x = bytes(stride_x) < bytes(stride_u) && box.slabs > 1;
-    for (int s = 0; s < (runs_along_x ? 1 : box.slabs); ++s) {
-        const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
-        const std::int64_t v_begin = clamp(box.v[s], 0, size_v), v_end = clamp(box.v[s] + box.rows, 0, size_v);
-        const bool inside = u_begin == box.u[s] && u_end == box.u[s] + box.width && v_begin == box.v[s] &&
-                            v_end == box.v[s] + box.rows;
-        if (!inside) {
-            const std::ptrdiff_t count = slab_size * (runs_along_x ? box.slabs : 1);
-            for (std::ptrdiff_t i = 0; i < count; ++i) brick[s * slab_size + i] = 0.0f;
+    Seen seen;
+    if (box.upright && stride_x == static_cast<std::int64_t>(sizeof(Number))) {
+        const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
+        for (int row = 0; row < box.rows; ++row) {
+            const std::int64_t v = box.v[0] + row;
+            float* to = brick + row * box.width;
+            const bool outside = v < 0 || v >= size_v || u_begin == u_end;
+            if (outside || u_end - u_begin < box.width)
+                for (int s = 0; s < box.slabs; ++s)
+                    for (int i = 0; i < box.width; ++i) to[s * slab_size + i] = 0.0f;
+            if (!outside)
+                stage_turned<Number>(voxels + v * stride_v + u_begin * stride_u, stride_u,
+                                     static_cast<int>(u_end - u_begin), box.slabs, slab_size, to + (u_begin - box.u[0]),
+                                     convert, seen);
         }
-        for (std::int64_t v = v_begin; v < v_end; ++v) {
-            const char* from = voxels + s * stride_x + v * stride_v + u_begin * stride_u;
-            float* to = brick + s * slab_size + (v - box.v[s]) * box.width + (u_begin - box.u[s]);
-            if (runs_along_x) {
-                for (std::int64_t u = u_begin; u < u_end; ++u, from += stride_u, ++to)
-                    stage_row<Number>(from, stride_x, box.slabs, to, static_cast<int>(slab_size), convert);
-            } else {
-                stage_row<Number>(from, stride_u, static_cast<int>(u_end - u_begin), to, 1, convert);
-            }
+        return seen.any();
+    }
+    // Rows outside, slabs inside: what lies close in memory is read together.
+    for (int row = 0; row < box.rows; ++row) {
+        for (int s = 0; s < box.slabs; ++s) {
+            const std::int64_t v = box.v[s] + row;
+            const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
+            float* to = brick + s * slab_size + row * box.width;
+            const bool outside = v < 0 || v >= size_v || u_begin == u_end;
+            if (outside || u_end - u_begin < box.width)
+                for (int i = 0; i < box.width; ++i) to[i] = 0.0f;
+            if (v + kAhead >= 0 && v + kAhead < size_v)
+                for (std::int64_t byte = 0; byte < box.width * (std::int64_t)sizeof(Number) + 63; byte += 64)
+                    __builtin_prefetch(voxels + s * stride_x + (v + kAhead) * stride_v + u_begin * stride_u + byte);
+            if (!outside)
+                stage_row<Number>(voxels + s * stride_x + v * stride_v + u_begin * stride_u, stride_u,
+                                  static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
         }
     }
-    return any_nonzero(brick, slab_size * box.slabs);
+    return seen.any();
 }
 
 template <class Convert>
@@ -160,7 +215,7 @@ bool stage_any(const Grid& grid, const Box& box, float* brick, Convert convert) 
 }
 
 // Fill the brick with attenuation; false when all of it is zero, so that nothing needs walking.
-inline bool stage_image(const Job& job, const Box& box, float* brick) {
+__attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box, float* brick) {
     const Attenuation& law = job.attenuation;
     if (law.bends == 0) return stage_any(*job.image, box, brick, AsIs{});
     if (law.bends == 2)
@@ -170,7 +225,7 @@ inline bool stage_image(const Job& job, const Box& box, float* brick) {
 }
 
 // Fill the brick with 1 + channel per voxel, 0 for background.
-inline bool stage_label(const Job& job, const Box& box, float* brick) {
+__attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, float* brick) {
     const ToChannelSmall small{job.channel_of_small_id};
     switch (job.label->type) {
         case NumberType::int8: return stage<std::int8_t>(*job.label, box, brick, small);

@@ -66,31 +66,71 @@ void to_index_space(const double* voxel_from_world, const double* view, int colu
     }
 }
 
-// Where the ray of a pixel crosses the plane through the volume's middle, square to the ray's steepest axis.
-struct Crossing {
-    int axis_x;
-    double at[3];
-};
-
-Crossing middle_crossing(const Plan& plan, const Grid& grid, double row, double column, int axis_x) {
-    double point[3], direction[3];
+void ray_of(const Plan& plan, double row, double column, double point[3], double direction[3]) {
     for (int axis = 0; axis < 3; ++axis) {
         point[axis] = plan.first_pixel[axis] + row * plan.row_step[axis] + column * plan.column_step[axis];
         direction[axis] = plan.parallel ? -plan.source[axis] : point[axis] - plan.source[axis];
     }
-    if (axis_x < 0) {
-        axis_x = 0;
-        for (int axis = 1; axis < 3; ++axis)
-            if (std::fabs(direction[axis]) > std::fabs(direction[axis_x])) axis_x = axis;
-    }
-    Crossing crossing{axis_x, {}};
-    const double middle = 0.5 * static_cast<double>(grid.size[axis_x]);
-    for (int axis = 0; axis < 3; ++axis)
-        crossing.at[axis] = point[axis] + (middle - point[axis_x]) * direction[axis] / direction[axis_x];
-    return crossing;
 }
 
-Plan plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int64_t columns) {
+int steepest_axis(const double direction[3]) {
+    int steepest = 0;
+    for (int axis = 1; axis < 3; ++axis)
+        if (std::fabs(direction[axis]) > std::fabs(direction[steepest])) steepest = axis;
+    return steepest;
+}
+
+// How far the view moves across axis `v`, at the volume's middle plane, from a pixel to the next row or column.
+struct Moves {
+    double per_row, per_column;
+};
+
+Moves moves_across(const Plan& plan, const Grid& grid, int v, double row, double column) {
+    const double middle = 0.5 * static_cast<double>(grid.size[plan.axis_x]);
+    const auto crossing = [&](double at_row, double at_column) {
+        double point[3], direction[3];
+        ray_of(plan, at_row, at_column, point, direction);
+        return point[v] + (middle - point[plan.axis_x]) * direction[v] / direction[plan.axis_x];
+    };
+    return {crossing(row + 0.5, column) - crossing(row - 0.5, column),
+            crossing(row, column + 0.5) - crossing(row, column - 0.5)};
+}
+
+// Follow the detector in the direction that keeps a packet in one row of voxels: solve for the mix of row and column
+// steps that does not move across v, at the middle of those pixels whose rays have this steepest axis.
+void order_pixels(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns) {
+    constexpr int kSamples = 16;
+    double row = 0.0, column = 0.0, count = 0.0;
+    for (int i = 0; i <= kSamples; ++i) {
+        for (int j = 0; j <= kSamples; ++j) {
+            const double at_row = static_cast<double>(rows - 1) * i / kSamples;
+            const double at_column = static_cast<double>(columns - 1) * j / kSamples;
+            double point[3], direction[3];
+            ray_of(plan, at_row, at_column, point, direction);
+            if (steepest_axis(direction) != plan.axis_x) continue;
+            row += at_row;
+            column += at_column;
+            count += 1.0;
+        }
+    }
+    int v = (plan.axis_x + 2) % 3;
+    const int other = (plan.axis_x + 1) % 3;
+    if (std::abs(grid.stride[other]) > std::abs(grid.stride[v])) v = other;
+    // Rays that no sample met are few; any order serves them.
+    const Moves moves = count > 0.0 ? moves_across(plan, grid, v, row / count, column / count) : Moves{1.0, 0.0};
+    plan.lanes_are_rows = std::fabs(moves.per_column) > std::fabs(moves.per_row);
+    const double shear = plan.lanes_are_rows ? -moves.per_row / moves.per_column : -moves.per_column / moves.per_row;
+    plan.shear = std::isfinite(shear) ? shear : 0.0;
+    plan.lanes = plan.lanes_are_rows ? rows : columns;
+    const std::int64_t across = plan.lanes_are_rows ? columns : rows;
+    const auto last_shift =
+        static_cast<std::int64_t>(std::floor(plan.shear * static_cast<double>(plan.lanes - 1) + 0.5));
+    plan.first_line = std::min<std::int64_t>(0, -last_shift);
+    plan.lines = across + std::abs(last_shift);
+}
+
+// One plan per steepest axis that occurs in the view.
+std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int64_t columns) {
     Plan plan{};
     to_index_space(grid.voxel_from_world, view, 0, plan.source);
     to_index_space(grid.voxel_from_world, view, 1, plan.first_pixel);
@@ -104,26 +144,26 @@ Plan plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int
     const double metric[6] = {dot(0, 0), dot(1, 1), dot(2, 2), 2 * dot(0, 1), 2 * dot(0, 2), 2 * dot(1, 2)};
     std::copy(metric, metric + 6, plan.metric);
 
-    // Follow the detector in the direction that keeps a packet in one row of voxels: solve for the mix of row and
-    // column steps that does not move across v, at the middle of the view.
-    const double row = 0.5 * static_cast<double>(rows - 1), column = 0.5 * static_cast<double>(columns - 1);
-    const Crossing center = middle_crossing(plan, grid, row, column, -1);
-    const Crossing below = middle_crossing(plan, grid, row + 1, column, center.axis_x);
-    const Crossing beside = middle_crossing(plan, grid, row, column + 1, center.axis_x);
-    int v = (center.axis_x + 2) % 3;
-    const int other = (center.axis_x + 1) % 3;
-    if (std::abs(grid.stride[other]) > std::abs(grid.stride[v])) v = other;
-    const double row_moves = below.at[v] - center.at[v], column_moves = beside.at[v] - center.at[v];
-    plan.lanes_are_rows = std::fabs(column_moves) > std::fabs(row_moves);
-    const double shear = plan.lanes_are_rows ? -row_moves / column_moves : -column_moves / row_moves;
-    plan.shear = std::isfinite(shear) ? shear : 0.0;
-    plan.lanes = plan.lanes_are_rows ? rows : columns;
-    const std::int64_t across = plan.lanes_are_rows ? columns : rows;
-    const auto last_shift =
-        static_cast<std::int64_t>(std::floor(plan.shear * static_cast<double>(plan.lanes - 1) + 0.5));
-    plan.first_line = std::min<std::int64_t>(0, -last_shift);
-    plan.lines = across + std::abs(last_shift);
-    return plan;
+    // The directions with one steepest axis and sign form a convex cone: if the corners agree, so do all rays.
+    int first = -1;
+    bool mixed = false;
+    for (int corner = 0; corner < 4; ++corner) {
+        double point[3], direction[3];
+        ray_of(plan, corner & 1 ? static_cast<double>(rows - 1) : 0.0,
+               corner & 2 ? static_cast<double>(columns - 1) : 0.0, point, direction);
+        const int axis = steepest_axis(direction);
+        const int signed_axis = 2 * axis + (direction[axis] < 0.0);
+        mixed = mixed || (first >= 0 && signed_axis != first);
+        first = signed_axis;
+    }
+    std::vector<Plan> plans;
+    for (int axis = 0; axis < 3; ++axis) {
+        if (!mixed && axis != first / 2) continue;
+        plan.axis_x = axis;
+        order_pixels(plan, grid, rows, columns);
+        plans.push_back(plan);
+    }
+    return plans;
 }
 
 struct AlignedFree {
@@ -210,26 +250,23 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     const std::int64_t pixels = views.rows * views.columns;
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
 
-    std::vector<Plan> plans;
-    plans.reserve(static_cast<std::size_t>(2 * views.count));
     std::vector<Job> jobs;
     std::vector<Task> tasks;
     const auto add = [&](std::int64_t view, const Grid* image_grid, const Grid* label_grid) {
-        plans.push_back(plan_view(image_grid ? *image_grid : *label_grid, views.matrices + 16 * view, views.rows,
-                                  views.columns));
-        const Plan& plan = plans.back();
-        jobs.push_back({&plan, image_grid, label_grid, scene.attenuation, table.data(), scene.channels, views.rows,
-                        views.columns, image_grid ? outputs.line_integral + view * pixels : nullptr,
-                        label_grid && outputs.path_length ? outputs.path_length + view * pixels : nullptr,
-                        label_grid && outputs.mask ? outputs.mask + view * packed : nullptr, views.count * pixels,
-                        views.count * packed});
-        for (std::int64_t line = plan.first_line; line < plan.first_line + plan.lines; line += kTileLines)
-            for (std::int64_t lane = 0; lane < plan.lanes; lane += kTileLanes)
-                tasks.push_back(
-                    {jobs.size() - 1,
-                     {line, lane,
-                      static_cast<int>(std::min<std::int64_t>(kTileLines, plan.first_line + plan.lines - line)),
-                      static_cast<int>(std::min<std::int64_t>(kTileLanes, plan.lanes - lane))}});
+        for (const Plan& plan : plan_view(image_grid ? *image_grid : *label_grid, views.matrices + 16 * view,
+                                          views.rows, views.columns)) {
+            jobs.push_back({plan, image_grid, label_grid, scene.attenuation, table.data(), scene.channels, views.rows,
+                            views.columns, image_grid ? outputs.line_integral + view * pixels : nullptr,
+                            label_grid && outputs.path_length ? outputs.path_length + view * pixels : nullptr,
+                            label_grid && outputs.mask ? outputs.mask + view * packed : nullptr, views.count * pixels,
+                            views.count * packed});
+            const std::int64_t last_line = plan.first_line + plan.lines;
+            for (std::int64_t line = plan.first_line; line < last_line; line += kTileLines)
+                for (std::int64_t lane = 0; lane < plan.lanes; lane += kTileLanes)
+                    tasks.push_back({jobs.size() - 1,
+                                     {line, lane, static_cast<int>(std::min<std::int64_t>(kTileLines, last_line - line)),
+                                      static_cast<int>(std::min<std::int64_t>(kTileLanes, plan.lanes - lane))}});
+        }
     };
     for (std::int64_t view = 0; view < views.count; ++view) {
         if (together) {

@@ -19,7 +19,8 @@ using Matrix = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 NumberType number_type(const py::array& array) {
     const py::dtype type = array.dtype();
-    if (type.byteorder() != '=' && type.byteorder() != '|') throw py::type_error("voxels must have native byte order");
+    // numpy marks some native arrays '<' or '>' and others '=': only isnative tells.
+    if (!type.attr("isnative").cast<bool>()) throw py::type_error("voxels must have native byte order");
     switch (type.kind()) {
         case 'i':
             switch (type.itemsize()) {

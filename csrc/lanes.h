@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
@@ -55,6 +56,35 @@ inline Lanes window(const float* from, Index i) {
     return _mm512_permutex2var_ps(_mm512_loadu_ps(from), i.x, _mm512_loadu_ps(from + 16));
 }
 inline Lanes gather(const float* from, Index i) { return _mm512_i32gather_ps(i.x, from, 4); }
+// Write column i of the square to `to + i * stride`.
+inline void transpose(const float (&square)[16][16], float* to, std::ptrdiff_t stride) {
+    __m512 rows[16], pairs[16];
+    for (int i = 0; i < 16; ++i) rows[i] = _mm512_load_ps(square[i]);
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        const auto quad = [](__m512 a, __m512 b, bool high) {
+            const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+            return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+        };
+        rows[i] = quad(pairs[i], pairs[i + 2], false);
+        rows[i + 1] = quad(pairs[i], pairs[i + 2], true);
+        rows[i + 2] = quad(pairs[i + 1], pairs[i + 3], false);
+        rows[i + 3] = quad(pairs[i + 1], pairs[i + 3], true);
+    }
+    for (int i = 0; i < 4; ++i) {
+        const __m512 low_even = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0x88);
+        const __m512 low_odd = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0xdd);
+        const __m512 high_even = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0x88);
+        const __m512 high_odd = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0xdd);
+        _mm512_storeu_ps(to + i * stride, _mm512_shuffle_f32x4(low_even, high_even, 0x88));
+        _mm512_storeu_ps(to + (i + 4) * stride, _mm512_shuffle_f32x4(low_odd, high_odd, 0x88));
+        _mm512_storeu_ps(to + (i + 8) * stride, _mm512_shuffle_f32x4(low_even, high_even, 0xdd));
+        _mm512_storeu_ps(to + (i + 12) * stride, _mm512_shuffle_f32x4(low_odd, high_odd, 0xdd));
+    }
+}
 
 #elif defined(__AVX2__)
 
@@ -106,6 +136,24 @@ inline Lanes window(const float* from, Index i) {
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.x, 28)));
 }
 inline Lanes gather(const float* from, Index i) { return _mm256_i32gather_ps(from, i.x, 4); }
+inline void transpose(const float (&square)[8][8], float* to, std::ptrdiff_t stride) {
+    __m256 rows[8], pairs[8];
+    for (int i = 0; i < 8; ++i) rows[i] = _mm256_load_ps(square[i]);
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        rows[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+        rows[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+        rows[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+        rows[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+        _mm256_storeu_ps(to + i * stride, _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * stride, _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x31));
+    }
+}
 
 #else
 
@@ -176,6 +224,10 @@ inline Lanes window(const float* from, Index index) {
 }
 inline Lanes gather(const float* from, Index index) {
     return each<Lanes>([&](int i) { return from[index.x[i]]; });
+}
+inline void transpose(const float (&square)[Lanes::width][Lanes::width], float* to, std::ptrdiff_t stride) {
+    for (int i = 0; i < Lanes::width; ++i)
+        for (int j = 0; j < Lanes::width; ++j) to[i * stride + j] = square[j][i];
 }
 
 #endif

@@ -24,7 +24,9 @@ struct alignas(64) Packet {
     float mm_per_slab[N], sum[N];
     float label[N], run[N];  // 1 + channel of the label the ray is in, and how many slabs it has been in it
     std::int32_t row[N], column[N];  // column -1: no pixel
-    // Of the current block, relative to its origin: extremes over the lanes at its first and last plane.
+    double begin_low, begin_high, end_low, end_high;
+    double extremes[4][2];  // over the lanes, of u and v at the tile's first and last plane: see extremes_at
+    // Of the current block, relative to its origin: the same at its first and last plane.
     float u_low[2], u_high[2], v_low[2], v_high[2];
     bool relevant, partial;
 };
@@ -54,7 +56,7 @@ struct Pixel {
 };
 
 Pixel pixel_at(const Job& job, std::int64_t line, std::int64_t lane) {
-    const Plan& plan = *job.plan;
+    const Plan& plan = job.plan;
     const std::int64_t across = line + static_cast<std::int64_t>(__builtin_floor(plan.shear * static_cast<double>(lane) + 0.5));
     const std::int64_t row = plan.lanes_are_rows ? lane : across, column = plan.lanes_are_rows ? across : lane;
     return {row, column, row >= 0 && row < job.rows && column >= 0 && column < job.columns};
@@ -87,7 +89,7 @@ void order_axes(const Grid& grid, int axis_x, int& axis_u, int& axis_v) {
 // Fill one packet from `lane` on; false when none of its pixels exists with this steepest axis.
 bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int lanes, Packet& packet) {
     const Job& job = walk.job;
-    const Plan& plan = *job.plan;
+    const Plan& plan = job.plan;
     const Grid& grid = job.image ? *job.image : *job.label;
     const int x = walk.axis_x, u = walk.axis_u, v = walk.axis_v;
     int some_lane = -1;
@@ -135,6 +137,22 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
     return true;
 }
 
+// Lowest and highest u, lowest and highest v over the lanes at plane x.
+void extremes_at(const Packet& packet, double x, int side, double into[4][2]) {
+    double low_u = 1e300, high_u = -1e300, low_v = 1e300, high_v = -1e300;
+    for (int i = 0; i < N; ++i) {
+        const double u = packet.u[i] + x * packet.du[i], v = packet.v[i] + x * packet.dv[i];
+        low_u = smaller(low_u, u);
+        high_u = larger(high_u, u);
+        low_v = smaller(low_v, v);
+        high_v = larger(high_v, v);
+    }
+    into[0][side] = low_u;
+    into[1][side] = high_u;
+    into[2][side] = low_v;
+    into[3][side] = high_v;
+}
+
 void set_up(Walk& walk, const Tile& tile) {
     walk.count = 0;
     walk.begin = 1e300;
@@ -144,11 +162,21 @@ void set_up(Walk& walk, const Tile& tile) {
             Packet& packet = walk.packets[walk.count];
             if (!set_up_packet(walk, tile.line + line, tile.lane + lane, tile.lanes - lane, packet)) continue;
             ++walk.count;
+            packet.begin_low = packet.end_low = 1e300;
+            packet.begin_high = packet.end_high = -1e300;
             for (int i = 0; i < N; ++i) {
-                walk.begin = smaller(walk.begin, packet.begin[i]);
-                walk.end = larger(walk.end, packet.end[i]);
+                packet.begin_low = smaller(packet.begin_low, packet.begin[i]);
+                packet.begin_high = larger(packet.begin_high, packet.begin[i]);
+                packet.end_low = smaller(packet.end_low, packet.end[i]);
+                packet.end_high = larger(packet.end_high, packet.end[i]);
             }
+            walk.begin = smaller(walk.begin, packet.begin_low);
+            walk.end = larger(walk.end, packet.end_high);
         }
+    }
+    for (int index = 0; index < walk.count; ++index) {
+        extremes_at(walk.packets[index], walk.begin, 0, walk.packets[index].extremes);
+        extremes_at(walk.packets[index], walk.end, 1, walk.packets[index].extremes);
     }
 }
 
@@ -159,19 +187,6 @@ struct Extent {
         high = larger(high, to);
     }
 };
-
-// Where the packet's lanes are at plane x, relative to the origin.
-void extremes_at(const Packet& packet, double x, double u_origin, double v_origin, int side, Packet& into) {
-    alignas(64) float u[N], v[N];
-    for (int i = 0; i < N; ++i) {
-        u[i] = static_cast<float>(packet.u[i] + x * packet.du[i] - u_origin);
-        v[i] = static_cast<float>(packet.v[i] + x * packet.dv[i] - v_origin);
-    }
-    into.u_low[side] = smallest(Lanes::load(u));
-    into.u_high[side] = largest(Lanes::load(u));
-    into.v_low[side] = smallest(Lanes::load(v));
-    into.v_high[side] = largest(Lanes::load(v));
-}
 
 std::int64_t floor_of(float value) { return static_cast<std::int64_t>(__builtin_floorf(value)); }
 
@@ -187,18 +202,24 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     const float v_last = v_first + static_cast<float>(grid.size[walk.axis_v]);
     Extent u[2], v[2];
     bool any = false;
+    const double per_plane = 1.0 / (walk.end - walk.begin);
     for (int index = 0; index < walk.count; ++index) {
         Packet& packet = walk.packets[index];
-        bool here = false, whole = true;
-        for (int i = 0; i < N; ++i) {
-            here = here || (packet.begin[i] < end && packet.end[i] > begin);
-            whole = whole && packet.begin[i] <= begin && packet.end[i] >= end;
-        }
-        packet.partial = !whole;
-        packet.relevant = false;
-        if (!here) continue;
-        for (int side = 0; side < 2; ++side)
-            extremes_at(packet, side ? end : begin, block.u, block.v, side, packet);
+        packet.partial = packet.begin_high > begin || packet.end_low < end;
+        packet.relevant = packet.begin_low < end && packet.end_high > begin;
+        if (!packet.relevant) continue;
+        // The lowest of many straight lines lies above the straight line between its values at the two ends (and on it
+        // for the rays of one source), so the ends of the tile bound every plane between.
+        const auto bound = [&](int which, double origin, float into[2]) {
+            const double* ends = packet.extremes[which];
+            const double motion = (ends[1] - ends[0]) * per_plane;
+            into[0] = static_cast<float>(ends[0] + (begin - walk.begin) * motion - origin);
+            into[1] = static_cast<float>(ends[0] + (end - walk.begin) * motion - origin);
+        };
+        bound(0, block.u, packet.u_low);
+        bound(1, block.u, packet.u_high);
+        bound(2, block.v, packet.v_low);
+        bound(3, block.v, packet.v_high);
         packet.relevant = larger(packet.u_high[0], packet.u_high[1]) >= u_first &&
                           smaller(packet.u_low[0], packet.u_low[1]) <= u_last &&
                           larger(packet.v_high[0], packet.v_high[1]) >= v_first &&
@@ -219,12 +240,11 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     box.x = x;
     box.slabs = slabs;
     const auto bytes = [&](int axis) { return grid.stride[axis] < 0 ? -grid.stride[axis] : grid.stride[axis]; };
-    const bool upright = bytes(walk.axis_x) < bytes(walk.axis_u);
+    box.upright = bytes(walk.axis_x) < bytes(walk.axis_u);
     std::int64_t width = 0, rows = 0;
     for (int s = 0; s < slabs; ++s) {
-        const float from = upright ? 0.0f : static_cast<float>(s) / static_cast<float>(slabs);
-        const float to = upright ? 1.0f : static_cast<float>(s + 1) / static_cast<float>(slabs);
-        // The lowest of many straight lines lies above the straight line between its values at the two ends.
+        const float from = box.upright ? 0.0f : static_cast<float>(s) / static_cast<float>(slabs);
+        const float to = box.upright ? 1.0f : static_cast<float>(s + 1) / static_cast<float>(slabs);
         const auto low = [&](const Extent ends[2]) {
             const float change = ends[1].low - ends[0].low;
             return floor_of(ends[0].low + smaller(from * change, to * change) - kBoxMargin);
@@ -337,7 +357,7 @@ struct Reader {
 };
 
 template <bool Partial, bool Image, bool Label>
-void walk_packet(const Job& job, const Block& block, Packet& packet) {
+__attribute__((noinline)) void walk_packet(const Job& job, const Block& block, Packet& packet) {
     const Box& box = block.box;
     const int slabs = box.slabs;
     // Positions are kept as the voxel at the block's first plane and the way from its corner: small numbers, which
@@ -469,33 +489,24 @@ void walk_packets(const Walk& walk, const Block& block) {
 
 // Does one slab under the whole tile fit the brick, wherever the slab is?
 bool fits(const Walk& walk) {
-    double low[2] = {1e300, 1e300}, high[2] = {-1e300, -1e300};
     double area = 0.0;
-    for (int end = 0; end < 2; ++end) {
-        const double x = end ? walk.end : walk.begin;
-        for (int axis = 0; axis < 2; ++axis) {
-            low[axis] = 1e300;
-            high[axis] = -1e300;
-        }
+    for (int side = 0; side < 2; ++side) {
+        double low[2] = {1e300, 1e300}, high[2] = {-1e300, -1e300};
         for (int index = 0; index < walk.count; ++index) {
-            const Packet& packet = walk.packets[index];
-            for (int i = 0; i < N; ++i) {
-                const double u = packet.u[i] + x * packet.du[i], v = packet.v[i] + x * packet.dv[i];
-                low[0] = smaller(low[0], u);
-                high[0] = larger(high[0], u);
-                low[1] = smaller(low[1], v);
-                high[1] = larger(high[1], v);
+            for (int axis = 0; axis < 2; ++axis) {
+                low[axis] = smaller(low[axis], walk.packets[index].extremes[2 * axis][side]);
+                high[axis] = larger(high[axis], walk.packets[index].extremes[2 * axis + 1][side]);
             }
         }
-        // One voxel at each end for rounding, and one for what a slab moves the rays sideways.
+        // One voxel at each end for rounding, and two for what a slab moves the rays sideways.
         area = larger(area, (high[0] - low[0] + 4.0) * (high[1] - low[1] + 4.0));
     }
     return area <= kBrickFloats;
 }
 
-void trace_axis(const Job& job, const Tile& tile, const Scratch& scratch, int axis_x);
+void trace(const Job& job, const Tile& tile, const Scratch& scratch);
 
-void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch, int axis_x) {
+void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
     Tile first = tile, second = tile;
     if (tile.lanes > tile.lines) {
         first.lanes = tile.lanes / 2;
@@ -506,18 +517,18 @@ void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch, int 
         second.lines -= first.lines;
         second.line += first.lines;
     }
-    trace_axis(job, first, scratch, axis_x);
-    trace_axis(job, second, scratch, axis_x);
+    trace(job, first, scratch);
+    trace(job, second, scratch);
 }
 
-// Walk those rays of the tile whose steepest axis is `axis_x`.
-void trace_axis(const Job& job, const Tile& tile, const Scratch& scratch, int axis_x) {
+// Walk those rays of the tile that have the plan's steepest axis.
+void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const Grid& grid = job.image ? *job.image : *job.label;
-    Walk walk{job, scratch, axis_x, 0, 0, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
-    order_axes(grid, axis_x, walk.axis_u, walk.axis_v);
+    Walk walk{job, scratch, job.plan.axis_x, 0, 0, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
+    order_axes(grid, walk.axis_x, walk.axis_u, walk.axis_v);
     set_up(walk, tile);
     if (walk.count == 0 || !(walk.begin < walk.end)) return;
-    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch, axis_x);
+    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
 
     const std::int64_t last = static_cast<std::int64_t>(__builtin_ceil(walk.end));
     int slabs = kBlockSlabs;
@@ -557,26 +568,21 @@ void trace_axis(const Job& job, const Tile& tile, const Scratch& scratch, int ax
 }  // namespace
 
 void trace_tile(const Job& job, const Tile& tile, const Scratch& scratch) {
-    // The directions with one steepest axis and sign form a convex cone: if the corners agree, so do all rays. A
-    // sheared tile's corners may be pixels that do not exist, which only makes the test stricter.
-    int axis = -1;
+    // The directions with one steepest axis and sign form a convex cone: a tile whose corners agree on another axis has
+    // no ray to walk. Corners reach half a pixel further, where the rounding of sheared lines may go.
+    int first = -1;
     bool mixed = false;
-    for (int corner = 0; corner < 4; ++corner) {
-        const std::int64_t line = tile.line + (corner & 1 ? tile.lines - 1 : 0);
-        const std::int64_t lane = tile.lane + (corner & 2 ? tile.lanes - 1 : 0);
-        const double reach = job.plan->shear * static_cast<double>(lane);
-        for (int side = 0; side < 2; ++side) {
-            const double across = static_cast<double>(line) + reach + side - 0.5;
-            double p[3], d[3];
-            direction_of(*job.plan, job.plan->lanes_are_rows ? static_cast<double>(lane) : across,
-                         job.plan->lanes_are_rows ? across : static_cast<double>(lane), p, d);
-            const int steepest = 2 * steepest_axis(d) + (d[steepest_axis(d)] < 0.0);
-            mixed = mixed || (axis >= 0 && steepest != axis);
-            axis = steepest;
-        }
+    for (int corner = 0; corner < 8; ++corner) {
+        const double line = static_cast<double>(tile.line + (corner & 1 ? tile.lines - 1 : 0));
+        const double lane = static_cast<double>(tile.lane + (corner & 2 ? tile.lanes - 1 : 0));
+        const double across = line + job.plan.shear * lane + (corner & 4 ? 0.5 : -0.5);
+        double p[3], d[3];
+        direction_of(job.plan, job.plan.lanes_are_rows ? lane : across, job.plan.lanes_are_rows ? across : lane, p, d);
+        const int axis = steepest_axis(d), signed_axis = 2 * axis + (d[axis] < 0.0);
+        mixed = mixed || (first >= 0 && signed_axis != first);
+        first = signed_axis;
     }
-    for (int axis_x = 0; axis_x < 3; ++axis_x)
-        if (mixed || axis / 2 == axis_x) trace_axis(job, tile, scratch, axis_x);
+    if (mixed || first / 2 == job.plan.axis_x) trace(job, tile, scratch);
 }
 
 }  // namespace DRRPROJ_ISA

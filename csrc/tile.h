@@ -11,14 +11,15 @@ namespace drrproj {
 
 // A tile is walked block by block; a block's voxels are staged in a brick that stays in the L2 cache.
 constexpr int kBlockSlabs = 16;
-constexpr int kTileLines = 64;
+constexpr int kTileLines = 32;
 constexpr int kTileLanes = 64;
 constexpr int kBrickFloats = 96 * 1024;
 constexpr int kBrickSlack = 1024;  // windows may read this far past a brick's end
 constexpr int kPacketBytesPerRay = 96;
 
-// One view in the index space of one grid, voxel i covering [i, i + 1).
+// Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
+    int axis_x;  // the steepest axis
     double source[3];  // for a parallel beam, the direction towards the source
     bool parallel;
     double first_pixel[3], row_step[3], column_step[3];
@@ -37,7 +38,7 @@ struct Tile {
 
 // What one tile walk reads and writes. Image and label share one plan; either may be null.
 struct Job {
-    const Plan* plan;
+    Plan plan;
     const Grid* image;
     const Grid* label;
     Attenuation attenuation;

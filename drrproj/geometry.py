@@ -64,6 +64,16 @@ def _pixel_spacing(pixel_spacing: float | Sequence[float]) -> Float64Array:
     return spacing
 
 
+def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    try:
+        rows, columns = (int(n) for n in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"shape must be (rows, columns); got {shape!r}") from None
+    if rows < 1 or columns < 1 or (rows, columns) != tuple(shape):
+        raise ValueError(f"shape must be two positive whole numbers, (rows, columns); got {shape!r}")
+    return rows, columns
+
+
 def _positive(value: float, what: str) -> float:
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
@@ -125,12 +135,7 @@ class Geometry:
                 raise ValueError(
                     f"view {index} spans no image: the source lies in the detector's plane or a pixel step is zero"
                 )
-        try:
-            rows, columns = (int(n) for n in self.shape)
-        except TypeError:
-            raise ValueError(f"shape must be (rows, columns); got {self.shape!r}") from None
-        if rows < 1 or columns < 1 or (rows, columns) != tuple(self.shape):
-            raise ValueError(f"shape must be two positive whole numbers, (rows, columns); got {self.shape!r}")
+        rows, columns = _detector_shape(self.shape)
         names = tuple(self.names) or tuple(f"view{index}" for index in range(len(views)))
         if len(names) != len(views):
             raise ValueError(f"{len(views)} views need as many names; got {len(names)}: {', '.join(names)}")
@@ -418,7 +423,7 @@ class Geometry:
                 magnification = sdd / ((volume.corners - source) @ direction)
             half_height = float(np.abs(magnification * (from_center @ _SUPERIOR)).max())
             half_width = float(np.abs(magnification * (from_center @ image_right)).max())
-            rows, columns = shape
+            rows, columns = _detector_shape(shape)
             pixel_spacing = 2 * max(half_height / rows, half_width / columns)
         spacing = _pixel_spacing(pixel_spacing)
         row_step, column_step = -spacing[0] * _SUPERIOR, spacing[1] * image_right
@@ -626,6 +631,6 @@ class Geometry:
 def _first_pixel(
     center: Float64Array, row_step: Float64Array, column_step: Float64Array, shape: tuple[int, int]
 ) -> Float64Array:
-    rows, columns = shape
+    rows, columns = _detector_shape(shape)
     first: Float64Array = center - (rows - 1) / 2 * row_step - (columns - 1) / 2 * column_step
     return first

@@ -48,6 +48,8 @@ def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
         voxels = voxels.astype(np.float32 if voxels.dtype.itemsize == 2 else np.float64)
     elif not voxels.dtype.isnative:
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
+    elif not voxels.flags.aligned:
+        voxels = voxels.copy(order="K")
     return voxels
 
 
@@ -87,13 +89,13 @@ class _Grid:
     @property
     def voxel_size(self) -> npt.NDArray[np.float64]:
         """Length of the voxel's three edges in mm, array axis order, shape (3,)."""
-        return np.sqrt(np.square(self.affine[:3, :3]).sum(axis=0))
+        edges: npt.NDArray[np.float64] = np.sqrt(np.square(self.affine[:3, :3]).sum(axis=0))
+        return edges
 
     @cached_property
     def voxel_from_world(self) -> npt.NDArray[np.float64]:
         """Matrix (4, 4) from RAS+ mm to voxel indices."""
-        voxel_from_world: npt.NDArray[np.float64] = np.linalg.inv(self.affine)
-        return voxel_from_world
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     @property
     def center(self) -> npt.NDArray[np.float64]:
@@ -118,8 +120,8 @@ class Volume(_Grid):
     Parameters
     ----------
     array : array_like, shape (i, j, k), any real dtype, any strides
-        Voxel values. Kept as it is, without a copy; only float16, extended precision and foreign byte order are
-        converted, because no backend walks them.
+        Voxel values. Kept as it is, without a copy; only float16, extended precision, foreign byte order and
+        unaligned memory are converted, because no backend walks them.
     affine : array_like, shape (4, 4)
         ``world_from_voxel``: maps a voxel index to millimetres. Shear, flips and anisotropy are welcome.
     unit : {"HU", "1/mm"}

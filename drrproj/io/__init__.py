@@ -1,0 +1,22 @@
+"""Files in and out: one module per format family, and the only importers of nibabel and Pillow."""
+
+from __future__ import annotations
+
+from drrproj.io.labels import read_labels
+from drrproj.io.nifti import read_volume, write_nifti
+from drrproj.io.npz import read_npz, write_npz
+from drrproj.io.png import write_overlay, write_png
+from drrproj.io.sample import read_sample
+from drrproj.io.sidecar import write_sidecar
+
+__all__ = [
+    "read_labels",
+    "read_npz",
+    "read_sample",
+    "read_volume",
+    "write_nifti",
+    "write_npz",
+    "write_overlay",
+    "write_png",
+    "write_sidecar",
+]

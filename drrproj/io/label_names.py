@@ -1,0 +1,186 @@
+"""Names of label ids: from a table beside the label file, or from the label file's own header."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+__all__ = ["find_label_names", "names_from_header", "read_label_names"]
+
+_ID_COLUMNS = ("index", "id", "label_id")
+_NAME_COLUMNS = ("name", "label_name", "structure")
+
+# "unknown" and "caret" in the NIfTI registry: TotalSegmentator writes the one, Connectome Workbench the other.
+_CARET_CODES = (0, 30)
+
+
+def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Read names of label ids from a table.
+
+    Parameters
+    ----------
+    path : str or path
+        ``.json``: ids to names or names to ids, at the top or under ``"labels"`` as nnU-Net's ``dataset.json`` has
+        them. ``.tsv`` or ``.csv``: columns ``index`` (or ``id``) and ``name``, as BIDS and TotalSegmentator have them.
+
+    Returns
+    -------
+    dict of int to str
+        Without the background, id 0.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is neither kind of table, holds no names, or gives one id two names.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from drrproj.io.label_names import read_label_names
+    >>> read_label_names(files("drrproj") / "data" / "chest_3mm" / "labels.json")[51]
+    'heart'
+    """
+    names = _read_table(path)
+    if not names:
+        raise ValueError(f'{path}: no label names in it; it needs pairs such as {{"51": "heart"}}')
+    return names
+
+
+def find_label_names(label_path: str | os.PathLike[str]) -> dict[int, str]:
+    """Read the table beside a label file: the same name with the ending .json, .tsv or .csv; empty where none is.
+
+    A JSON file without any id-and-name pair is passed over: BIDS puts acquisition records under that name.
+    """
+    label_file = Path(label_path)
+    stem = label_file.name.removesuffix(".gz").removesuffix(".nii")
+    for ending in (".json", ".tsv", ".csv"):
+        table = label_file.with_name(stem + ending)
+        if table.is_file():
+            names = _read_table(table)
+            if names:
+                return names
+    return {}
+
+
+def names_from_header(header: Nifti1Header) -> dict[int, str]:
+    """Read the label table that TotalSegmentator writes into the NIfTI header; empty where none is.
+
+    Raises
+    ------
+    ValueError
+        If the table is no well-formed XML, or brings a document type, in which entities could be defined.
+    """
+    for extension in header.extensions:
+        if extension.get_code() in _CARET_CODES:
+            content = extension.get_content()
+            if isinstance(content, bytes) and b"<CaretExtension" in content:
+                return _names_from_caret(content)
+    return {}
+
+
+def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
+    try:
+        # utf-8-sig, because spreadsheets put a byte order mark first.
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file; label names come as .json, .tsv or .csv") from None
+    ending = Path(path).suffix.lower()
+    try:
+        if ending == ".json":
+            return _unique(_pairs_from_json(text))
+        if ending in (".tsv", ".csv"):
+            return _unique(_pairs_from_rows(text, "\t" if ending == ".tsv" else ","))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    raise ValueError(f"{path}: label names come as .json, .tsv or .csv")
+
+
+def _pairs_from_json(text: str) -> list[tuple[int, str]]:
+    try:
+        table: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON: {error}") from error
+    if isinstance(table, dict) and isinstance(table.get("labels"), dict):
+        table = table["labels"]
+    if not isinstance(table, dict):
+        return []
+    pairs = [_pair(key, value) for key, value in table.items()]
+    if any(pairs) and not all(pairs):
+        odd = list(table.items())[pairs.index(None)]
+        raise ValueError(f"every entry must be one id and one name; got {json.dumps(odd[0])}: {json.dumps(odd[1])}")
+    return [pair for pair in pairs if pair]
+
+
+def _pair(key: str, value: Any) -> tuple[int, str] | None:
+    if isinstance(value, str) and key.strip().isdecimal():
+        return int(key), value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, key
+    return None
+
+
+def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
+    rows = csv.reader(text.splitlines(), delimiter=delimiter)
+    header = [cell.strip().lower() for cell in next(rows, [])]
+    id_column = next((header.index(name) for name in _ID_COLUMNS if name in header), None)
+    name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
+    if id_column is None or name_column is None:
+        raise ValueError(f"the first row must name the columns index and name; got {', '.join(header) or 'nothing'}")
+    pairs = []
+    for row in rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) <= max(id_column, name_column) or not row[id_column].strip().isdecimal():
+            raise ValueError(f"every row must have one id and one name; got {delimiter.join(row)!r}")
+        pairs.append((int(row[id_column]), row[name_column].strip()))
+    return pairs
+
+
+def _names_from_caret(content: bytes) -> dict[int, str]:
+    pairs: list[tuple[int, str]] = []
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+
+    def start(tag: str, attributes: Mapping[str, str]) -> None:
+        if tag == "Label":
+            pairs.append((int(attributes.get("Key", "")), ""))
+            parser.CharacterDataHandler = name
+
+    def name(text: str) -> None:
+        pairs[-1] = (pairs[-1][0], pairs[-1][1] + text)
+
+    def end(_tag: str) -> None:
+        parser.CharacterDataHandler = None
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("it defines a document type, which a label table has no use for")
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, refuse
+    try:
+        parser.Parse(content.rstrip(b"\0 \n\r\t"), True)
+    except (expat.ExpatError, ValueError) as error:
+        raise ValueError(f"the label table in its header cannot be read ({error}); pass names=") from error
+    return _unique((label_id, text.strip()) for label_id, text in pairs)
+
+
+def _unique(pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for label_id, name in pairs:
+        if names.setdefault(label_id, name) != name:
+            raise ValueError(f"label {label_id} has two names, {names[label_id]!r} and {name!r}")
+    names.pop(0, None)
+    return names

@@ -1,0 +1,29 @@
+"""The one view that goes into a file of one picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.radiograph import Radiograph
+
+__all__ = ["line_integral_of_one_view", "require_one_view"]
+
+
+def require_one_view(radiograph: Radiograph) -> None:
+    """Refuse a radiograph of several views where a file holds one."""
+    names = radiograph.geometry.names
+    if len(names) != 1:
+        raise ValueError(
+            f"one file holds one view, and this radiograph has {len(names)} ({', '.join(names)}); write one at a "
+            f"time, such as radiograph[{names[0]!r}]"
+        )
+
+
+def line_integral_of_one_view(radiograph: Radiograph) -> npt.NDArray[np.float32]:
+    """Return the line integral of a radiograph's only view, shape (rows, columns)."""
+    require_one_view(radiograph)
+    if radiograph.line_integral is None:
+        raise ValueError('this radiograph has no line integral to write; ask for outputs=("line_integral", ...)')
+    image: npt.NDArray[np.float32] = radiograph.line_integral[0]
+    return image

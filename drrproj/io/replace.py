@@ -1,0 +1,55 @@
+"""Writing a file so that its name never stands for half a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["replaced"]
+
+
+@contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of ``path`` when the block ends well.
+
+    Until then, and for good if the block raises, whatever is at ``path`` stays as it is.
+
+    Parameters
+    ----------
+    path : str or path
+        The file to write; its folder must exist.
+
+    Yields
+    ------
+    binary file
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist or cannot be written to, or ``path`` is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a folder; pass a file name")
+    # In the same folder, because only a rename inside one file system is atomic; not from tempfile, whose files are
+    # closed to everybody but the owner.
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        file = part.open("xb")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"cannot write {target}: there is no folder {target.parent}; create it first") from None
+    except OSError as error:
+        raise type(error)(f"cannot write {target}: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+        os.replace(part, target)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.strerror:
+            raise type(error)(f"cannot write {target}: {error.strerror}") from error
+        raise

@@ -1,0 +1,67 @@
+"""The JSON beside a picture: everything needed to make the picture again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drrproj.io.replace import replaced
+from drrproj.radiograph import Radiograph
+
+__all__ = ["plain_json", "write_sidecar"]
+
+_INDENT = "  "
+
+
+def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph, **extra: Any) -> None:
+    """Write how a radiograph was made as a JSON file.
+
+    Parameters
+    ----------
+    path : str or path
+        Replaced whole, or left as it was.
+    radiograph : Radiograph
+        Its ``record`` goes into the file, in its order, after ``extra``.
+    **extra : JSON values, numpy numbers and arrays, paths
+        What the radiograph does not know, such as ``display`` and ``source``.
+
+    Raises
+    ------
+    ValueError
+        If an extra entry has the name of one in the record, or a number is not finite, which JSON cannot hold.
+    TypeError
+        If a value has no place in JSON.
+    OSError
+        If the file cannot be written.
+    """
+    taken = sorted(set(extra) & set(radiograph.record))
+    if taken:
+        raise ValueError(f"the record of the radiograph has its own {', '.join(taken)}; call the extra entry otherwise")
+    text = plain_json({**extra, **radiograph.record})
+    with replaced(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def plain_json(value: Any, indent: str = "") -> str:
+    """Return JSON with one entry a line, but a vector of numbers on one line."""
+    inner = indent + _INDENT
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict) and value:
+        lines = [f"{inner}{json.dumps(str(key))}: {plain_json(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, (list, tuple)) and any(isinstance(item, (list, tuple, dict, np.ndarray)) for item in value):
+        return "[\n" + ",\n".join(inner + plain_json(item, inner) for item in value) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a JSON file cannot hold a {type(value).__name__}")
