@@ -15,11 +15,11 @@ namespace drrproj {
 namespace DRRPROJ_ISA {
 
 struct Box {
-    int axis_x, axis_u, axis_v;   // which array axis each coordinate is
-    std::int64_t x;               // first slab
-    int slabs, rows, width;       // slabs * rows * width floats
+    int axis_x, axis_u, axis_v;                   // which array axis each coordinate is
+    std::int64_t x;                               // first slab
+    int slabs, rows, width;                       // slabs * rows * width floats
     std::int64_t u[kBlockSlabs], v[kBlockSlabs];  // corner of each slab
-    bool upright;                 // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
+    bool upright;  // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
 
     int slab_size() const { return rows * width; }
 };
@@ -122,8 +122,8 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
 
 // Rows along u of several slabs whose voxels are neighbours along x: read along x, turned in registers.
 template <class Number, class Convert>
-inline void stage_turned(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size, float* to,
-                         Convert convert, Seen& seen) {
+inline void stage_turned(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
+                         float* to, Convert convert, Seen& seen) {
     constexpr int N = Lanes::width;
     const int turned = slabs >= N && count >= N ? slabs / N * N : 0;
     for (int s = 0; s < turned; s += N) {
@@ -151,7 +151,8 @@ inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t hig
     return value < low ? low : value > high ? high : value;
 }
 
-constexpr int kAhead = 1;
+constexpr int kRowsAhead = 4;
+
 // Copy the box into the brick; false when every value is zero.
 template <class Number, class Convert>
 bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
@@ -160,8 +161,9 @@ bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
     const std::int64_t stride_u = grid.stride[box.axis_u], size_u = grid.size[box.axis_u];
     const std::int64_t stride_v = grid.stride[box.axis_v], size_v = grid.size[box.axis_v];
     const std::ptrdiff_t slab_size = box.slab_size();
+    constexpr std::int64_t number_bytes = sizeof(Number);
     Seen seen;
-    if (box.upright && stride_x == static_cast<std::int64_t>(sizeof(Number))) {
+    if (box.upright && stride_x == number_bytes) {
         const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
         for (int row = 0; row < box.rows; ++row) {
             const std::int64_t v = box.v[0] + row;
@@ -177,6 +179,7 @@ bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
         }
         return seen.any();
     }
+    const bool ahead = box.width < size_u && stride_u == number_bytes;
     // Rows outside, slabs inside: what lies close in memory is read together.
     for (int row = 0; row < box.rows; ++row) {
         for (int s = 0; s < box.slabs; ++s) {
@@ -186,9 +189,15 @@ bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
             const bool outside = v < 0 || v >= size_v || u_begin == u_end;
             if (outside || u_end - u_begin < box.width)
                 for (int i = 0; i < box.width; ++i) to[i] = 0.0f;
-            if (v + kAhead >= 0 && v + kAhead < size_v)
-                for (std::int64_t byte = 0; byte < box.width * (std::int64_t)sizeof(Number) + 63; byte += 64)
-                    __builtin_prefetch(voxels + s * stride_x + (v + kAhead) * stride_v + u_begin * stride_u + byte);
+            if (ahead && !outside) {
+                // Whole rows stream by themselves; parts of rows do not, so ask for them some rows early.
+                const std::int64_t next_v = v + (s + kRowsAhead) / box.slabs;
+                const char* next =
+                    voxels + (s + kRowsAhead) % box.slabs * stride_x + next_v * stride_v + u_begin * stride_u;
+                if (next_v < size_v)
+                    for (std::int64_t byte = 0; byte < (u_end - u_begin) * number_bytes + 63; byte += 64)
+                        __builtin_prefetch(next + byte);
+            }
             if (!outside)
                 stage_row<Number>(voxels + s * stride_x + v * stride_v + u_begin * stride_u, stride_u,
                                   static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
@@ -200,16 +209,26 @@ bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
 template <class Convert>
 bool stage_any(const Grid& grid, const Box& box, float* brick, Convert convert) {
     switch (grid.type) {
-        case NumberType::int8: return stage<std::int8_t>(grid, box, brick, convert);
-        case NumberType::uint8: return stage<std::uint8_t>(grid, box, brick, convert);
-        case NumberType::int16: return stage<std::int16_t>(grid, box, brick, convert);
-        case NumberType::uint16: return stage<std::uint16_t>(grid, box, brick, convert);
-        case NumberType::int32: return stage<std::int32_t>(grid, box, brick, convert);
-        case NumberType::uint32: return stage<std::uint32_t>(grid, box, brick, convert);
-        case NumberType::int64: return stage<std::int64_t>(grid, box, brick, convert);
-        case NumberType::uint64: return stage<std::uint64_t>(grid, box, brick, convert);
-        case NumberType::float32: return stage<float>(grid, box, brick, convert);
-        case NumberType::float64: return stage<double>(grid, box, brick, convert);
+        case NumberType::int8:
+            return stage<std::int8_t>(grid, box, brick, convert);
+        case NumberType::uint8:
+            return stage<std::uint8_t>(grid, box, brick, convert);
+        case NumberType::int16:
+            return stage<std::int16_t>(grid, box, brick, convert);
+        case NumberType::uint16:
+            return stage<std::uint16_t>(grid, box, brick, convert);
+        case NumberType::int32:
+            return stage<std::int32_t>(grid, box, brick, convert);
+        case NumberType::uint32:
+            return stage<std::uint32_t>(grid, box, brick, convert);
+        case NumberType::int64:
+            return stage<std::int64_t>(grid, box, brick, convert);
+        case NumberType::uint64:
+            return stage<std::uint64_t>(grid, box, brick, convert);
+        case NumberType::float32:
+            return stage<float>(grid, box, brick, convert);
+        case NumberType::float64:
+            return stage<double>(grid, box, brick, convert);
     }
     return false;
 }
@@ -228,16 +247,25 @@ __attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box
 __attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, float* brick) {
     const ToChannelSmall small{job.channel_of_small_id};
     switch (job.label->type) {
-        case NumberType::int8: return stage<std::int8_t>(*job.label, box, brick, small);
-        case NumberType::uint8: return stage<std::uint8_t>(*job.label, box, brick, small);
-        case NumberType::int16: return stage<std::int16_t>(*job.label, box, brick, small);
-        case NumberType::uint16: return stage<std::uint16_t>(*job.label, box, brick, small);
-        case NumberType::int32: return stage<std::int32_t>(*job.label, box, brick, ToChannelWide{job.channels});
-        case NumberType::uint32: return stage<std::uint32_t>(*job.label, box, brick, ToChannelWide{job.channels});
-        case NumberType::int64: return stage<std::int64_t>(*job.label, box, brick, ToChannelWide{job.channels});
-        case NumberType::uint64: return stage<std::uint64_t>(*job.label, box, brick, ToChannelWide{job.channels});
+        case NumberType::int8:
+            return stage<std::int8_t>(*job.label, box, brick, small);
+        case NumberType::uint8:
+            return stage<std::uint8_t>(*job.label, box, brick, small);
+        case NumberType::int16:
+            return stage<std::int16_t>(*job.label, box, brick, small);
+        case NumberType::uint16:
+            return stage<std::uint16_t>(*job.label, box, brick, small);
+        case NumberType::int32:
+            return stage<std::int32_t>(*job.label, box, brick, ToChannelWide{job.channels});
+        case NumberType::uint32:
+            return stage<std::uint32_t>(*job.label, box, brick, ToChannelWide{job.channels});
+        case NumberType::int64:
+            return stage<std::int64_t>(*job.label, box, brick, ToChannelWide{job.channels});
+        case NumberType::uint64:
+            return stage<std::uint64_t>(*job.label, box, brick, ToChannelWide{job.channels});
         case NumberType::float32:
-        case NumberType::float64: break;  // refused at the binding
+        case NumberType::float64:
+            break;  // refused at the binding
     }
     return false;
 }

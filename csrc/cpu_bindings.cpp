@@ -24,27 +24,38 @@ NumberType number_type(const py::array& array) {
     switch (type.kind()) {
         case 'i':
             switch (type.itemsize()) {
-                case 1: return NumberType::int8;
-                case 2: return NumberType::int16;
-                case 4: return NumberType::int32;
-                case 8: return NumberType::int64;
-                default: break;
+                case 1:
+                    return NumberType::int8;
+                case 2:
+                    return NumberType::int16;
+                case 4:
+                    return NumberType::int32;
+                case 8:
+                    return NumberType::int64;
+                default:
+                    break;
             }
             break;
         case 'u':
             switch (type.itemsize()) {
-                case 1: return NumberType::uint8;
-                case 2: return NumberType::uint16;
-                case 4: return NumberType::uint32;
-                case 8: return NumberType::uint64;
-                default: break;
+                case 1:
+                    return NumberType::uint8;
+                case 2:
+                    return NumberType::uint16;
+                case 4:
+                    return NumberType::uint32;
+                case 8:
+                    return NumberType::uint64;
+                default:
+                    break;
             }
             break;
         case 'f':
             if (type.itemsize() == 4) return NumberType::float32;
             if (type.itemsize() == 8) return NumberType::float64;
             break;
-        default: break;
+        default:
+            break;
     }
     throw py::type_error("voxels of type " + py::str(static_cast<py::object>(type)).cast<std::string>() +
                          " cannot be walked");
@@ -104,12 +115,15 @@ Prepared prepare(std::optional<py::array> volume, std::optional<Matrix> volume_v
 // A new array of zeros from numpy itself: calloc leaves pages that no ray touches unmapped.
 template <class Number>
 py::array_t<Number> zeros(const std::vector<py::ssize_t>& shape) {
-    return py::module_::import("numpy").attr("zeros")(shape, py::dtype::of<Number>()).template cast<py::array_t<Number>>();
+    return py::module_::import("numpy")
+        .attr("zeros")(shape, py::dtype::of<Number>())
+        .template cast<py::array_t<Number>>();
 }
 
 py::dict trace(const Prepared& prepared, const Matrix& views, std::pair<std::int64_t, std::int64_t> shape,
                const std::vector<std::string>& outputs, int threads) {
-    if (views.ndim() != 3 || views.shape(1) != 4 || views.shape(2) != 4) throw py::value_error("views must be (n, 4, 4)");
+    if (views.ndim() != 3 || views.shape(1) != 4 || views.shape(2) != 4)
+        throw py::value_error("views must be (n, 4, 4)");
     const auto [rows, columns] = shape;
     if (rows < 1 || columns < 1 || rows > INT32_MAX || columns > INT32_MAX) throw py::value_error("bad detector shape");
     if (threads < 1) throw py::value_error("threads must be positive");

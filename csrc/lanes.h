@@ -52,6 +52,7 @@ inline unsigned bits(Mask mask) { return mask.x; }
 inline float smallest(Lanes a) { return _mm512_reduce_min_ps(a.x); }
 inline float largest(Lanes a) { return _mm512_reduce_max_ps(a.x); }
 inline Index to_index(Lanes a) { return {_mm512_cvtps_epi32(a.x)}; }
+inline Index operator+(Index a, Index b) { return {_mm512_add_epi32(a.x, b.x)}; }
 inline Lanes window(const float* from, Index i) {
     return _mm512_permutex2var_ps(_mm512_loadu_ps(from), i.x, _mm512_loadu_ps(from + 16));
 }
@@ -129,6 +130,7 @@ inline float largest(Lanes a) {
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 inline Index to_index(Lanes a) { return {_mm256_cvtps_epi32(a.x)}; }
+inline Index operator+(Index a, Index b) { return {_mm256_add_epi32(a.x, b.x)}; }
 inline Lanes window(const float* from, Index i) {
     const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from), i.x);
     const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from + 8), i.x);
@@ -186,18 +188,40 @@ inline Result each(Function function) {
     for (int i = 0; i < Lanes::width; ++i) result.x[i] = function(i);
     return result;
 }
-inline Lanes operator+(Lanes a, Lanes b) { return each<Lanes>([&](int i) { return a.x[i] + b.x[i]; }); }
-inline Lanes operator-(Lanes a, Lanes b) { return each<Lanes>([&](int i) { return a.x[i] - b.x[i]; }); }
-inline Lanes operator*(Lanes a, Lanes b) { return each<Lanes>([&](int i) { return a.x[i] * b.x[i]; }); }
+inline Lanes operator+(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return a.x[i] + b.x[i]; });
+}
+inline Lanes operator-(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return a.x[i] - b.x[i]; });
+}
+inline Lanes operator*(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return a.x[i] * b.x[i]; });
+}
 inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return a * b + c; }
-inline Lanes smaller(Lanes a, Lanes b) { return each<Lanes>([&](int i) { return smaller(a.x[i], b.x[i]); }); }
-inline Lanes larger(Lanes a, Lanes b) { return each<Lanes>([&](int i) { return larger(a.x[i], b.x[i]); }); }
-inline Lanes floor(Lanes a) { return each<Lanes>([&](int i) { return std::floor(a.x[i]); }); }
-inline Mask equal(Lanes a, Lanes b) { return each<Mask>([&](int i) { return a.x[i] == b.x[i]; }); }
-inline Mask positive(Lanes a) { return each<Mask>([&](int i) { return a.x[i] > 0.0f; }); }
-inline Mask operator&(Mask a, Mask b) { return each<Mask>([&](int i) { return a.x[i] && b.x[i]; }); }
-inline Mask operator|(Mask a, Mask b) { return each<Mask>([&](int i) { return a.x[i] || b.x[i]; }); }
-inline Mask operator~(Mask a) { return each<Mask>([&](int i) { return !a.x[i]; }); }
+inline Lanes smaller(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return smaller(a.x[i], b.x[i]); });
+}
+inline Lanes larger(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return larger(a.x[i], b.x[i]); });
+}
+inline Lanes floor(Lanes a) {
+    return each<Lanes>([&](int i) { return std::floor(a.x[i]); });
+}
+inline Mask equal(Lanes a, Lanes b) {
+    return each<Mask>([&](int i) { return a.x[i] == b.x[i]; });
+}
+inline Mask positive(Lanes a) {
+    return each<Mask>([&](int i) { return a.x[i] > 0.0f; });
+}
+inline Mask operator&(Mask a, Mask b) {
+    return each<Mask>([&](int i) { return a.x[i] && b.x[i]; });
+}
+inline Mask operator|(Mask a, Mask b) {
+    return each<Mask>([&](int i) { return a.x[i] || b.x[i]; });
+}
+inline Mask operator~(Mask a) {
+    return each<Mask>([&](int i) { return !a.x[i]; });
+}
 inline Lanes choose(Mask mask, Lanes yes, Lanes no) {
     return each<Lanes>([&](int i) { return mask.x[i] ? yes.x[i] : no.x[i]; });
 }
@@ -218,6 +242,9 @@ inline float largest(Lanes a) {
 }
 inline Index to_index(Lanes a) {
     return each<Index>([&](int i) { return static_cast<std::int32_t>(a.x[i]); });
+}
+inline Index operator+(Index a, Index b) {
+    return each<Index>([&](int i) { return a.x[i] + b.x[i]; });
 }
 inline Lanes window(const float* from, Index index) {
     return each<Lanes>([&](int i) { return from[index.x[i] & (2 * Lanes::width - 1)]; });

@@ -5,9 +5,7 @@
 
 namespace drrproj {
 
-enum class NumberType : std::int32_t {
-    int8, uint8, int16, uint16, int32, uint32, int64, uint64, float32, float64
-};
+enum class NumberType : std::int32_t { int8, uint8, int16, uint16, int32, uint32, int64, uint64, float32, float64 };
 
 // A 3-D array in memory and its place in the world. Strides are in bytes and may be negative.
 struct Grid {

@@ -2,11 +2,11 @@
 // set, into a namespace of its own.
 #include "tile.h"
 
+#include <cstddef>
+
 #include "brick.h"
 #include "lanes.h"
 #include "walk.h"
-
-#include <cstddef>
 
 namespace drrproj {
 namespace DRRPROJ_ISA {
@@ -22,7 +22,7 @@ struct alignas(64) Packet {
     double u[N], v[N], du[N], dv[N];  // u(x) = u + x * du
     double begin[N], end[N];          // where the ray exists, in x
     float mm_per_slab[N], sum[N];
-    float label[N], run[N];  // 1 + channel of the label the ray is in, and how many slabs it has been in it
+    float label[N], run[N];          // 1 + channel of the label the ray is in, and how many slabs it has been in it
     std::int32_t row[N], column[N];  // column -1: no pixel
     double begin_low, begin_high, end_low, end_high;
     double extremes[4][2];  // over the lanes, of u and v at the tile's first and last plane: see extremes_at
@@ -35,7 +35,7 @@ static_assert(sizeof(Packet) <= static_cast<std::size_t>(N) * kPacketBytesPerRay
 // Some slabs of the volume, staged, with everything relative to an origin near the tile: floats stay exact there.
 struct Block {
     Box box;
-    double x, u, v;  // first plane and origin, whole numbers
+    double x, u, v;                                             // first plane and origin, whole numbers
     std::int64_t corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
     const float* label;
@@ -57,7 +57,8 @@ struct Pixel {
 
 Pixel pixel_at(const Job& job, std::int64_t line, std::int64_t lane) {
     const Plan& plan = job.plan;
-    const std::int64_t across = line + static_cast<std::int64_t>(__builtin_floor(plan.shear * static_cast<double>(lane) + 0.5));
+    const std::int64_t across =
+        line + static_cast<std::int64_t>(__builtin_floor(plan.shear * static_cast<double>(lane) + 0.5));
     const std::int64_t row = plan.lanes_are_rows ? lane : across, column = plan.lanes_are_rows ? across : lane;
     return {row, column, row >= 0 && row < job.rows && column >= 0 && column < job.columns};
 }
@@ -290,7 +291,8 @@ struct Corners {
 };
 
 // Lanes whose rays met another label than the one they were in: rare enough to do one by one.
-void change_labels(const Job& job, Packet& packet, unsigned changed, const Corners& labels, const Shares<Lanes>& shares) {
+void change_labels(const Job& job, Packet& packet, unsigned changed, const Corners& labels,
+                   const Shares<Lanes>& shares) {
     alignas(64) float label[4][N], share[4][N];
     labels.stay.store(label[0]);
     labels.across_u.store(label[1]);
@@ -315,18 +317,24 @@ void change_labels(const Job& job, Packet& packet, unsigned changed, const Corne
     }
 }
 
-// Reads a packet's corners from the rows of one slab: by windows when all lanes of a row lie within one, else by
-// gathers. `Plane` values are relative to a slab's origin, so that (u, v) = (0, 0) is element 0.
+// A packet whose lanes meet more rows than this reads faster by gathers.
+constexpr int kWindowRows = 6;
+
+// Reads a packet's corners from a plane of one slab whose element 0 is the voxel (u, v) = (0, 0): by windows when all
+// lanes of a row lie within one, else by gathers.
 struct Reader {
-    int width;             // of a row
-    int row_low, row_high, column_low, column_high;
-    Lanes u, v, u_next, v_next;  // voxels of entry and beyond the crossings
+    int width;  // of a row
+    int row_low, row_high, column_low;
+    Lanes u, v;            // voxel of entry
+    Lanes step_u, step_v;  // to the voxel beyond a crossing
     bool windowed;
-    Index at, at_next;
 
     Corners read(const float* plane, const Shares<Lanes>& shares) const {
         Corners corners;
+        const Lanes u_next = u + step_u, v_next = v + step_v;
         if (windowed) {
+            const Lanes column(static_cast<float>(column_low));
+            const Index at = to_index(u - column), at_next = to_index(u_next - column);
             const float* row = plane + static_cast<std::ptrdiff_t>(row_low) * width + column_low;
             corners.stay = corners.across_v = window(row, at);
             corners.across_u = corners.across_both = window(row, at_next);
@@ -348,7 +356,7 @@ struct Reader {
         const auto corner = [&](Lanes share, Lanes to_u, Lanes to_v) {
             return gather(plane, to_index(choose(positive(share), multiply_add(to_v, row_width, to_u), stay)));
         };
-        corners.stay = corner(shares.stay, u, v);
+        corners.stay = gather(plane, to_index(stay));
         corners.across_u = corner(shares.across_u, u_next, v);
         corners.across_v = corner(shares.across_v, u, v_next);
         corners.across_both = corner(shares.across_both, u_next, v_next);
@@ -388,6 +396,7 @@ __attribute__((noinline)) void walk_packet(const Job& job, const Block& block, P
     const Lanes du = Lanes::load(positions[2]), dv = Lanes::load(positions[3]);
     const Lanes first_u = Lanes::load(positions[4]), first_v = Lanes::load(positions[5]);
     const Crossing<Lanes> cross_u{Lanes::load(crossings[0]), Lanes::load(crossings[1]), Lanes::load(crossings[2])};
+    const Index step_u = to_index(cross_u.step);
     const Crossing<Lanes> cross_v{Lanes::load(crossings[3]), Lanes::load(crossings[4]), Lanes::load(crossings[5])};
 
     // The rows and columns that the packet touches in each slab.
@@ -406,59 +415,62 @@ __attribute__((noinline)) void walk_packet(const Job& job, const Block& block, P
     range(packet.v_low, packet.v_high, row_low, row_high);
 
     const Lanes zero(0.0f), one(1.0f);
-    Lanes sum(0.0f);
+    Lanes sum(0.0f), step(0.0f);
     Lanes label, run;
     if (Label) {
         label = Lanes::load(packet.label);
         run = Lanes::load(packet.run);
     }
     std::ptrdiff_t slab_begin = 0;
-    for (int s = 0; s < slabs; ++s, slab_begin += box.slab_size()) {
-        const Lanes step(static_cast<float>(s));
-        const Lanes u = multiply_add(step, du, u_begin), v = multiply_add(step, dv, v_begin);
-        const Lanes moved_u = floor(u), moved_v = floor(v);
-        const Lanes voxel_u = first_u + moved_u, voxel_v = first_v + moved_v;
-        const Lanes at_u = crossing_share(u - moved_u, cross_u);
+    for (int s = 0; s < slabs; ++s, slab_begin += box.slab_size(), step = step + one) {
         const std::ptrdiff_t origin = slab_begin - block.corner_v[s] * box.width - block.corner_u[s];
-        const bool windowed = column_high[s] - column_low[s] < 2 * N && row_high[s] - row_low[s] < 6;
-        Shares<Lanes> shares;
+        const Lanes u = multiply_add(step, du, u_begin), moved_u = floor(u);
+        const Lanes at_u = crossing_share(u - moved_u, cross_u);
+        const bool windowed = column_high[s] - column_low[s] < 2 * N && row_high[s] - row_low[s] < kWindowRows;
         Lanes begin = zero, end = one;
         if (Partial) {
             begin = smaller(larger(Lanes::load(limits[0]) - step, zero), one);
             end = smaller(larger(Lanes::load(limits[1]) - step, zero), one);
         }
+        Shares<Lanes> shares;
+        Corners labels;
         if (windowed && row_low[s] == row_high[s]) {
-            // Every lane stays in one row: only crossings in u matter.
-            shares = Partial ? slab_shares(at_u, one, begin, end) : slab_shares(at_u, one);
+            // Every lane stays in one row, as most do: only crossings in u matter.
+            const Lanes leaves = Partial ? smaller(larger(at_u, begin), end) : at_u;
+            shares = {leaves - begin, end - leaves, zero, zero};
+            const Index at = to_index(moved_u + (first_u - Lanes(static_cast<float>(column_low[s]))));
+            const Index at_next = at + step_u;
+            const std::ptrdiff_t row = origin + static_cast<std::ptrdiff_t>(row_low[s]) * box.width + column_low[s];
+            if (Image) {
+                sum = multiply_add(shares.stay, window(block.image + row, at), sum);
+                sum = multiply_add(shares.across_u, window(block.image + row, at_next), sum);
+            }
+            if (Label) {
+                labels.stay = labels.across_v = window(block.label + row, at);
+                labels.across_u = labels.across_both = window(block.label + row, at_next);
+            }
         } else {
+            const Lanes v = multiply_add(step, dv, v_begin), moved_v = floor(v);
             const Lanes at_v = crossing_share(v - moved_v, cross_v);
             shares = Partial ? slab_shares(at_u, at_v, begin, end) : slab_shares(at_u, at_v);
-        }
-        Reader reader{box.width,           row_low[s],           row_high[s],
-                      column_low[s],       column_high[s],       voxel_u,
-                      voxel_v,             voxel_u + cross_u.step, voxel_v + cross_v.step,
-                      windowed,            {},                   {}};
-        if (windowed) {
-            const Lanes column(static_cast<float>(column_low[s]));
-            reader.at = to_index(voxel_u - column);
-            reader.at_next = to_index(reader.u_next - column);
-        }
-        if (Image) {
-            const Corners mu = reader.read(block.image + origin, shares);
-            sum = multiply_add(shares.stay, mu.stay, sum);
-            sum = multiply_add(shares.across_u, mu.across_u, sum);
-            if (!windowed || row_low[s] != row_high[s]) {
+            const Reader reader{box.width,         row_low[s],   row_high[s],  column_low[s], first_u + moved_u,
+                                first_v + moved_v, cross_u.step, cross_v.step, windowed};
+            if (Image) {
+                const Corners mu = reader.read(block.image + origin, shares);
+                sum = multiply_add(shares.stay, mu.stay, sum);
+                sum = multiply_add(shares.across_u, mu.across_u, sum);
                 sum = multiply_add(shares.across_v, mu.across_v, sum);
                 sum = multiply_add(shares.across_both, mu.across_both, sum);
             }
+            if (Label) labels = reader.read(block.label + origin, shares);
         }
         if (Label) {
-            const Corners labels = reader.read(block.label + origin, shares);
             const auto same = [&](Lanes other, Lanes part) { return equal(other, label) | ~positive(part); };
-            Mask unchanged = same(labels.stay, shares.stay) & same(labels.across_u, shares.across_u) &
-                             same(labels.across_v, shares.across_v) & same(labels.across_both, shares.across_both);
-            const unsigned changed = ~bits(unchanged) & all_lanes;
+            const Mask unchanged = same(labels.stay, shares.stay) & same(labels.across_u, shares.across_u) &
+                                   same(labels.across_v, shares.across_v) &
+                                   same(labels.across_both, shares.across_both);
             run = choose(unchanged, run + (end - begin), run);
+            const unsigned changed = ~bits(unchanged) & all_lanes;
             if (changed) {
                 run.store(packet.run);
                 label.store(packet.label);

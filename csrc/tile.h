@@ -11,15 +11,14 @@ namespace drrproj {
 
 // A tile is walked block by block; a block's voxels are staged in a brick that stays in the L2 cache.
 constexpr int kBlockSlabs = 16;
-constexpr int kTileLines = 32;
-constexpr int kTileLanes = 64;
+constexpr int kTileRays = 4096;
 constexpr int kBrickFloats = 96 * 1024;
 constexpr int kBrickSlack = 1024;  // windows may read this far past a brick's end
 constexpr int kPacketBytesPerRay = 96;
 
 // Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
-    int axis_x;  // the steepest axis
+    int axis_x;        // the steepest axis
     double source[3];  // for a parallel beam, the direction towards the source
     bool parallel;
     double first_pixel[3], row_step[3], column_step[3];
@@ -29,6 +28,7 @@ struct Plan {
     bool lanes_are_rows;
     double shear;
     std::int64_t first_line, lines, lanes;
+    int tile_lines, tile_lanes;
 };
 
 struct Tile {
@@ -45,16 +45,16 @@ struct Job {
     const float* channel_of_small_id;  // 1 + channel, or 0; by the id as an unsigned 8 or 16-bit number
     Channels channels;                 // for wider ids
     std::int64_t rows, columns;
-    float* line_integral;  // this view's (rows, columns)
-    float* path_length;    // this view's part of (channels, views, rows, columns)
-    std::uint8_t* mask;    // this view's part of (channels, views, rows, packed columns)
+    float* line_integral;                          // this view's (rows, columns)
+    float* path_length;                            // this view's part of (channels, views, rows, columns)
+    std::uint8_t* mask;                            // this view's part of (channels, views, rows, packed columns)
     std::int64_t path_length_stride, mask_stride;  // from a channel to the next, in elements
 };
 
 struct Scratch {
     float* image;  // kBrickFloats + kBrickSlack each, zeroed once
     float* label;
-    void* packets;  // kTileLines * kTileLanes * kPacketBytesPerRay bytes, aligned to 64
+    void* packets;  // kTileRays * kPacketBytesPerRay bytes, aligned to 64
 };
 
 using TraceTile = void (*)(const Job&, const Tile&, const Scratch&);
