@@ -205,7 +205,7 @@ def bilinear(energy_kev: float = 70.0, ct_energy_kev: float = 70.0) -> Attenuati
     --------
     >>> import drrproj
     >>> round(float(drrproj.attenuation.bilinear(60)(1559)), 4)
-    0.0605
+    0.0604
     """
     water = linear_attenuation("water", energy_kev)
     bone = linear_attenuation("bone_cortical_ICRU44", energy_kev)
