@@ -116,6 +116,8 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
             begin = larger(begin, smaller(plan.source[x], p[x]));
             end = smaller(end, larger(plan.source[x], p[x]));
         }
+        // A ray that ends before the volume or begins behind it is empty, and stays inside what may be read.
+        begin = smaller(begin, size);
         packet.begin[i] = begin;
         packet.end[i] = larger(begin, end);
         const double* m = plan.metric;

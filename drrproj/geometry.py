@@ -330,8 +330,8 @@ class Geometry:
         >>> import drrproj
         >>> arm = drrproj.Geometry.c_arm(sdd=1200, sod=800, isocenter=(0, 0, 0), primary_angle=[0, 90],
         ...     secondary_angle=0, pixel_spacing=0.5, shape=(512, 512))
-        >>> arm.sources.round(6).tolist()
-        [[0.0, -800.0, 0.0], [800.0, 0.0, 0.0]]
+        >>> arm.sources.astype(int).tolist()
+        [[0, -800, 0], [800, 0, 0]]
         """
         _positive(sdd, "sdd")
         if _positive(sod, "sod") >= sdd:
@@ -528,8 +528,8 @@ class Geometry:
         >>> import drrproj
         >>> P = [[-2000, 255.5, 0, 178850], [0, 255.5, -2000, 178850], [0, 1, 0, 700]]
         >>> pa = drrproj.Geometry.from_projection_matrix(P, sdd=1000, shape=(512, 512))
-        >>> pa.sources.tolist(), pa.centers.round(6).tolist()
-        ([[0.0, -700.0, 0.0]], [[0.0, 300.0, 0.0]])
+        >>> pa.sources.astype(int).tolist(), pa.sdd.tolist()
+        ([[0, -700, 0]], [1000.0])
         """
         matrix = np.asarray(P, dtype=np.float64)
         if matrix.shape != (3, 4) or not np.isfinite(matrix).all():

@@ -91,7 +91,7 @@ def project(
     >>> water = drrproj.Volume(np.zeros((30, 20, 10), np.int16), np.diag([2, 2, 2, 1]))
     >>> view = drrproj.Geometry.radiograph("AP", water, beam="parallel", shape=(64, 64))
     >>> shot = drrproj.project(water, view, attenuation=drrproj.attenuation.linear(60))
-    >>> float(shot.line_integral[0, 32, 32].round(4))  # 40 mm of water at 60 keV
+    >>> round(float(shot.line_integral[0, 32, 32]), 4)  # 40 mm of water at 60 keV
     0.8235
     """
     if not isinstance(volume, Volume):
@@ -200,11 +200,11 @@ def _check_views(volume: Volume, geometry: Geometry) -> None:
     corners = np.column_stack([volume.corners, np.ones(8)])
     solved = np.linalg.solve(geometry.views, corners.T[None])
     rows, columns = geometry.shape
-    for name, (_, depth, row, column) in zip(geometry.names, solved, strict=True):
+    for name, parallel, solution in zip(geometry.names, geometry.is_parallel, solved, strict=True):
+        _, depth, row, column = solution
         if (depth <= 0).all():
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the source")
-        cone = not geometry.is_parallel[geometry.names.index(name)]
-        if cone and (depth >= 1).all():
+        if not parallel and (depth >= 1).all():
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the detector")
         if (depth <= 0).any():
             continue

@@ -133,7 +133,7 @@ class Radiograph:
     >>> slab = drrproj.Volume(np.full((20, 10, 20), 0.02), np.eye(4), unit="1/mm")
     >>> view = drrproj.Geometry.radiograph("PA", slab, beam="parallel", shape=(8, 8))
     >>> shot = drrproj.project(slab, view)
-    >>> float(shot.transmission[0, 4, 4].round(4))  # exp(-0.02 * 10 mm)
+    >>> round(float(shot.transmission[0, 4, 4]), 4)  # exp(-0.02 * 10 mm)
     0.8187
     """
 
@@ -149,6 +149,8 @@ class Radiograph:
         if isinstance(view, str):
             if view not in self.geometry.names:
                 raise KeyError(f"no view {view!r} in this radiograph; there are {', '.join(self.geometry.names)}")
+            if self.geometry.names.count(view) > 1:
+                raise KeyError(f"{self.geometry.names.count(view)} views are named {view!r}; select one by number")
             view = self.geometry.names.index(view)
         chosen = self.geometry[[view]]
         place = slice(view, view + 1) if view >= 0 else slice(view, view + 1 or None)

@@ -97,6 +97,15 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
         If there is no such file.
     ValueError
         If the file is damaged, or not one of ours.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj, tempfile
+    >>> ct = drrproj.Volume(np.zeros((20, 10, 20), np.int16), np.eye(4))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_npz(f"{folder}/ll.npz", drrproj.project(ct, drrproj.Geometry.radiograph("LL", ct)))
+    ...     drrproj.read_npz(f"{folder}/ll.npz").line_integral.shape
+    (1, 512, 512)
     """
     try:
         # Opened here, because numpy leaves a file that is no archive open.

@@ -119,6 +119,17 @@ def write_overlay(
         If a label is not in the radiograph.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj, tempfile
+    >>> ct = drrproj.Volume(np.zeros((20, 10, 20), np.int16), np.eye(4))
+    >>> left_half = np.arange(20)[:, None, None] * np.ones((20, 10, 20), np.int16) < 10
+    >>> labels = drrproj.LabelVolume(left_half, np.eye(4), {1: "left half"})
+    >>> shot = drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, shape=(32, 32)), labels=labels)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_overlay(f"{folder}/pa.png", shot, ["left half"], window=(0, 0.5))
+    (0.0, 0.5)
     """
     from PIL import Image
 

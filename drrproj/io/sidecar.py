@@ -37,6 +37,17 @@ def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph, **extra:
         If a value has no place in JSON.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import json, numpy as np, drrproj, tempfile
+    >>> ct = drrproj.Volume(np.zeros((20, 10, 20), np.int16), np.eye(4))
+    >>> shot = drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, shape=(32, 32)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_sidecar(f"{folder}/pa.json", shot, source="ct.nii.gz")
+    ...     with open(f"{folder}/pa.json") as file:
+    ...         json.load(file)["geometry"]["names"]
+    ['PA']
     """
     taken = sorted(set(extra) & set(radiograph.record))
     if taken:

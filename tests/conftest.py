@@ -1,0 +1,107 @@
+"""Which drrproj is tested, and on which backends."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _is_root(entry: str) -> bool:
+    return Path(entry or ".").resolve() == ROOT
+
+
+def _prefer_the_installed_package() -> None:
+    # `python -m pytest` puts the source tree first on sys.path, where it hides an installed package together with
+    # its compiled modules. Whoever names the tree in PYTHONPATH means it. Editable installs do not need the entry.
+    if any(_is_root(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry):
+        return
+    without_root = [entry for entry in sys.path if not _is_root(entry)]
+    if any(importlib.metadata.distributions(name="drrproj", path=without_root)):
+        sys.path[:] = without_root
+
+
+_prefer_the_installed_package()
+
+
+class Runner(NamedTuple):
+    """A backend, and for compiled CPU code the instruction set it is forced to."""
+
+    backend: str
+    instruction_set: str | None = None
+
+    def __str__(self) -> str:
+        return self.backend if self.instruction_set is None else f"{self.backend}-{self.instruction_set}"
+
+
+def _runners() -> list[Runner]:
+    backends = importlib.import_module("drrproj.backends")
+    runners: list[Runner] = []
+    for name in backends.NAMES:
+        if backends.why_unavailable(name) is None:
+            sets = backends.cpu_instruction_sets() if name == "cpu" else (None,)
+            runners += [Runner(name, instruction_set) for instruction_set in sets]
+    return runners
+
+
+def _missing() -> dict[str, str]:
+    backends = importlib.import_module("drrproj.backends")
+    reasons = {name: backends.why_unavailable(name) for name in backends.NAMES}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_installed = any(importlib.metadata.distributions(name="drrproj"))
+    is_named = any(_is_root(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)
+    if not (is_installed or is_named) or importlib.util.find_spec("drrproj") is None:
+        raise pytest.UsageError("drrproj is not installed; install it first: python -m pip install '.[test]'")
+    backends, missing = importlib.import_module("drrproj.backends"), _missing()
+    for name in filter(None, (part.strip() for part in os.environ.get("DRRPROJ_REQUIRE", "").split(","))):
+        if name not in backends.NAMES:
+            raise pytest.UsageError(
+                f"DRRPROJ_REQUIRE names no backend: {name!r}; there are {', '.join(backends.NAMES)}"
+            )
+        if name in missing:
+            raise pytest.UsageError(f"DRRPROJ_REQUIRE wants the backend {name}, which cannot run: {missing[name]}")
+    if not _runners():
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise pytest.UsageError(f"no backend of drrproj can run here, so nothing can be tested: {reasons}")
+    if missing.keys() >= {"cuda", "cpu"}:
+        # Where only Numba is left, every call that does not name a backend says so; here that is no news.
+        config.addinivalue_line("filterwarnings", "ignore:using the slower Numba backend:RuntimeWarning")
+
+
+def pytest_report_header() -> list[str]:
+    drrproj = importlib.import_module("drrproj")
+    return [
+        f"drrproj {drrproj.__version__} from {Path(drrproj.__file__).parent}",
+        f"backends under test: {', '.join(map(str, _runners()))}",
+        *(f"backend not under test: {name}: {reason}" for name, reason in _missing().items()),
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", _runners(), ids=str, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Name of a backend to hand to ``project``; every test that asks for it runs once per runnable backend."""
+    runner: Runner = request.param
+    if runner.instruction_set is None:
+        yield runner.backend
+        return
+    backends = importlib.import_module("drrproj.backends")
+    backends.use_instruction_set(runner.instruction_set)
+    yield runner.backend
+    backends.use_instruction_set(backends.cpu_instruction_sets()[0])

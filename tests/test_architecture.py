@@ -1,0 +1,89 @@
+"""The import arrows between the rooms, and what `import drrproj` pulls in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import drrproj
+
+PACKAGE = Path(drrproj.__file__).parent
+VALUES = {"volume", "geometry", "attenuation", "radiograph"}
+# Each room and the rooms it may import; every room may know the version.
+ARROWS = {
+    "version": set(),
+    "threads": set(),
+    "volume": set(),
+    "attenuation": set(),
+    "geometry": {"volume"},
+    "radiograph": {"geometry"},
+    "backends": set(),
+    "project": VALUES | {"backends", "threads"},
+    "io": VALUES,
+    "dataset": VALUES | {"project", "io", "threads"},
+    "cli": VALUES | {"project", "io", "dataset", "backends", "threads"},
+    "__main__": {"cli"},
+    "__init__": VALUES | {"project", "io", "backends"},
+}
+# Third-party modules and the only places that may import them.
+OWNERS = {
+    "nibabel": "io",
+    "isal": "io",
+    "pydicom": "io",
+    "PIL": "io",
+    "tifffile": "io",
+    "numba": "backends",
+    "cupy": "backends",
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_modules(path):
+    """Full dotted names of everything a file imports, wherever in the file; relative imports resolved."""
+    package = ("drrproj", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            # `from drrproj import volume` names a room only in the imported names.
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "drrproj" else (module,)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_the_list_of_rooms(path):
+    room = room_of(path)
+    rooms = {name.split(".")[1] for name in imported_modules(path) if name.startswith("drrproj.")}
+    assert rooms - ARROWS[room] - {room, "version"} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_file_formats_and_compilers_are_imported_only_by_their_owners(path):
+    imported = {name.split(".")[0] for name in imported_modules(path)}
+    assert {name: OWNERS[name] for name in imported & OWNERS.keys() if OWNERS[name] != room_of(path)} == {}
+
+
+def test_importing_drrproj_imports_none_of_the_heavy_libraries(tmp_path):
+    heavy = ["nibabel", "PIL", "numba", "cupy", "torch", "pydicom", "matplotlib", "isal"]
+    code = f"import sys, drrproj; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_every_public_name_is_there():
+    assert sorted(drrproj.__all__) == sorted(set(drrproj.__all__))
+    for name in drrproj.__all__:
+        assert getattr(drrproj, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'read_dicomm'"):
+        _ = drrproj.read_dicomm

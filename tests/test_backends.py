@@ -1,0 +1,179 @@
+"""Backends: each can be chosen, says why it cannot run, and gives the others' answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import oracle
+import phantoms
+import pytest
+
+from drrproj import BackendUnavailable, Geometry, LabelVolume, Volume, backends, project
+
+SHAPE, DETECTOR = (31, 27, 35), (37, 53)
+
+
+def scene():
+    rng = np.random.default_rng(90)
+    affine = phantoms.random_affine(rng, SHAPE)
+    ct = Volume(phantoms.noise(rng, SHAPE, np.int16), affine)
+    labels = LabelVolume(rng.integers(0, 12, SHAPE).astype(np.uint8), affine)
+    views = [phantoms.random_view(rng, SHAPE, affine, DETECTOR, beam) for beam in ("cone", "parallel", "cone")]
+    return ct, Geometry(views, DETECTOR), labels
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7, 64])
+def test_any_number_of_threads_gives_the_same_bits(backend, threads):
+    ct, geometry, labels = scene()
+    one = project(ct, geometry, labels=labels, backend=backend, threads=1)
+    many = project(ct, geometry, labels=labels, backend=backend, threads=threads)
+    assert one.line_integral.tobytes() == many.line_integral.tobytes()
+    assert one.path_length.array.tobytes() == many.path_length.array.tobytes()
+    assert one.masks.packed.tobytes() == many.masks.packed.tobytes()
+
+
+def test_the_same_call_twice_gives_the_same_bits(backend):
+    ct, geometry, labels = scene()
+    first, second = (project(ct, geometry, labels=labels, backend=backend) for _ in range(2))
+    assert first.line_integral.tobytes() == second.line_integral.tobytes()
+    assert first.path_length.array.tobytes() == second.path_length.array.tobytes()
+    assert first.masks.packed.tobytes() == second.masks.packed.tobytes()
+
+
+def test_every_backend_gives_the_answer_of_the_others(backend):
+    ct, geometry, labels = scene()
+    shot = project(ct, geometry, labels=labels, backend=backend)
+    for name in backends.NAMES:
+        if backends.why_unavailable(name) is None:
+            other = project(ct, geometry, labels=labels, backend=name)
+            oracle.assert_exact(shot.line_integral, other.line_integral.astype(float))
+            oracle.assert_exact_paths(shot.path_length.array, other.path_length.array.astype(float))
+            differ = shot.masks.array != other.masks.array
+            assert (shot.path_length.array[differ] < 1e-3).all()
+
+
+@pytest.mark.parametrize("name", backends.NAMES)
+def test_a_backend_runs_or_says_why_it_cannot(name):
+    reason = backends.why_unavailable(name)
+    ct, geometry, _ = scene()
+    if reason is None:
+        assert project(ct, geometry[0], backend=name).backend == name
+        return
+    with pytest.raises(BackendUnavailable, match=name) as refusal:
+        project(ct, geometry[0], backend=name)
+    assert reason in str(refusal.value)
+    pytest.skip(f"{name}: {reason}")
+
+
+def test_auto_takes_the_first_backend_that_can_run_and_says_which():
+    first = next(name for name in backends.NAMES if backends.why_unavailable(name) is None)
+    ct, geometry, _ = scene()
+    shot = project(ct, geometry[0])
+    assert shot.backend == first
+    assert shot.line_integral.tobytes() == project(ct, geometry[0], backend=first).line_integral.tobytes()
+
+
+def hide(monkeypatch, *names):
+    """Let these backends look as they do where they are not installed."""
+    for name in names:
+        monkeypatch.setitem(sys.modules, backends._MODULES[name], None)
+
+
+def test_a_backend_that_is_not_there_is_never_replaced_by_another(monkeypatch):
+    ct, geometry, _ = scene()
+    hide(monkeypatch, *backends.NAMES)
+    for name in backends.NAMES:
+        with pytest.raises(BackendUnavailable, match=f"backend '{name}' is not available: {name}: "):
+            project(ct, geometry[0], backend=name)
+    with pytest.raises(BackendUnavailable, match=r"no backend is available: cuda: .*; cpu: .*; numba: "):
+        project(ct, geometry[0])
+
+
+@pytest.mark.skipif(backends.why_unavailable("numba") is not None, reason="Numba is not installed")
+def test_auto_says_when_only_numba_is_left(monkeypatch):
+    ct, geometry, _ = scene()
+    hide(monkeypatch, "cuda", "cpu")
+    with pytest.warns(RuntimeWarning, match="slower Numba backend.*compile"):
+        assert project(ct, geometry[0]).backend == "numba"
+
+
+def test_an_unknown_backend_has_no_reason_to_be_missing():
+    with pytest.raises(ValueError, match="unknown backend 'metal'"):
+        backends.why_unavailable("metal")
+
+
+def test_the_instruction_set_that_ran_is_in_the_record(backend):
+    ct, geometry, _ = scene()
+    record = project(ct, geometry[0], backend=backend).record["backend"]
+    assert record["instruction_set"] == backends.instruction_set(backend)
+    assert (record["instruction_set"] in backends.cpu_instruction_sets()) == (backend == "cpu")
+
+
+def run_with(environment, code, folder):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DRRPROJ_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+class TestInstructionSets:
+    """Only where the CPU backend is compiled."""
+
+    @pytest.fixture(autouse=True)
+    def _compiled(self):
+        reason = backends.why_unavailable("cpu")
+        if reason:
+            pytest.skip(f"cpu: {reason}")
+
+    def test_the_baseline_runs_everywhere_and_comes_last(self):
+        assert backends.cpu_instruction_sets()[-1] == "baseline"
+
+    def test_one_that_is_not_there_is_refused_and_changes_nothing(self):
+        before = backends.instruction_set("cpu")
+        with pytest.raises(ValueError, match=r"'sse9'|sse9"):
+            backends.use_instruction_set("sse9")
+        assert backends.instruction_set("cpu") == before
+
+    @pytest.mark.parametrize("name", backends.cpu_instruction_sets())
+    def test_the_environment_chooses_one_at_load(self, name, tmp_path):
+        code = "from drrproj import backends; print(backends.instruction_set('cpu'))"
+        done = run_with({"DRRPROJ_ISA": name}, code, tmp_path)
+        assert (done.stdout.strip(), done.returncode) == (name, 0), done.stderr
+
+    def test_the_best_one_is_used_when_the_environment_is_silent(self, tmp_path):
+        code = "from drrproj import backends; print(backends.instruction_set('cpu'))"
+        done = run_with({}, code, tmp_path)
+        assert done.stdout.strip() == backends.cpu_instruction_sets()[0], done.stderr
+
+    def test_an_unknown_one_in_the_environment_is_refused_with_the_known_ones(self, tmp_path):
+        code = (
+            "import numpy as np, drrproj\n"
+            "ct = drrproj.Volume(np.zeros((4, 4, 4)), np.eye(4))\n"
+            "drrproj.project(ct, drrproj.Geometry.radiograph('PA', ct, shape=(4, 4)), backend='cpu')"
+        )
+        done = run_with({"DRRPROJ_ISA": "sse9"}, code, tmp_path)
+        assert done.returncode == 1
+        assert "'sse9'" in done.stderr.splitlines()[-1]
+        assert ", ".join(backends.cpu_instruction_sets()) in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("variable", ["DRRPROJ_NUM_THREADS", "OMP_NUM_THREADS"])
+def test_the_environment_sets_the_number_of_threads(variable, monkeypatch):
+    monkeypatch.delenv("DRRPROJ_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    ct, geometry, _ = scene()
+    monkeypatch.setenv(variable, "3")
+    name = next(name for name in ("cpu", "numba") if backends.why_unavailable(name) is None)
+    assert project(ct, geometry[0], backend=name).record["backend"]["threads"] == 3
+    monkeypatch.setenv(variable, "none")
+    with pytest.raises(ValueError, match=f"{variable} must be a positive whole number; got 'none'"):
+        project(ct, geometry[0], backend=name)

@@ -1,0 +1,256 @@
+"""Geometry: constructors, projected points, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import phantoms
+import pytest
+
+from drrproj import Geometry, Volume
+
+CT = Volume(
+    np.zeros((60, 40, 70), np.int16), phantoms.affine_around(np.array([9.0, -5, 100]), np.diag([3.0] * 3), (60, 40, 70))
+)
+UPRIGHT = {"center": (0, 500, 0), "row_step": (0, 0, -1), "column_step": (-1, 0, 0), "shape": (4, 6)}
+ARM = {"sdd": 1200, "sod": 800, "isocenter": (10, 20, 30), "pixel_spacing": 0.5, "shape": (401, 301)}
+
+
+def arm(primary, secondary, **changes):
+    return Geometry.c_arm(**{**ARM, **changes}, primary_angle=primary, secondary_angle=secondary)
+
+
+def random_geometry(rng, beam):
+    views = [phantoms.random_view(rng, CT.shape, CT.affine, (30, 40), beam) for _ in range(3)]
+    return Geometry(views, (30, 40))
+
+
+@pytest.mark.parametrize("beam", ["cone", "parallel"])
+@pytest.mark.parametrize("seed", phantoms.SEEDS)
+def test_every_point_of_a_pixels_ray_projects_to_that_pixel(beam, seed):
+    rng = np.random.default_rng([80, seed])
+    geometry = random_geometry(rng, beam)
+    pixels = np.stack(np.mgrid[:30, :40], axis=-1).reshape(-1, 2)
+    for view in range(3):
+        rays = oracle.rays_of_view(geometry.views[view], geometry.shape)
+        points = rays.origin + rng.uniform(0.1, 1.5, (len(pixels), 1)) * rays.direction
+        np.testing.assert_allclose(geometry.project_points(points)[view], pixels, atol=1e-6)
+
+
+def test_points_at_or_behind_a_cones_source_project_nowhere_and_points_of_a_parallel_beam_always():
+    cone = Geometry.cone(source=(0, -1000, 0), **UPRIGHT)
+    parallel = Geometry.parallel(direction=(0, 1, 0), **UPRIGHT)
+    points = [(0, -1000, 0), (3, -1500, 4), (5, -1000, 0), (0, 0, 0), (0, 900, 0)]
+    assert np.isnan(cone.project_points(points)[0]).all(axis=1).tolist() == [True, True, True, False, False]
+    assert np.isfinite(parallel.project_points(points)).all()
+
+
+def test_the_middle_of_an_even_detector_lies_between_its_pixels():
+    cone = Geometry.cone(source=(0, -1000, 0), **UPRIGHT)
+    np.testing.assert_allclose(cone.project_points((0, 0, 0))[0, 0], (1.5, 2.5))
+    np.testing.assert_allclose(cone.centers, [(0, 500, 0)])
+    np.testing.assert_allclose(cone.views[0, :3, 1], (2.5, 500, 1.5))
+
+
+def test_pixels_half_as_large_on_the_same_detector_keep_every_point_at_its_place():
+    coarse = arm(20, 10, shape=(100, 120), pixel_spacing=1.0)
+    fine = arm(20, 10, shape=(200, 240), pixel_spacing=0.5)
+    points = np.add(ARM["isocenter"], np.random.default_rng(81).uniform(-40, 40, (20, 3)))
+    np.testing.assert_allclose((fine.project_points(points) + 0.5) / 2 - 0.5, coarse.project_points(points), atol=1e-9)
+
+
+def test_cone_and_parallel_take_one_vector_for_all_views_or_one_per_view():
+    sources = [(0, -1000, 0), (100, -1000, 0), (0, -900, 50)]
+    many = Geometry.cone(source=sources, **UPRIGHT, names=("a", "b", "c"))
+    assert (len(many), many.names) == (3, ("a", "b", "c"))
+    np.testing.assert_allclose(many.sources, sources)
+    for view, source in zip(many, sources, strict=True):
+        np.testing.assert_allclose(view.views, Geometry.cone(source=source, **UPRIGHT).views)
+    lines = Geometry.parallel(direction=[(0, 5, 0), (3, 4, 0)], **UPRIGHT)
+    np.testing.assert_allclose(lines.sources, [(0, -1, 0), (-0.6, -0.8, 0)])
+    assert lines.is_parallel.all()
+    assert np.isinf(lines.sdd).all()
+
+
+def test_distances_normals_and_spacing_are_those_of_the_detector_plane():
+    tilted = Geometry.cone(
+        source=(0, -1000, 0), center=(0, 500, 0), row_step=(0, 0.3, -0.4), column_step=(-2, 0, 0), shape=(3, 3)
+    )
+    np.testing.assert_allclose(tilted.pixel_spacing, [(0.5, 2)])
+    np.testing.assert_allclose(tilted.normals, [(0, 0.8, 0.6)])
+    np.testing.assert_allclose(tilted.sdd, [0.8 * 1500])
+
+
+def test_views_are_chosen_by_number_slice_and_list_and_join_again():
+    geometry = arm([0, 30, -30, 90], 0, names=("front", "lao", "rao", "side"))
+    assert geometry[1].names == ("lao",)
+    assert geometry[-1].names == ("side",)
+    assert geometry[1:3].names == ("lao", "rao")
+    assert geometry[[3, 0]].names == ("side", "front")
+    joined = Geometry.concatenate([geometry[2:], geometry[:2]])
+    assert joined.names == ("rao", "side", "front", "lao")
+    np.testing.assert_array_equal(joined.views, geometry.views[[2, 3, 0, 1]])
+    with pytest.raises(IndexError):
+        geometry[4]
+
+
+def test_a_record_rebuilds_the_geometry():
+    geometry = arm([0, 30], 5, names=("a", "b"))
+    record = geometry.as_record()
+    rebuilt = Geometry(record["views"], tuple(record["shape"]), tuple(record["names"]))
+    np.testing.assert_array_equal(rebuilt.views, geometry.views)
+    assert (rebuilt.shape, rebuilt.names) == (geometry.shape, geometry.names)
+
+
+@pytest.mark.parametrize("primary", [-120, -30, 0, 15, 90, 180])
+@pytest.mark.parametrize("secondary", [-40, 0, 25])
+def test_a_c_arm_keeps_its_distances_and_its_isocenter_in_the_middle(primary, secondary):
+    geometry = arm(primary, secondary)
+    np.testing.assert_allclose(geometry.sdd, 1200)
+    np.testing.assert_allclose(np.linalg.norm(geometry.sources - ARM["isocenter"]), 800)
+    np.testing.assert_allclose(np.linalg.norm(geometry.centers - geometry.sources), 1200)
+    np.testing.assert_allclose(geometry.project_points(ARM["isocenter"])[0, 0], (200, 150), atol=1e-9)
+    np.testing.assert_allclose(geometry.pixel_spacing, [(0.5, 0.5)])
+
+
+def test_a_c_arm_at_zero_has_its_detector_in_front_and_shows_the_patients_right_on_image_left():
+    geometry = arm(0, 0)
+    row, column = np.moveaxis(geometry.project_points([(10 + 40, 20, 30), (10, 20, 30 + 40)])[0] - (200, 150), -1, 0)
+    assert geometry.sources[0, 1] < 20 < geometry.centers[0, 1]
+    np.testing.assert_allclose(column, (-120, 0), atol=1e-9)  # 40 mm right, magnified 1.5 on 0.5 mm pixels
+    np.testing.assert_allclose(row, (0, -120), atol=1e-9)
+
+
+def test_positive_primary_angle_is_lao_the_detector_moves_to_the_patients_left():
+    geometry = arm([30, -30], 0)
+    lao, rao = geometry.centers - ARM["isocenter"]
+    assert lao[0] < -100 < 100 < rao[0]
+    # The detector at the left looks past the spine towards the right: in LAO the spine is on image right.
+    spine = geometry.project_points((10, 20 - 60, 30))[:, 0, 1] - 150
+    assert spine[0] > 50
+    assert spine[1] < -50
+
+
+def test_positive_secondary_angle_is_cranial_the_detector_moves_to_the_head():
+    geometry = arm(0, [30, -30])
+    cranial, caudal = geometry.centers - ARM["isocenter"]
+    assert caudal[2] < -100 < 100 < cranial[2]
+    # Seen from above, what lies in front sinks and the spine rises.
+    front = geometry.project_points((10, 20 + 60, 30))[:, 0, 0] - 200
+    assert front[0] > 50
+    assert front[1] < -50
+
+
+def test_the_c_arm_at_ninety_degrees_is_a_lateral_view():
+    geometry = arm([90, -90], 0)
+    np.testing.assert_allclose(geometry.sources - ARM["isocenter"], [(800, 0, 0), (-800, 0, 0)], atol=1e-9)
+    anterior = geometry.project_points((10, 20 + 60, 30))[:, 0, 1] - 150
+    assert anterior[0] < -50
+    assert anterior[1] > 50
+
+
+@pytest.mark.parametrize("seed", phantoms.SEEDS)
+def test_a_camera_puts_points_where_its_matrix_puts_them(seed):
+    rng = np.random.default_rng([82, seed])
+    R, t = phantoms.rotation(rng), np.array([*rng.uniform(-30, 30, 2), 800.0])
+    K = np.array([[2100.0, 3.0, 150], [0, 1900, 120], [0, 0, 1]])
+    P = K @ np.column_stack([R, t])
+    points = rng.uniform(-150, 150, (50, 3))
+    x, y, w = P @ np.column_stack([points, np.ones(50)]).T
+    expected = np.column_stack([y / w, x / w])
+    for scale in (1.0, 0.01, 700.0):
+        geometry = Geometry.from_projection_matrix(scale * P, sdd=1100, shape=(256, 300))
+        np.testing.assert_allclose(geometry.project_points(points)[0], expected, atol=1e-7)
+        np.testing.assert_allclose(geometry.sdd, 1100)
+        np.testing.assert_allclose(geometry.sources[0], -R.T @ t)
+    camera = Geometry.from_camera(K, R, t, sdd=1100, shape=(256, 300), names=("cam",))
+    np.testing.assert_allclose(camera.views, geometry.views, atol=1e-8)
+    assert camera.names == ("cam",)
+
+
+def test_a_camera_that_looks_like_a_cone_is_that_cone():
+    cone = Geometry.cone((5, -700, 9), (5, 300, 9), (0, 0, -0.8), (0.5, 0, 0), (101, 201))
+    K = np.array([[2000.0, 0, 100], [0, 1250, 50], [0, 0, 1]])
+    R = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    camera = Geometry.from_camera(K, R, -R @ (5, -700, 9), sdd=1000, shape=(101, 201))
+    np.testing.assert_allclose(camera.views, cone.views, atol=1e-9)
+
+
+def test_a_projection_matrix_may_mirror_the_picture_as_radiographs_do():
+    pa = Geometry.radiograph("PA", CT, shape=(64, 64))
+    to_pixels = np.linalg.inv(pa.views[0])[1:]
+    P = to_pixels[[2, 1, 0]]
+    again = Geometry.from_projection_matrix(P, sdd=pa.sdd[0], shape=(64, 64))
+    np.testing.assert_allclose(again.views, pa.views, atol=1e-8)
+
+
+@pytest.mark.parametrize("view", ["AP", "PA", "LL", "RL"])
+@pytest.mark.parametrize("beam", ["cone", "parallel"])
+def test_a_radiograph_holds_the_whole_volume_as_large_as_it_can(view, beam):
+    geometry = Geometry.radiograph(view, CT, beam=beam, shape=(128, 96))
+    pixels = geometry.project_points(CT.corners)[0]
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    assert (low >= -0.5 - 1e-9).all()
+    assert (high <= np.array([127.5, 95.5]) + 1e-9).all()
+    assert np.isclose(low, -0.5).any()
+    assert np.isclose(high, (127.5, 95.5)).any()
+    np.testing.assert_allclose(geometry.pixel_spacing[0, 0], geometry.pixel_spacing[0, 1])
+    assert geometry.is_parallel[0] == (beam == "parallel")
+    assert geometry.names == (view,)
+
+
+def test_a_radiograph_takes_the_distance_and_spacing_it_is_given():
+    geometry = Geometry.radiograph("PA", CT, sdd=1500, pixel_spacing=(0.4, 0.6), shape=(32, 48))
+    np.testing.assert_allclose(geometry.sdd, 1500)
+    np.testing.assert_allclose(geometry.pixel_spacing, [(0.4, 0.6)])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Geometry(np.eye(3), (2, 2)), r"\(views, 4, 4\).*\(3, 3\)"),
+        (lambda: Geometry(np.zeros((0, 4, 4)), (2, 2)), r"\(views, 4, 4\)"),
+        (lambda: Geometry(np.full((4, 4), np.nan), (2, 2)), "finite"),
+        (lambda: Geometry(np.eye(4), (2, 2)), "last row"),
+        (lambda: Geometry.cone((0, 500, 7), **UPRIGHT), "detector's plane"),
+        (lambda: Geometry.parallel((1, 0, 1), **UPRIGHT), "detector's plane"),
+        (lambda: Geometry.parallel((0, 0, 0), **UPRIGHT), "direction must not be zero"),
+        (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "row_step": (0, 0, 0)}), "step is zero"),
+        (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "row_step": (2, 0, 0)}), "spans no image"),
+        (lambda: Geometry.cone((0, -9), **UPRIGHT), "source.*3-vector"),
+        (lambda: Geometry.cone((0, -9, np.inf), **UPRIGHT), "source must be finite"),
+        (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (0, 4)}), r"\(rows, columns\)"),
+        (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (4.5, 4)}), r"\(rows, columns\)"),
+        (lambda: Geometry.cone((0, -9, 0), **UPRIGHT, names=("a", "b")), "1 views need as many names; got 2"),
+        (lambda: Geometry.concatenate([]), "no views"),
+        (lambda: Geometry.concatenate([arm(0, 0), arm(0, 0, shape=(8, 8))]), "one detector shape"),
+        (lambda: arm(0, 0, sdd=700), "between source and detector.*800.*700"),
+        (lambda: arm(0, 0, sod=-1), "sod must be a positive"),
+        (lambda: arm(0, 0, sdd=np.nan), "sdd must be a positive"),
+        (lambda: arm(np.nan, 0), "finite degrees"),
+        (lambda: arm(0, 0, pixel_spacing=0), "pixel_spacing must be positive"),
+        (lambda: arm(0, 0, pixel_spacing=(0.5, -0.5)), "pixel_spacing must be positive"),
+        (lambda: Geometry.radiograph("PAA", CT), "unknown view 'PAA'.*AP, PA, LL, RL.*did you mean PA"),
+        (lambda: Geometry.radiograph("LAT", CT), "unknown view 'LAT'.*AP, PA, LL, RL"),
+        (lambda: Geometry.radiograph("PA", CT, beam="fan"), "beam.*'fan'"),
+        (lambda: Geometry.radiograph("PA", CT, sdd=100), "sdd 100 mm puts the source inside the volume.*120 mm deep"),
+        (lambda: Geometry.radiograph("PA", CT, sdd=0), "sdd must be a positive"),
+        (lambda: Geometry.from_camera(np.eye(3), -np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), "R must be a rotation"),
+        (lambda: Geometry.from_camera(np.eye(3), 2 * np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), "R must be a rot"),
+        (lambda: Geometry.from_camera(np.eye(4), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), r"\(3, 3\).*\(4, 4\)"),
+        (lambda: Geometry.from_projection_matrix(np.eye(4), sdd=9, shape=(2, 2)), r"3x4.*\(4, 4\)"),
+        (lambda: Geometry.from_projection_matrix(np.eye(3, 4)[[0, 1, 1]], sdd=9, shape=(2, 2)), "Geometry.parallel"),
+        (lambda: Geometry.from_projection_matrix(np.eye(3, 4), sdd=-9, shape=(2, 2)), "sdd must be a positive"),
+        (lambda: arm(0, 0).project_points([(1, 2)]), "xyz_mm.*3-vector"),
+    ],
+)
+def test_geometries_that_make_no_image_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_bare_sid_is_refused_because_it_means_two_distances():
+    with pytest.raises(TypeError, match="sid"):
+        Geometry.c_arm(**ARM, primary_angle=0, secondary_angle=0, sid=1000)
+    with pytest.raises(TypeError, match="sid"):
+        Geometry.radiograph("PA", CT, sid=1000)

@@ -1,0 +1,80 @@
+"""The recipes in README.md run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEADING_OR_BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
+
+
+def blocks(language):
+    """Code blocks of a language, each called by the heading it stands under."""
+    found = []
+    heading = ""
+    for match in HEADING_OR_BLOCK.finditer(README):
+        if match["heading"]:
+            heading = match["heading"]
+        elif match["language"] == language:
+            found.append(pytest.param(match["code"], id=heading))
+    return found
+
+
+@pytest.fixture
+def patient(tmp_path, monkeypatch):
+    """A folder with the files that the recipes speak of."""
+    for name in ("ct.nii.gz", "labels.nii.gz", "labels.json"):
+        shutil.copyfile(files("drrproj") / "data" / "chest_3mm" / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_recipes_run(code, patient):
+    exec(compile(code, "README.md", "exec"), {"__name__": "recipe"})
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the recipes for the command line are for a shell")
+@pytest.mark.parametrize("code", blocks("shell"))
+def test_shell_recipes_run(code, patient):
+    command = patient / "bin" / "drrproj"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m drrproj "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
+    strict = ["bash", "-euo", "pipefail", "-c", code]
+    done = subprocess.run(strict, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(patient.glob("out*/*.png"))) == 6
+
+
+def test_the_two_commands_for_a_fresh_machine_come_first():
+    # .ci/run runs them as they stand: the first sh block is the demo, the second the tests.
+    commands = [block.values[0].strip() for block in blocks("sh")]
+    assert len(commands) == 2
+    assert commands[0].endswith("drrproj demo")
+    assert commands[1].endswith("python -m pytest")
+
+
+def test_every_link_within_the_repository_leads_somewhere():
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_recipes_name_nothing_that_is_not_there():
+    import drrproj
+
+    named = set(re.findall(r"\bdrrproj\.([A-Za-z_]\w*)", "".join(block.values[0] for block in blocks("python"))))
+    assert {name for name in named if not hasattr(drrproj, name)} == set()
+    assert {"read_volume", "read_labels", "project", "Geometry", "write_png"} <= named
