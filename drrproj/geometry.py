@@ -330,7 +330,7 @@ class Geometry:
         >>> import drrproj
         >>> arm = drrproj.Geometry.c_arm(sdd=1200, sod=800, isocenter=(0, 0, 0), primary_angle=[0, 90],
         ...     secondary_angle=0, pixel_spacing=0.5, shape=(512, 512))
-        >>> arm.sources.astype(int).tolist()
+        >>> arm.sources.round().astype(int).tolist()
         [[0, -800, 0], [800, 0, 0]]
         """
         _positive(sdd, "sdd")
@@ -528,7 +528,7 @@ class Geometry:
         >>> import drrproj
         >>> P = [[-2000, 255.5, 0, 178850], [0, 255.5, -2000, 178850], [0, 1, 0, 700]]
         >>> pa = drrproj.Geometry.from_projection_matrix(P, sdd=1000, shape=(512, 512))
-        >>> pa.sources.astype(int).tolist(), pa.sdd.tolist()
+        >>> pa.sources.round().astype(int).tolist(), pa.sdd.round(6).tolist()
         ([[0, -700, 0]], [1000.0])
         """
         matrix = np.asarray(P, dtype=np.float64)

@@ -79,7 +79,8 @@ def project(
     Accuracy
     --------
     Against a float64 sum over sorted plane crossings, on random volumes and poses: relative L2 error below 2e-6 and
-    below 1e-4 of the image maximum in any pixel (``tests/test_exactness.py``).
+    below 1e-4 of the image maximum in any pixel (``tests/test_exact_images.py``). Images of a few rays that graze
+    faces can exceed the first: in 10,400 random scenes 27 did, mostly by a factor below four.
 
     Source
     ------
