@@ -48,10 +48,10 @@ std::string& chosen_instruction_set() {
 
 TraceTile chosen_trace_tile() {
     for (const InstructionSet& set : kInstructionSets)
-        if (instruction_set() == set.name && set.runs_here()) return set.trace_tile;
+        if (chosen_instruction_set() == set.name && set.runs_here()) return set.trace_tile;
     std::string runnable;
     for (const std::string& name : instruction_sets()) runnable += (runnable.empty() ? "" : ", ") + name;
-    throw std::invalid_argument("instruction set '" + instruction_set() +
+    throw std::invalid_argument("instruction set '" + chosen_instruction_set() +
                                 "' does not run here; there are: " + runnable);
 }
 
@@ -295,7 +295,10 @@ std::vector<std::string> instruction_sets() {
     return names;
 }
 
-const std::string& instruction_set() { return chosen_instruction_set(); }
+const std::string& instruction_set() {
+    chosen_trace_tile();
+    return chosen_instruction_set();
+}
 
 void use_instruction_set(const std::string& name) {
     const std::string before = chosen_instruction_set();
