@@ -162,129 +162,205 @@ inline void stage_turned(const char* from, std::int64_t stride_u, int count, int
 }
 
 inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+inline int smaller(int a, int b) { return a < b ? a : b; }
 
 inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) {
     return value < low ? low : value > high ? high : value;
 }
 
-constexpr int kRowsAhead = 4;
-
-// Copy the box into the brick; false when every value is zero.
+// Copy one row of voxels, for all slabs of the box, into the brick; false when every value is zero.
 template <class Number, class Convert>
-bool stage(const Grid& grid, const Box& box, float* brick, Convert convert) {
+bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert convert) {
     const char* voxels = static_cast<const char*>(grid.voxels) + box.x * grid.stride[box.axis_x];
     const std::int64_t stride_x = grid.stride[box.axis_x];
     const std::int64_t stride_u = grid.stride[box.axis_u], size_u = grid.size[box.axis_u];
     const std::int64_t stride_v = grid.stride[box.axis_v], size_v = grid.size[box.axis_v];
     const std::ptrdiff_t slab_size = box.slab_size();
-    constexpr std::int64_t number_bytes = sizeof(Number);
+    float* to = brick + static_cast<std::ptrdiff_t>(row) * box.width;
     Seen seen;
-    if (box.upright && stride_x == number_bytes) {
+    if (box.upright && stride_x == static_cast<std::int64_t>(sizeof(Number))) {
         const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
-        for (int row = 0; row < box.rows; ++row) {
-            const std::int64_t v = box.v[0] + row;
-            float* to = brick + row * box.width;
-            const bool outside = v < 0 || v >= size_v || u_begin == u_end;
-            if (outside || u_end - u_begin < box.width)
-                for (int s = 0; s < box.slabs; ++s)
-                    for (int i = 0; i < box.width; ++i) to[s * slab_size + i] = 0.0f;
-            if (!outside)
-                stage_turned<Number>(voxels + v * stride_v + u_begin * stride_u, stride_u,
-                                     static_cast<int>(u_end - u_begin), box.slabs, slab_size, to + (u_begin - box.u[0]),
-                                     convert, seen);
-        }
+        const std::int64_t v = box.v[0] + row;
+        const bool outside = v < 0 || v >= size_v || u_begin == u_end;
+        if (outside || u_end - u_begin < box.width)
+            for (int s = 0; s < box.slabs; ++s)
+                for (int i = 0; i < box.width; ++i) to[s * slab_size + i] = 0.0f;
+        if (!outside)
+            stage_turned<Number>(voxels + v * stride_v + u_begin * stride_u, stride_u,
+                                 static_cast<int>(u_end - u_begin), box.slabs, slab_size, to + (u_begin - box.u[0]),
+                                 convert, seen);
         return seen.any();
     }
-    const bool ahead = box.width < size_u && stride_u == number_bytes;
-    // Rows outside, slabs inside: what lies close in memory is read together.
-    for (int row = 0; row < box.rows; ++row) {
-        for (int s = 0; s < box.slabs; ++s) {
-            const std::int64_t v = box.v[s] + row;
-            const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
-            float* to = brick + s * slab_size + row * box.width;
-            const bool outside = v < 0 || v >= size_v || u_begin == u_end;
-            if (outside || u_end - u_begin < box.width)
-                for (int i = 0; i < box.width; ++i) to[i] = 0.0f;
-            if (ahead && !outside) {
-                // Whole rows stream by themselves; parts of rows do not, so ask for them some rows early.
-                const std::int64_t next_v = v + (s + kRowsAhead) / box.slabs;
-                const char* next =
-                    voxels + (s + kRowsAhead) % box.slabs * stride_x + next_v * stride_v + u_begin * stride_u;
-                if (next_v < size_v)
-                    for (std::int64_t byte = 0; byte < (u_end - u_begin) * number_bytes + 63; byte += 64)
-                        __builtin_prefetch(next + byte);
-            }
-            if (!outside)
-                stage_row<Number>(voxels + s * stride_x + v * stride_v + u_begin * stride_u, stride_u,
-                                  static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
-        }
+    for (int s = 0; s < box.slabs; ++s, to += slab_size) {
+        const std::int64_t v = box.v[s] + row;
+        const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
+        const bool outside = v < 0 || v >= size_v || u_begin == u_end;
+        if (outside || u_end - u_begin < box.width)
+            for (int i = 0; i < box.width; ++i) to[i] = 0.0f;
+        if (!outside)
+            stage_row<Number>(voxels + s * stride_x + v * stride_v + u_begin * stride_u, stride_u,
+                              static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
     }
     return seen.any();
 }
 
 template <class Convert>
-bool stage_any(const Grid& grid, const Box& box, float* brick, Convert convert) {
+bool stage_any(const Grid& grid, const Box& box, int row, float* brick, Convert convert) {
     switch (grid.type) {
         case NumberType::int8:
-            return stage<std::int8_t>(grid, box, brick, convert);
+            return stage<std::int8_t>(grid, box, row, brick, convert);
         case NumberType::uint8:
-            return stage<std::uint8_t>(grid, box, brick, convert);
+            return stage<std::uint8_t>(grid, box, row, brick, convert);
         case NumberType::int16:
-            return stage<std::int16_t>(grid, box, brick, convert);
+            return stage<std::int16_t>(grid, box, row, brick, convert);
         case NumberType::uint16:
-            return stage<std::uint16_t>(grid, box, brick, convert);
+            return stage<std::uint16_t>(grid, box, row, brick, convert);
         case NumberType::int32:
-            return stage<std::int32_t>(grid, box, brick, convert);
+            return stage<std::int32_t>(grid, box, row, brick, convert);
         case NumberType::uint32:
-            return stage<std::uint32_t>(grid, box, brick, convert);
+            return stage<std::uint32_t>(grid, box, row, brick, convert);
         case NumberType::int64:
-            return stage<std::int64_t>(grid, box, brick, convert);
+            return stage<std::int64_t>(grid, box, row, brick, convert);
         case NumberType::uint64:
-            return stage<std::uint64_t>(grid, box, brick, convert);
+            return stage<std::uint64_t>(grid, box, row, brick, convert);
         case NumberType::float32:
-            return stage<float>(grid, box, brick, convert);
+            return stage<float>(grid, box, row, brick, convert);
         case NumberType::float64:
-            return stage<double>(grid, box, brick, convert);
+            return stage<double>(grid, box, row, brick, convert);
     }
     return false;
 }
 
-// Fill the brick with attenuation; false when all of it is zero, so that nothing needs walking.
-__attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box, float* brick) {
+// Fill a row of the brick with attenuation; false when all of it is zero.
+__attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box, int row, float* brick) {
     const Attenuation& law = job.attenuation;
-    if (law.bends == 0) return stage_any(*job.image, box, brick, AsIs{});
+    if (law.bends == 0) return stage_any(*job.image, box, row, brick, AsIs{});
     if (law.bends == 2)
-        return stage_any(*job.image, box, brick,
+        return stage_any(*job.image, box, row, brick,
                          ToAttenuationBilinear{law.knot[0], law.slope_change[0], law.knot[1], law.slope_change[1]});
-    return stage_any(*job.image, box, brick, ToAttenuation{law});
+    return stage_any(*job.image, box, row, brick, ToAttenuation{law});
 }
 
-// Fill the brick with 1 + channel per voxel, 0 for background.
-__attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, float* brick) {
+// Fill a row of the brick with 1 + channel per voxel, 0 for background.
+__attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, int row, float* brick) {
     const ToChannelSmall small{job.channel_of_small_id};
     switch (job.label->type) {
         case NumberType::int8:
-            return stage<std::int8_t>(*job.label, box, brick, small);
+            return stage<std::int8_t>(*job.label, box, row, brick, small);
         case NumberType::uint8:
-            return stage<std::uint8_t>(*job.label, box, brick, small);
+            return stage<std::uint8_t>(*job.label, box, row, brick, small);
         case NumberType::int16:
-            return stage<std::int16_t>(*job.label, box, brick, small);
+            return stage<std::int16_t>(*job.label, box, row, brick, small);
         case NumberType::uint16:
-            return stage<std::uint16_t>(*job.label, box, brick, small);
+            return stage<std::uint16_t>(*job.label, box, row, brick, small);
         case NumberType::int32:
-            return stage<std::int32_t>(*job.label, box, brick, ToChannelWide{job.channels});
+            return stage<std::int32_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
         case NumberType::uint32:
-            return stage<std::uint32_t>(*job.label, box, brick, ToChannelWide{job.channels});
+            return stage<std::uint32_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
         case NumberType::int64:
-            return stage<std::int64_t>(*job.label, box, brick, ToChannelWide{job.channels});
+            return stage<std::int64_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
         case NumberType::uint64:
-            return stage<std::uint64_t>(*job.label, box, brick, ToChannelWide{job.channels});
+            return stage<std::uint64_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
         case NumberType::float32:
         case NumberType::float64:
             break;  // refused at the binding
     }
     return false;
 }
+
+// The cache lines that the rows of a box lie in, to be asked for a few at a time.
+class Lines {
+  public:
+    Lines() = default;
+    Lines(const Grid& grid, const Box& box)
+        : grid_(&grid),
+          box_(&box),
+          per_run_(
+              static_cast<int>((box.width * (grid.stride[box.axis_u] > 0 ? grid.stride[box.axis_u] : 0) + 63) / 64) +
+              1) {}
+    int per_row() const { return box_->slabs * per_run_; }
+    int rows_asked() const { return row_; }
+
+    // Ask for `count` lines more, from slab to slab and row to row.
+    void ask(int count) {
+        while (count > 0 && row_ < box_->rows) {
+            if (line_ == 0) begin_run();
+            const int end = smaller(per_run_, line_ + count);
+            count -= end - line_;
+            for (; line_ < end; ++line_)
+                if (inside_) __builtin_prefetch(run_at_ + line_ * std::int64_t{64}, 0, 2);
+            if (line_ < per_run_) continue;
+            line_ = 0;
+            if (++slab_ < box_->slabs) continue;
+            slab_ = 0;
+            ++row_;
+        }
+    }
+
+  private:
+    void begin_run() {
+        const std::int64_t v = box_->v[slab_] + row_, u = clamp(box_->u[slab_], 0, grid_->size[box_->axis_u] - 1);
+        inside_ = v >= 0 && v < grid_->size[box_->axis_v];
+        run_at_ = static_cast<const char*>(grid_->voxels) + (box_->x + slab_) * grid_->stride[box_->axis_x] +
+                  u * grid_->stride[box_->axis_u] + v * grid_->stride[box_->axis_v];
+    }
+
+    const Grid* grid_ = nullptr;
+    const Box* box_ = nullptr;
+    const char* run_at_ = nullptr;
+    bool inside_ = false;
+    int per_run_ = 0, row_ = 0, slab_ = 0, line_ = 0;
+};
+
+// Stages a box while something else goes on: each step asks memory for a few lines and copies the rows whose lines were
+// asked for at least a row ago, so that waiting for memory and walking rays take place together.
+class Staging {
+  public:
+    Staging() = default;
+    Staging(const Job& job, const Box& box, float* image, float* label, int steps)
+        : job_(&job), box_(&box), image_(image), label_(label) {
+        // The many short runs of an upright box evict each other when asked for early: 8 % slower than not asking.
+        if (box.upright) return;
+        if (job.image) image_lines_ = Lines(*job.image, box);
+        if (job.label) label_lines_ = Lines(*job.label, box);
+        if (job.image) image_quota_ = image_lines_.per_row() * box.rows / steps + 1;
+        if (job.label) label_quota_ = label_lines_.per_row() * box.rows / steps + 1;
+    }
+
+    void step() {
+        if (image_quota_ + label_quota_ == 0) return;
+        if (image_quota_ > 0) image_lines_.ask(image_quota_);
+        if (label_quota_ > 0) label_lines_.ask(label_quota_);
+        const int asked = image_quota_ > 0 ? image_lines_.rows_asked() : label_lines_.rows_asked();
+        while (row_ + 1 < asked) stage_next();
+    }
+
+    void finish() {
+        if (!job_) return;
+        while (row_ < box_->rows) {
+            if (image_quota_ > 0 && image_lines_.rows_asked() < row_ + 2) image_lines_.ask(image_lines_.per_row());
+            if (label_quota_ > 0 && label_lines_.rows_asked() < row_ + 2) label_lines_.ask(label_lines_.per_row());
+            stage_next();
+        }
+    }
+
+    // Whether anything but zero was staged; what is empty needs no walk.
+    bool image_seen = false, label_seen = false;
+
+  private:
+    void stage_next() {
+        if (job_->image) image_seen = stage_image(*job_, *box_, row_, image_) || image_seen;
+        if (job_->label) label_seen = stage_label(*job_, *box_, row_, label_) || label_seen;
+        ++row_;
+    }
+
+    const Job* job_ = nullptr;
+    const Box* box_ = nullptr;
+    float* image_ = nullptr;
+    float* label_ = nullptr;
+    Lines image_lines_, label_lines_;
+    int image_quota_ = 0, label_quota_ = 0, row_ = 0;
+};
 
 }  // namespace DRRPROJ_ISA
 }  // namespace drrproj

@@ -139,14 +139,17 @@ double voxels_per_ray(const Plan& plan, const Grid& grid, double row, double col
 
 struct Shape {
     int lines, lanes;
-    double cost_per_voxel;
+    double cost_per_voxel, cost_upright;
 };
 
-// Wide tiles read whole rows of voxels, which memory gives two to three times faster than parts of rows; compact ones
-// stage fewer voxels where lines and rows part or slant. Costs are relative, measured on 512 x 512 x 400.
-constexpr Shape kShapes[] = {{8, 512, 1.0}, {16, 256, 1.25}, {16, 128, 1.4}};
+// Wide tiles read whole rows of voxels, which memory gives faster than parts of rows; compact ones stage fewer voxels
+// where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
+// are relative, measured on 512 x 512 x 400.
+constexpr Shape kShapes[] = {{8, 512, 1.0, 1.4}, {16, 256, 1.25, 1.2}, {16, 128, 1.4, 1.0}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
+    const int u = 3 - plan.axis_x - axis_of_v(grid, plan.axis_x);
+    const bool upright = std::abs(grid.stride[plan.axis_x]) < std::abs(grid.stride[u]);
     double lowest = 1e300;
     for (const Shape& shape : kShapes) {
         const double lanes = static_cast<double>(std::min<std::int64_t>(shape.lanes, plan.lanes));
@@ -160,7 +163,7 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
             if (steepest_axis(direction) != plan.axis_x) continue;
             staged = std::max(staged, voxels_per_ray(plan, grid, at_row, at_column, shape.lines, lanes));
         }
-        double cost = staged * shape.cost_per_voxel;
+        double cost = staged * (upright ? shape.cost_upright : shape.cost_per_voxel);
         // A box that does not fit the brick is staged in short blocks, at twice the cost.
         if (staged * shape.lines * lanes * kBlockSlabs > kBrickFloats) cost *= 2.0;
         if (!(cost < lowest)) continue;
@@ -251,10 +254,14 @@ struct Task {
 
 void work(TraceTile trace_tile, const std::vector<Job>& jobs, const std::vector<Task>& tasks,
           std::atomic<std::size_t>& next) {
+    const bool image = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.image != nullptr; });
+    const bool label = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.label != nullptr; });
     constexpr std::size_t brick = (kBrickFloats + kBrickSlack) * sizeof(float);
-    const Aligned image = zeros(brick), label = zeros(brick);
+    const Aligned bricks[4] = {zeros(image ? brick : 0), zeros(image ? brick : 0), zeros(label ? brick : 0),
+                               zeros(label ? brick : 0)};
     const Aligned packets = zeros(static_cast<std::size_t>(kTileRays) * kPacketBytesPerRay);
-    const Scratch scratch{static_cast<float*>(image.get()), static_cast<float*>(label.get()), packets.get()};
+    const auto floats = [&](int i) { return static_cast<float*>(bricks[i].get()); };
+    const Scratch scratch{{floats(0), floats(1)}, {floats(2), floats(3)}, packets.get()};
     for (std::size_t i = next++; i < tasks.size(); i = next++) trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
 }
 

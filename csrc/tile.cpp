@@ -26,15 +26,18 @@ struct alignas(64) Packet {
     std::int32_t row[N], column[N];  // column -1: no pixel
     double begin_low, begin_high, end_low, end_high;
     double extremes[4][2];  // over the lanes, of u and v at the tile's first and last plane: see extremes_at
-    // Of the current block, relative to its origin: the same at its first and last plane.
-    float u_low[2], u_high[2], v_low[2], v_high[2];
-    bool relevant, partial;
+    // Of two blocks, the one walked and the one staged, relative to the origin of each.
+    struct Bounds {
+        float u_low[2], u_high[2], v_low[2], v_high[2];  // the same at the block's first and last plane
+        bool relevant, partial;
+    } bounds[2];
 };
 static_assert(sizeof(Packet) <= static_cast<std::size_t>(N) * kPacketBytesPerRay, "the driver allocates this much");
 
 // Some slabs of the volume, staged, with everything relative to an origin near the tile: floats stay exact there.
 struct Block {
     Box box;
+    int parity;                                                 // which of the packets' two bounds
     double x, u, v;                                             // first plane and origin, whole numbers
     std::int64_t corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
@@ -208,9 +211,10 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     const double per_plane = 1.0 / (walk.end - walk.begin);
     for (int index = 0; index < walk.count; ++index) {
         Packet& packet = walk.packets[index];
-        packet.partial = packet.begin_high > begin || packet.end_low < end;
-        packet.relevant = packet.begin_low < end && packet.end_high > begin;
-        if (!packet.relevant) continue;
+        Packet::Bounds& bounds = packet.bounds[block.parity];
+        bounds.partial = packet.begin_high > begin || packet.end_low < end;
+        bounds.relevant = packet.begin_low < end && packet.end_high > begin;
+        if (!bounds.relevant) continue;
         // The lowest of many straight lines lies above the straight line between its values at the two ends (and on it
         // for the rays of one source), so the ends of the tile bound every plane between.
         const auto bound = [&](int which, double origin, float into[2]) {
@@ -219,19 +223,19 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
             into[0] = static_cast<float>(ends[0] + (begin - walk.begin) * motion - origin);
             into[1] = static_cast<float>(ends[0] + (end - walk.begin) * motion - origin);
         };
-        bound(0, block.u, packet.u_low);
-        bound(1, block.u, packet.u_high);
-        bound(2, block.v, packet.v_low);
-        bound(3, block.v, packet.v_high);
-        packet.relevant = larger(packet.u_high[0], packet.u_high[1]) >= u_first &&
-                          smaller(packet.u_low[0], packet.u_low[1]) <= u_last &&
-                          larger(packet.v_high[0], packet.v_high[1]) >= v_first &&
-                          smaller(packet.v_low[0], packet.v_low[1]) <= v_last;
-        if (!packet.relevant) continue;
+        bound(0, block.u, bounds.u_low);
+        bound(1, block.u, bounds.u_high);
+        bound(2, block.v, bounds.v_low);
+        bound(3, block.v, bounds.v_high);
+        bounds.relevant = larger(bounds.u_high[0], bounds.u_high[1]) >= u_first &&
+                          smaller(bounds.u_low[0], bounds.u_low[1]) <= u_last &&
+                          larger(bounds.v_high[0], bounds.v_high[1]) >= v_first &&
+                          smaller(bounds.v_low[0], bounds.v_low[1]) <= v_last;
+        if (!bounds.relevant) continue;
         any = true;
         for (int side = 0; side < 2; ++side) {
-            u[side].include(packet.u_low[side], packet.u_high[side]);
-            v[side].include(packet.v_low[side], packet.v_high[side]);
+            u[side].include(bounds.u_low[side], bounds.u_high[side]);
+            v[side].include(bounds.v_low[side], bounds.v_high[side]);
         }
     }
     if (!any) return false;
@@ -369,6 +373,7 @@ struct Reader {
 template <bool Partial, bool Image, bool Label>
 __attribute__((noinline)) void walk_packet(const Job& job, const Block& block, Packet& packet) {
     const Box& box = block.box;
+    const Packet::Bounds& bounds = packet.bounds[block.parity];
     const int slabs = box.slabs;
     // Positions are kept as the voxel at the block's first plane and the way from its corner: small numbers, which
     // float32 holds to a millionth of a voxel.
@@ -413,8 +418,8 @@ __attribute__((noinline)) void walk_packet(const Job& job, const Block& block, P
             highest[s] = static_cast<std::int32_t>(__builtin_floorf(to + static_cast<float>(s) * high_change));
         }
     };
-    range(packet.u_low, packet.u_high, column_low, column_high);
-    range(packet.v_low, packet.v_high, row_low, row_high);
+    range(bounds.u_low, bounds.u_high, column_low, column_high);
+    range(bounds.v_low, bounds.v_high, row_low, row_high);
 
     const Lanes zero(0.0f), one(1.0f);
     Lanes sum(0.0f), step(0.0f);
@@ -490,11 +495,13 @@ __attribute__((noinline)) void walk_packet(const Job& job, const Block& block, P
 }
 
 template <bool Image, bool Label>
-void walk_packets(const Walk& walk, const Block& block) {
+void walk_packets(const Walk& walk, const Block& block, Staging& next) {
     for (int index = 0; index < walk.count; ++index) {
         Packet& packet = walk.packets[index];
-        if (!packet.relevant) continue;
-        if (packet.partial)
+        const Packet::Bounds& bounds = packet.bounds[block.parity];
+        next.step();
+        if (!bounds.relevant) continue;
+        if (bounds.partial)
             walk_packet<true, Image, Label>(walk.job, block, packet);
         else
             walk_packet<false, Image, Label>(walk.job, block, packet);
@@ -545,26 +552,49 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
 
     const std::int64_t last = static_cast<std::int64_t>(__builtin_ceil(walk.end));
+    std::int64_t x = static_cast<std::int64_t>(walk.begin);
     int slabs = kBlockSlabs;
-    for (std::int64_t x = static_cast<std::int64_t>(walk.begin); x < last;) {
-        Block block{{}, 0.0, 0.0, 0.0, {}, {}, scratch.image, scratch.label};
-        if (slabs > last - x) slabs = static_cast<int>(last - x);
-        const bool meets = choose_box(walk, grid, x, slabs, block);
-        if (meets && block.box.slabs == 0) {
-            slabs = (slabs + 1) / 2;
-            continue;
+    // Choose the next block that meets a ray, from plane x on; false when there is none.
+    const auto next_block = [&](Block& block) {
+        while (x < last) {
+            if (slabs > last - x) slabs = static_cast<int>(last - x);
+            const bool meets = choose_box(walk, grid, x, slabs, block);
+            if (meets && block.box.slabs == 0) {
+                slabs = (slabs + 1) / 2;
+                continue;
+            }
+            x += slabs;
+            if (meets) return true;
         }
-        if (meets) {
-            const bool image = job.image && stage_image(job, block.box, scratch.image);
-            const bool label = job.label && stage_label(job, block.box, scratch.label);
-            if (image && label)
-                walk_packets<true, true>(walk, block);
-            else if (image)
-                walk_packets<true, false>(walk, block);
-            else if (label)
-                walk_packets<false, true>(walk, block);
-        }
-        x += slabs;
+        return false;
+    };
+    Block blocks[2];
+    Staging staging[2];
+    for (int parity = 0; parity < 2; ++parity) {
+        blocks[parity].parity = parity;
+        blocks[parity].image = scratch.image[parity];
+        blocks[parity].label = scratch.label[parity];
+    }
+    const auto begin_staging = [&](int parity) {
+        const bool more = next_block(blocks[parity]);
+        staging[parity] =
+            more ? Staging(job, blocks[parity].box, scratch.image[parity], scratch.label[parity], walk.count)
+                 : Staging();
+        return more;
+    };
+    int now = 0;
+    bool more = begin_staging(now);
+    while (more) {
+        staging[now].finish();
+        more = begin_staging(1 - now);
+        const bool image = staging[now].image_seen, label = staging[now].label_seen;
+        if (image && label)
+            walk_packets<true, true>(walk, blocks[now], staging[1 - now]);
+        else if (image)
+            walk_packets<true, false>(walk, blocks[now], staging[1 - now]);
+        else if (label)
+            walk_packets<false, true>(walk, blocks[now], staging[1 - now]);
+        now = 1 - now;
     }
 
     for (int index = 0; index < walk.count; ++index) {

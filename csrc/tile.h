@@ -52,8 +52,8 @@ struct Job {
 };
 
 struct Scratch {
-    float* image;  // kBrickFloats + kBrickSlack each, zeroed once
-    float* label;
+    float* image[2];  // kBrickFloats + kBrickSlack each, zeroed once
+    float* label[2];
     void* packets;  // kTileRays * kPacketBytesPerRay bytes, aligned to 64
 };
 
