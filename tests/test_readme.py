@@ -66,6 +66,14 @@ def test_the_two_commands_for_a_fresh_machine_come_first():
     assert commands[1].endswith("python -m pytest")
 
 
+def test_the_speed_table_is_that_of_the_figures():
+    code = "import json, summary; print('\\n'.join(summary.table(json.load(open('figures.json')))))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "bench", capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout in README
+
+
 def test_every_link_within_the_repository_leads_somewhere():
     targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", README)
     assert targets

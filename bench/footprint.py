@@ -1,0 +1,113 @@
+"""What a call costs besides its time on big volumes: memory beyond inputs and outputs, importing, overhead.
+
+Run as a program it makes one call in a fresh process and prints the bytes that call needed at its peak.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import phantom
+from cases import posed, turned
+
+from drrproj import Geometry, LabelVolume, Volume, project
+
+MEMORY_BOUND = 64 * 2**20
+IMPORT_BOUND = 1.5
+MEMORY_CASES = ("line_integral", "line_integral oblique", "path_length", "mask")
+
+_STATUS = Path("/proc/self/status")
+
+
+def memory(size: tuple[int, int, int], detector: tuple[int, int], threads: int, backend: str) -> list[dict[str, Any]]:
+    """Measure each of ``MEMORY_CASES`` in a process of its own; empty where the system does not tell peaks."""
+    if not _STATUS.exists():
+        return []
+    results = []
+    for case in MEMORY_CASES:
+        task = {"case": case, "size": size, "detector": detector, "threads": threads, "backend": backend}
+        done = subprocess.run(
+            [sys.executable, __file__, json.dumps(task)], check=True, capture_output=True, text=True, timeout=600
+        )
+        results.append({**task, "bytes": int(done.stdout), "bound": MEMORY_BOUND})
+    return results
+
+
+def import_seconds(module: str, interpreters: int) -> list[float]:
+    """Time ``import module`` in fresh interpreters."""
+    code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+    times = []
+    for _ in range(interpreters):
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+        times.append(float(done.stdout))
+    return times
+
+
+def imports(interpreters: int) -> dict[str, Any]:
+    """Compare importing drrproj, which imports numpy, with importing numpy; one of each in turn."""
+    times: dict[str, list[float]] = {"numpy": [], "drrproj": []}
+    # The first round of each writes bytecode and fills the file cache.
+    for round_ in range(interpreters + 1):
+        for module, seconds in times.items():
+            seconds += import_seconds(module, 1) if round_ else import_seconds(module, 1)[:0]
+    medians = {module: statistics.median(seconds) for module, seconds in times.items()}
+    return {"seconds": times, "ratio": medians["drrproj"] / medians["numpy"], "bound": IMPORT_BOUND}
+
+
+def overhead(threads: int, backend: str, calls: int = 300) -> dict[str, Any]:
+    """Time calls on a volume so small that the walk is nothing."""
+    tiny = Volume(np.ones((8, 8, 8), np.float32), np.eye(4), unit="1/mm")
+    view = Geometry.radiograph("AP", tiny, shape=(8, 8))
+    seconds = []
+    for _ in range(calls + 1):
+        start = time.perf_counter()
+        project(tiny, view, threads=threads, backend=backend)
+        seconds.append(time.perf_counter() - start)
+    del seconds[0]
+    return {"backend": backend, "threads": threads, "microseconds": round(1e6 * statistics.median(seconds), 1)}
+
+
+def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:
+    options = {"threads": task["threads"], "backend": task["backend"]}
+    output, _, direction = task["case"].partition(" ")
+
+    def call(size: tuple[int, int, int], detector: tuple[int, int]) -> tuple[Volume, Any]:
+        volume = Volume(phantom.noise(size), phantom.affine(size), unit="1/mm")
+        view = Geometry.radiograph("AP", volume, shape=detector)
+        if direction:
+            view = posed(volume, turned(30, 15, 17), detector)
+        labels = None
+        if output != "line_integral":
+            ids = np.random.default_rng(6).integers(1, phantom.STRUCTURES + 1, size[2], np.uint8)
+            labels = LabelVolume(np.broadcast_to(ids, size).copy(order="F"), volume.affine)
+        return volume, lambda: project(volume, view, labels=labels, outputs=("line_integral", output), **options)
+
+    if task["backend"] == "numba":
+        # Compiling belongs to the process, not to the call.
+        call((8, 8, 8), (8, 8))[1]()
+    _, big = call(tuple(task["size"]), tuple(task["detector"]))
+    with contextlib.suppress(OSError):
+        # Forget earlier peaks; where that is not allowed, the figure can only come out too large.
+        Path("/proc/self/clear_refs").write_text("5")
+    before = _status_bytes("VmRSS")
+    shot = big()
+    made = [shot.line_integral, shot.path_length and shot.path_length.array, shot.masks and shot.masks.packed]
+    outputs: int = sum(array.nbytes for array in made if array is not None)
+    return _status_bytes("VmHWM") - before - outputs
+
+
+def _status_bytes(field: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return 1024 * int(line.split()[1])
+
+
+if __name__ == "__main__":
+    print(_peak_beyond_inputs_and_outputs(json.loads(sys.argv[1])))

@@ -1,0 +1,83 @@
+"""Volumes to measure on: noise, which leaves nothing to skip, and a chest of ellipsoids with 104 structures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+EXTENT_MM = np.array([358.4, 358.4, 400.0])
+"""Width, depth and height of every volume: 0.7 x 0.7 x 1 mm voxels at 512 x 512 x 400."""
+
+STRUCTURES = 104
+
+
+class Ellipsoid(NamedTuple):
+    """A structure, in shares of the volume: -1 to 1 from left to right, posterior to anterior, inferior to superior."""
+
+    center: tuple[float, float, float]
+    radii: tuple[float, float, float]
+    hu: int
+
+
+def affine(shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:
+    """Place a volume of this shape in the patient: RAS+ axes, off centre by no simple fraction of a voxel."""
+    world_from_voxel = np.diag([*(EXTENT_MM / shape), 1.0])
+    world_from_voxel[:3, 3] = -EXTENT_MM / 2 + (0.137, 0.219, -0.331)
+    return world_from_voxel
+
+
+def noise(shape: tuple[int, int, int], order: str = "F") -> npt.NDArray[np.float32]:
+    """Attenuation in 1/mm, different in every voxel, in Fortran (as NIfTI files) or C order."""
+    stored = np.random.default_rng(1).random(shape[::-1] if order == "F" else shape, dtype=np.float32)
+    stored *= np.float32(0.02)
+    return stored.T if order == "F" else stored
+
+
+def chest(shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
+    """Return HU and labels 1 to 104, both in Fortran order: lungs, heart, spine, ribs and smaller organs in a body."""
+    hu = np.full(shape, -1000, np.int16, order="F")
+    labels = np.zeros(shape, np.uint8, order="F")
+    body = Ellipsoid((0, 0, 0), (0.9, 0.62, 1.6), 40)
+    box, inside = _voxels(body, shape)
+    hu[box][inside] = body.hu
+    for label, structure in enumerate(structures(), start=1):
+        box, inside = _voxels(structure, shape)
+        hu[box][inside] = structure.hu
+        labels[box][inside] = label
+    texture = np.random.default_rng(2)
+    for level in range(shape[2]):
+        hu[..., level] += texture.integers(-12, 13, shape[:2], np.int16)
+    return hu, labels
+
+
+def structures() -> Iterator[Ellipsoid]:
+    """104 structures; later ones lie on top of earlier ones."""
+    yield Ellipsoid((-0.4, 0.0, 0.15), (0.32, 0.45, 0.7), -820)
+    yield Ellipsoid((0.4, 0.0, 0.15), (0.32, 0.45, 0.7), -820)
+    yield Ellipsoid((-0.12, 0.1, 0.0), (0.25, 0.22, 0.25), 55)
+    yield Ellipsoid((0.35, 0.05, -0.7), (0.42, 0.4, 0.25), 60)
+    for vertebra in range(24):
+        yield Ellipsoid((0, -0.38, -0.94 + 1.88 * vertebra / 23), (0.09, 0.1, 0.034), 350)
+    for rib in range(12):
+        height = -0.55 + 1.3 * rib / 11
+        for side in (-1, 1):
+            yield Ellipsoid((0.55 * side, -0.34, height + 0.05), (0.2, 0.09, 0.02), 500)
+            yield Ellipsoid((0.72 * side, 0.0, height), (0.03, 0.32, 0.02), 450)
+    draw = np.random.default_rng(3)
+    for _ in range(STRUCTURES - 4 - 24 - 48):
+        x, y, z = draw.uniform((-0.6, -0.3, -0.9), (0.6, 0.4, 0.9))
+        yield Ellipsoid((x, y, z), tuple(draw.uniform(0.02, 0.15, 3)), int(draw.integers(-100, 300)))
+
+
+def _voxels(structure: Ellipsoid, shape: tuple[int, int, int]) -> tuple[Any, npt.NDArray[np.bool_]]:
+    """Return the box of voxels around an ellipsoid, and which of them it holds: at least the one at its centre."""
+    box, terms = [], []
+    for center, radius, size in zip(structure.center, structure.radii, shape, strict=True):
+        place, half = (center + 1) / 2 * (size - 1), max(radius / 2 * size, 0.5)
+        low, high = max(0, int(np.ceil(place - half))), min(size, int(np.floor(place + half)) + 1)
+        box.append(slice(low, high))
+        terms.append(((np.arange(low, high) - place) / half) ** 2)
+    return tuple(box), np.add.outer(np.add.outer(*terms[:2]), terms[2]) <= 1 + 1e-9

@@ -1,0 +1,65 @@
+"""Makes docs/demo.png, the picture in the README: the X-rays that `drrproj demo` writes, beside the same with organs.
+
+The demo's own overlays show all 88 structures, too many to tell apart in a small picture.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import drrproj
+from drrproj.cli import main
+from drrproj.io import read_sample
+
+PICTURE = Path(__file__).with_name("demo.png")
+VIEWS = ("PA", "LL")
+ORGANS = (
+    "heart",
+    "aorta",
+    "trachea",
+    "esophagus",
+    "liver",
+    "stomach",
+    "spleen",
+    "kidney",
+    "lung",
+    "clavicula",
+    "spinal",
+)
+
+
+def make(folder: Path) -> None:
+    """Write the pictures into a folder, cut the air off them, and join them."""
+    assert main(["demo", "--out", str(folder)]) == 0
+    ct, labels = read_sample()
+    organs = [name for name in labels.names.values() if name.startswith(ORGANS) and "cyst" not in name]
+    names = []
+    for view in VIEWS:
+        shot = drrproj.project(ct, drrproj.Geometry.radiograph(view, ct), labels=labels)
+        drrproj.write_overlay(folder / f"{view}_organs.png", shot, organs)
+        names += [f"{view}.png", f"{view}_organs.png"]
+    pictures = [_eight_bits(folder / name) for name in names]
+    bright = np.max([picture.max(axis=2) for picture in pictures], axis=0) > 8
+    rows, columns = (np.flatnonzero(bright.any(axis=axis)) for axis in (1, 0))
+    cut = [picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] for picture in pictures]
+    Image.fromarray(np.concatenate(cut, axis=1)).quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+
+
+def _eight_bits(path: Path) -> npt.NDArray[np.uint8]:
+    """Read RGB in 8 bits; from 16-bit grey Pillow has no way there."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture)
+    if pixels.ndim == 3:
+        return pixels
+    return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, axis=2)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        make(Path(temporary))
+    print(f"{PICTURE.name}: {PICTURE.stat().st_size // 1024} kB")
