@@ -86,6 +86,9 @@ struct ToChannelWide {
     }
 };
 
+inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+inline int smaller(int a, int b) { return a < b ? a : b; }
+
 // Whether any staged value was not zero, gathered lane by lane so that it costs one instruction per packet.
 struct Seen {
     std::uint32_t bits[Lanes::width] = {};
@@ -136,6 +139,30 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
     }
 }
 
+// The slabs, or the whole of a narrow row, that do not fill squares.
+template <class Number, class Convert>
+void stage_turned_rest(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
+                       float* to, Convert convert, Seen& seen) {
+    constexpr int N = Lanes::width;
+    for (int s = 0; s < slabs; s += N) {
+        const int depth = smaller(N, slabs - s);
+        for (int u = 0; u < count; u += N) {
+            const int breadth = smaller(N, count - u);
+            alignas(64) float square[N][N], turned[N][N];
+            for (int i = 0; i < breadth; ++i) {
+                const Number* numbers = reinterpret_cast<const Number*>(from + (u + i) * stride_u) + s;
+                for (int j = 0; j < depth; ++j) {
+                    square[i][j] = convert(numbers[j]);
+                    seen.include(j, square[i][j]);
+                }
+            }
+            transpose(square, turned[0], N);
+            for (int j = 0; j < depth; ++j)
+                for (int i = 0; i < breadth; ++i) to[(s + j) * slab_size + u + i] = turned[j][i];
+        }
+    }
+}
+
 // Rows along u of several slabs whose voxels are neighbours along x: read along x, turned in registers.
 template <class Number, class Convert>
 inline void stage_turned(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
@@ -151,18 +178,10 @@ inline void stage_turned(const char* from, std::int64_t stride_u, int count, int
             transpose(square, to + s * slab_size + u, slab_size);
         }
     }
-    for (int u = 0; u < count; ++u) {
-        const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u);
-        for (int s = turned; s < slabs; ++s) {
-            const float value = convert(numbers[s]);
-            seen.include(0, value);
-            to[s * slab_size + u] = value;
-        }
-    }
+    if (turned < slabs)
+        stage_turned_rest<Number>(from + turned * static_cast<std::int64_t>(sizeof(Number)), stride_u, count,
+                                  slabs - turned, slab_size, to + turned * slab_size, convert, seen);
 }
-
-inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-inline int smaller(int a, int b) { return a < b ? a : b; }
 
 inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) {
     return value < low ? low : value > high ? high : value;
@@ -273,11 +292,7 @@ class Lines {
   public:
     Lines() = default;
     Lines(const Grid& grid, const Box& box)
-        : grid_(&grid),
-          box_(&box),
-          per_run_(
-              static_cast<int>((box.width * (grid.stride[box.axis_u] > 0 ? grid.stride[box.axis_u] : 0) + 63) / 64) +
-              1) {}
+        : grid_(&grid), box_(&box), per_run_(static_cast<int>((box.width * grid.stride[box.axis_u] + 63) / 64) + 1) {}
     int per_row() const { return box_->slabs * per_run_; }
     int rows_asked() const { return row_; }
 
@@ -321,10 +336,18 @@ class Staging {
         : job_(&job), box_(&box), image_(image), label_(label) {
         // The many short runs of an upright box evict each other when asked for early: 8 % slower than not asking.
         if (box.upright) return;
-        if (job.image) image_lines_ = Lines(*job.image, box);
-        if (job.label) label_lines_ = Lines(*job.label, box);
-        if (job.image) image_quota_ = image_lines_.per_row() * box.rows / steps + 1;
-        if (job.label) label_quota_ = label_lines_.per_row() * box.rows / steps + 1;
+        // Nor is there a point where voxels of a row are not neighbours: each is a line of its own.
+        const auto in_runs = [&](const Grid* grid) {
+            return grid && grid->stride[box.axis_u] > 0 && grid->stride[box.axis_u] <= 8;
+        };
+        if (in_runs(job.image)) {
+            image_lines_ = Lines(*job.image, box);
+            image_quota_ = image_lines_.per_row() * box.rows / steps + 1;
+        }
+        if (in_runs(job.label)) {
+            label_lines_ = Lines(*job.label, box);
+            label_quota_ = label_lines_.per_row() * box.rows / steps + 1;
+        }
     }
 
     void step() {

@@ -6,6 +6,7 @@ A PEP 517 backend around scikit-build-core's, and the provider of the dynamic de
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,13 +26,14 @@ def _compiler_works() -> bool:
     """Try the compiler instead of looking for it: macOS has a c++ that only offers to install one."""
     named = os.environ.get("CXX")
     for compiler in [named] if named else ["c++", "g++", "clang++"]:
-        path = shutil.which(compiler)
+        program, *arguments = shlex.split(compiler)
+        path = shutil.which(program)
         if path is None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.cpp"
             source.write_text("#include <optional>\nint main() { return std::optional<int>(0).value(); }\n")
-            command = [path, "-std=c++17", "-o", str(source.with_suffix(".out")), str(source)]
+            command = [path, *arguments, "-std=c++17", "-o", str(source.with_suffix(".out")), str(source)]
             if subprocess.run(command, capture_output=True, check=False).returncode == 0:
                 return True
     return False
@@ -50,7 +52,12 @@ def _settings(config_settings: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def dynamic_metadata(settings: dict[str, Any], project: dict[str, Any]) -> dict[str, Any]:
-    return {"dependencies": _DEPENDENCIES + ([] if _compiler_works() else [_WITHOUT_COMPILER])}
+    namespace: dict[str, str] = {}
+    exec(Path("drrproj/version.py").read_text(), namespace)
+    return {
+        "version": namespace["__version__"],
+        "dependencies": _DEPENDENCIES + ([] if _compiler_works() else [_WITHOUT_COMPILER]),
+    }
 
 
 def dynamic_wheel(settings: dict[str, Any]) -> dict[str, bool]:

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -145,12 +147,15 @@ struct Shape {
 // Wide tiles read whole rows of voxels, which memory gives faster than parts of rows; compact ones stage fewer voxels
 // where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
 // are relative, measured on 512 x 512 x 400.
-constexpr Shape kShapes[] = {{8, 512, 1.0, 1.4}, {16, 256, 1.25, 1.2}, {16, 128, 1.4, 1.0}};
+constexpr Shape kShapes[] = {
+    {8, 512, 1.0, 1.4}, {16, 256, 1.25, 1.2}, {16, 128, 1.4, 1.0}, {32, 64, 1.6, 1.0}, {32, 32, 1.8, 1.1}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
     const int u = 3 - plan.axis_x - axis_of_v(grid, plan.axis_x);
     const bool upright = std::abs(grid.stride[plan.axis_x]) < std::abs(grid.stride[u]);
     double lowest = 1e300;
+    plan.tile_lines = kShapes[0].lines;
+    plan.tile_lanes = kShapes[0].lanes;
     for (const Shape& shape : kShapes) {
         const double lanes = static_cast<double>(std::min<std::int64_t>(shape.lanes, plan.lanes));
         // Perspective turns and stretches the view away from its middle: the worst place counts.
@@ -210,7 +215,8 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
     const double metric[6] = {dot(0, 0), dot(1, 1), dot(2, 2), 2 * dot(0, 1), 2 * dot(0, 2), 2 * dot(1, 2)};
     std::copy(metric, metric + 6, plan.metric);
 
-    // The directions with one steepest axis and sign form a convex cone: if the corners agree, so do all rays.
+    // The directions with one steepest axis and sign form a convex cone: if the corners agree, so do all rays. Where
+    // two axes are as steep but for rounding, rays between the corners may round the other way.
     int first = -1;
     bool mixed = false;
     for (int corner = 0; corner < 4; ++corner) {
@@ -220,6 +226,8 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         const int axis = steepest_axis(direction);
         const int signed_axis = 2 * axis + (direction[axis] < 0.0);
         mixed = mixed || (first >= 0 && signed_axis != first);
+        for (int other = 0; other < 3; ++other)
+            mixed = mixed || (other != axis && std::fabs(direction[other]) >= (1 - 1e-9) * std::fabs(direction[axis]));
         first = signed_axis;
     }
     std::vector<Plan> plans;
@@ -236,33 +244,48 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
     return plans;
 }
 
-struct AlignedFree {
-    void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(64)); }
-};
-using Aligned = std::unique_ptr<void, AlignedFree>;
+// Zeros aligned for the widest lanes; calloc leaves pages that are never written unmapped.
+class Zeros {
+  public:
+    explicit Zeros(std::size_t bytes) : memory_(std::calloc(bytes + kAlignment, 1), std::free) {
+        if (!memory_) throw std::bad_alloc();
+    }
+    void* get() const {
+        const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
+        return reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
+    }
+    float* floats() const { return static_cast<float*>(get()); }
 
-Aligned zeros(std::size_t bytes) {
-    Aligned memory(::operator new(bytes, std::align_val_t(64)));
-    std::fill_n(static_cast<char*>(memory.get()), bytes, '\0');
-    return memory;
+  private:
+    static constexpr std::size_t kAlignment = 64;
+    std::unique_ptr<void, void (*)(void*)> memory_;
+};
+
+constexpr bool shapes_fit() {
+    for (const Shape& shape : kShapes)
+        if (shape.lines * shape.lanes > kTileRays) return false;
+    return true;
 }
+static_assert(shapes_fit(), "the packets of a tile have kTileRays rays at most");
 
 struct Task {
     std::size_t job;
     Tile tile;
 };
 
+// Take tasks until there are none left, or until `stop` says so between two of them.
 void work(TraceTile trace_tile, const std::vector<Job>& jobs, const std::vector<Task>& tasks,
-          std::atomic<std::size_t>& next) {
+          std::atomic<std::size_t>& next, const std::function<bool()>& stop) {
     const bool image = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.image != nullptr; });
     const bool label = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.label != nullptr; });
     constexpr std::size_t brick = (kBrickFloats + kBrickSlack) * sizeof(float);
-    const Aligned bricks[4] = {zeros(image ? brick : 0), zeros(image ? brick : 0), zeros(label ? brick : 0),
-                               zeros(label ? brick : 0)};
-    const Aligned packets = zeros(static_cast<std::size_t>(kTileRays) * kPacketBytesPerRay);
-    const auto floats = [&](int i) { return static_cast<float*>(bricks[i].get()); };
-    const Scratch scratch{{floats(0), floats(1)}, {floats(2), floats(3)}, packets.get()};
-    for (std::size_t i = next++; i < tasks.size(); i = next++) trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
+    const Zeros images[2] = {Zeros(image ? brick : 0), Zeros(image ? brick : 0)};
+    const Zeros labels[2] = {Zeros(label ? brick : 0), Zeros(label ? brick : 0)};
+    const Zeros packets(static_cast<std::size_t>(kTileRays) * kPacketBytesPerRay);
+    const Scratch scratch{
+        {images[0].floats(), images[1].floats()}, {labels[0].floats(), labels[1].floats()}, packets.get()};
+    for (std::size_t i = next++; i < tasks.size() && !stop(); i = next++)
+        trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
 }
 
 bool same_grid(const Grid& a, const Grid& b) {
@@ -318,7 +341,8 @@ void use_instruction_set(const std::string& name) {
     }
 }
 
-void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads) {
+void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
+             const std::function<bool()>& interrupted) {
     const TraceTile trace_tile = chosen_trace_tile();
     const std::vector<float> table = channel_table(scene);
     const bool image = scene.image && outputs.line_integral;
@@ -356,11 +380,16 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     }
 
     std::atomic<std::size_t> next{0};
+    std::atomic<bool> stopped{false};
     std::exception_ptr failure;
     std::mutex failure_door;
-    const auto guarded = [&] {
+    const auto guarded = [&](bool may_give_up, const std::function<bool()>& stop) {
         try {
-            work(trace_tile, jobs, tasks, next);
+            work(trace_tile, jobs, tasks, next, stop);
+        } catch (const std::bad_alloc&) {
+            // A helper without memory for its bricks leaves the work to the others: the same result, later.
+            if (may_give_up) return;
+            failure = std::current_exception();
         } catch (...) {
             const std::lock_guard<std::mutex> lock(failure_door);
             failure = std::current_exception();
@@ -368,14 +397,23 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     };
     const std::size_t helpers = std::min<std::size_t>(static_cast<std::size_t>(threads), tasks.size());
     std::vector<std::thread> team;
+    team.reserve(helpers);
     for (std::size_t i = 1; i < helpers; ++i) {
         try {
-            team.emplace_back(guarded);
-        } catch (const std::system_error&) {
-            break;  // fewer threads than asked for give the same result, later
+            team.emplace_back(guarded, true, [&] { return stopped.load(); });
+        } catch (const std::exception&) {
+            break;  // no more threads to be had
         }
     }
-    guarded();
+    auto asked = std::chrono::steady_clock::now();
+    guarded(false, [&] {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - asked > std::chrono::milliseconds(100)) {
+            asked = now;
+            if (interrupted()) stopped = true;
+        }
+        return stopped.load();
+    });
     for (std::thread& thread : team) thread.join();
     if (failure) std::rethrow_exception(failure);
 }

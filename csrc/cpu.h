@@ -1,6 +1,7 @@
 // Projection on the CPU: plans, tiles and threads. No Python.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,10 @@ struct Scene {
     Channels channels;
 };
 
-// Project every view; bit-identical for any number of threads.
-void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads);
+// Project every view; bit-identical for any number of threads. The calling thread asks `interrupted` ten times a
+// second, and stops early, with outputs unfinished, when it says true.
+void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
+             const std::function<bool()>& interrupted);
 
 // Instruction sets that this machine can run, best first.
 std::vector<std::string> instruction_sets();

@@ -155,8 +155,12 @@ py::dict trace(const Prepared& prepared, const Matrix& views, std::pair<std::int
         {prepared.label_ids.data(), channels}};
     {
         const py::gil_scoped_release released;
-        drrproj::project(scene, {views.data(), count, rows, columns}, memory, threads);
+        drrproj::project(scene, {views.data(), count, rows, columns}, memory, threads, [] {
+            const py::gil_scoped_acquire acquired;
+            return PyErr_CheckSignals() != 0;
+        });
     }
+    if (PyErr_Occurred()) throw py::error_already_set();
     return results;
 }
 

@@ -180,6 +180,13 @@ void set_up(Walk& walk, const Tile& tile) {
             walk.end = larger(walk.end, packet.end_high);
         }
     }
+    if (walk.count == 0 || !(walk.begin < walk.end)) {
+        walk.count = 0;
+        return;
+    }
+    // Whole planes, so that no block reaches beyond the two whose extremes bound what lies between.
+    walk.begin = __builtin_floor(walk.begin);
+    walk.end = __builtin_ceil(walk.end);
     for (int index = 0; index < walk.count; ++index) {
         extremes_at(walk.packets[index], walk.begin, 0, walk.packets[index].extremes);
         extremes_at(walk.packets[index], walk.end, 1, walk.packets[index].extremes);
@@ -548,10 +555,10 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     Walk walk{job, scratch, job.plan.axis_x, 0, 0, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
     order_axes(grid, walk.axis_x, walk.axis_u, walk.axis_v);
     set_up(walk, tile);
-    if (walk.count == 0 || !(walk.begin < walk.end)) return;
+    if (walk.count == 0) return;
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
 
-    const std::int64_t last = static_cast<std::int64_t>(__builtin_ceil(walk.end));
+    const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
     int slabs = kBlockSlabs;
     // Choose the next block that meets a ray, from plane x on; false when there is none.
@@ -564,6 +571,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
                 continue;
             }
             x += slabs;
+            slabs = kBlockSlabs;
             if (meets) return true;
         }
         return false;
@@ -624,6 +632,9 @@ void trace_tile(const Job& job, const Tile& tile, const Scratch& scratch) {
         direction_of(job.plan, job.plan.lanes_are_rows ? lane : across, job.plan.lanes_are_rows ? across : lane, p, d);
         const int axis = steepest_axis(d), signed_axis = 2 * axis + (d[axis] < 0.0);
         mixed = mixed || (first >= 0 && signed_axis != first);
+        // Where two axes are as steep but for rounding, rays between the corners may round the other way.
+        for (int other = 0; other < 3; ++other)
+            mixed = mixed || (other != axis && __builtin_fabs(d[other]) >= (1 - 1e-9) * __builtin_fabs(d[axis]));
         first = signed_axis;
     }
     if (mixed || first / 2 == job.plan.axis_x) trace(job, tile, scratch);

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ __all__ = ["Attenuation", "bilinear", "linear", "linear_attenuation"]
 
 ENERGY_RANGE_KEV = (30.0, 150.0)
 AIR_HU = -1000.0
+
+_TABLE = Path(__file__).with_name("data") / "mass_attenuation.csv"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Attenuation:
 
 @cache
 def _mass_attenuation() -> tuple[npt.NDArray[np.float64], dict[str, tuple[float, npt.NDArray[np.float64]]]]:
-    with (files("drrproj") / "data" / "mass_attenuation.csv").open(encoding="utf-8") as table:
+    with _TABLE.open(encoding="utf-8") as table:
         header, density, *rows = csv.reader(line for line in table if not line.startswith("#"))
     values = np.array([[float(cell) for cell in row] for row in rows])
     materials = {name: (float(density[column]), values[:, column]) for column, name in enumerate(header) if column > 0}

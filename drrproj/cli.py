@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import importlib.metadata
 import os
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -86,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.run(arguments)
         except KeyboardInterrupt:
             return _complain("interrupted", INTERRUPTED)
-        except (ValueError, TypeError, KeyError, FileNotFoundError, IsADirectoryError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
         except (OSError, MemoryError, drrproj.BackendUnavailable) as error:
@@ -205,6 +207,7 @@ def _add_project_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="line integrals shown black and white (default: 0.5 and 99.5 percentile inside the body)",
     )
+    add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
     add("--npz", action="store_true", help="also write all views with path lengths and masks as radiograph.npz")
     add("--nifti", action="store_true", help="also write each view's line integral as VIEW.nii.gz")
 
@@ -217,11 +220,16 @@ def _demo(arguments: argparse.Namespace) -> None:
     ct, labels = drrproj_io.read_sample()
     views = [drrproj.Geometry.radiograph(view, ct, shape=(512, 512)) for view in ("PA", "LL")]
     print(f"chest CT of LIDC-IDRI-0001 at 3 mm (CC BY 3.0): {_sizes(ct.shape)} voxels, {len(labels.names)} structures")
-    folder = _made_folder(arguments.out)
-    shot = _timed_projection(ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask"))
-    written = _write_views(folder, shot, None, {"volume": "bundled sample chest_3mm"})
-    print(f"wrote to {folder}: {', '.join(written)}")
-    print("*.png is the X-ray (16 bit, dense is bright), *_overlay.png shows the anatomy, *.json says how it was made")
+    with _output_folder(arguments.out) as folder:
+        shot = _timed_projection(
+            ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
+        )
+        written = _write_views(folder, shot, None, {"volume": "bundled sample chest_3mm"}, drrproj_io.SAMPLE_ORGANS)
+        print(f"wrote to {folder}: {', '.join(written)}")
+    print(
+        "*.png is the X-ray (16 bit, dense is bright), *_overlay.png shows "
+        f"{len(drrproj_io.SAMPLE_ORGANS)} organs on it, *.json says how it was made"
+    )
 
 
 def _project(arguments: argparse.Namespace) -> None:
@@ -237,32 +245,36 @@ def _project(arguments: argparse.Namespace) -> None:
         labels = drrproj_io.read_labels(arguments.labels, arguments.names, arguments.prefer, arguments.overlap)
         print(f"{arguments.labels}: {len(labels.label_ids)} structures")
         source["labels"] = str(arguments.labels)
-    elif arguments.names is not None or arguments.overlap is not None:
-        raise ValueError("--names and --overlap belong to labels; add --labels SEG")
+        for name in arguments.overlay or ():
+            if name not in labels.names.values():
+                near = difflib.get_close_matches(name, labels.names.values(), n=3)
+                raise ValueError(f"no structure {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    elif any(choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay)):
+        raise ValueError("--names, --overlap and --overlay belong to labels; add --labels SEG")
     _report_padding(ct)
 
-    folder = _made_folder(arguments.out)
-    outputs = ["line_integral"]
-    if labels is not None:
-        outputs += ["mask", "path_length"] if arguments.npz else ["mask"]
-    shot = _timed_projection(
-        ct,
-        geometry,
-        labels=labels,
-        attenuation=attenuation,
-        outputs=outputs,
-        backend=arguments.backend,
-        threads=arguments.threads,
-    )
-    written = _write_views(folder, shot, arguments.window, source)
-    if arguments.nifti:
-        for name in shot.geometry.names:
-            drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])
-            written.append(f"{name}.nii.gz")
-    if arguments.npz:
-        drrproj.write_npz(folder / "radiograph.npz", shot)
-        written.append("radiograph.npz")
-    print(f"wrote to {folder}: {', '.join(written)}")
+    with _output_folder(arguments.out) as folder:
+        outputs = ["line_integral"]
+        if labels is not None:
+            outputs += ["mask", "path_length"] if arguments.npz else ["mask"]
+        shot = _timed_projection(
+            ct,
+            geometry,
+            labels=labels,
+            attenuation=attenuation,
+            outputs=outputs,
+            backend=arguments.backend,
+            threads=arguments.threads,
+        )
+        written = _write_views(folder, shot, arguments.window, source, arguments.overlay)
+        if arguments.nifti:
+            for name in shot.geometry.names:
+                drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])
+                written.append(f"{name}.nii.gz")
+        if arguments.npz:
+            drrproj.write_npz(folder / "radiograph.npz", shot)
+            written.append("radiograph.npz")
+        print(f"wrote to {folder}: {', '.join(written)}")
 
 
 def _info(_: argparse.Namespace) -> None:
@@ -361,7 +373,11 @@ def _timed_projection(ct: drrproj.Volume, geometry: drrproj.Geometry, **choices:
 
 
 def _write_views(
-    folder: Path, shot: drrproj.Radiograph, window: Sequence[float] | None, source: dict[str, str]
+    folder: Path,
+    shot: drrproj.Radiograph,
+    window: Sequence[float] | None,
+    source: dict[str, str],
+    drawn: Sequence[str] | None,
 ) -> list[str]:
     written = []
     for name in shot.geometry.names:
@@ -371,21 +387,26 @@ def _write_views(
         drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=display)
         written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
-            drrproj.write_overlay(folder / f"{name}_overlay.png", view, window=(low, high))
+            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, window=(low, high))
             written.append(f"{name}_overlay.png")
     return written
 
 
-def _made_folder(folder: Path) -> Path:
-    # After the input was found good, so that bad input leaves no empty folder; before the work, so that a folder that
-    # cannot be written costs no time.
+@contextlib.contextmanager
+def _output_folder(folder: Path) -> Iterator[Path]:
+    """Make the folder before the work, so that one that cannot be written costs no time; leave no empty one behind."""
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(f"cannot write to the folder {folder}; choose another with -o")
-    return folder
+    try:
+        yield folder
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _report_padding(ct: drrproj.Volume) -> None:

@@ -136,7 +136,9 @@ class Geometry:
                     f"view {index} spans no image: the source lies in the detector's plane or a pixel step is zero"
                 )
         rows, columns = _detector_shape(self.shape)
-        names = tuple(self.names) or tuple(f"view{index}" for index in range(len(views)))
+        given: Any = self.names
+        names = (given,) if isinstance(given, str) else tuple(given)
+        names = names or tuple(f"view{index}" for index in range(len(views)))
         if len(names) != len(views):
             raise ValueError(f"{len(views)} views need as many names; got {len(names)}: {', '.join(names)}")
         views.setflags(write=False)
@@ -557,7 +559,7 @@ class Geometry:
 
     @property
     def sources(self) -> Float64Array:
-        """Source of each view, world mm, shape (views, 3); for a parallel beam the unit vector towards it."""
+        """Source of each view, world mm, shape (views, 3); for a parallel beam a vector towards it."""
         return self.views[:, :3, 0]
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +24,7 @@ __all__ = ["project"]
 
 Output = Literal["line_integral", "path_length", "mask"]
 _OUTPUTS = ("line_integral", "path_length", "mask")
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MODELS = {"linear": attenuation_models.linear, "bilinear": attenuation_models.bilinear}
 
 
@@ -107,7 +110,7 @@ def project(
     model = _checked_attenuation(attenuation, volume)
     if threads is None:
         threads = default_threads()
-    elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+    elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**16:
         raise ValueError(f"threads must be a positive whole number; got {threads!r}")
     name, engine = backends.choose(backend)
     if labels is not None:
@@ -232,6 +235,9 @@ def _check_memory(geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[
     if not hasattr(os, "sysconf"):
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        # A container may allow less than the machine has; without one there is no such file, or it says "max".
+        memory = min(memory, int(_MEMORY_LIMIT.read_text()))
     if total > memory:
         largest = max(wanted, key=lambda output: needed[output])
         raise MemoryError(

@@ -144,6 +144,12 @@ class Radiograph:
     backend: str
     record: dict[str, Any] = field(repr=False)
 
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+    def __contains__(self, view: object) -> bool:
+        return view in self.geometry.names
+
     def __getitem__(self, view: int | str) -> Radiograph:
         """Select one view, by number or name; the result is a radiograph of that view alone."""
         if isinstance(view, str):

@@ -30,6 +30,8 @@ _SINGULAR = 1e-6
 
 
 def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{what} is a masked array, whose mask would be lost; pass array.filled(...)")
     voxels = np.asarray(array)
     if voxels.dtype.names is not None:
         raise TypeError(f"{what} holds colour records {voxels.dtype.names}; pass one number per voxel, such as HU")
@@ -202,7 +204,8 @@ class LabelVolume(_Grid):
     TypeError
         If the labels are not whole numbers.
     ValueError
-        If ids are negative, or names are empty, repeated, or given to the background.
+        If names are empty, repeated, or given to the background; and from :attr:`label_ids`, which reads the array,
+        if ids are negative or do not fit 64 bits.
 
     Examples
     --------
@@ -230,7 +233,10 @@ class LabelVolume(_Grid):
 
     @cached_property
     def label_ids(self) -> tuple[int, ...]:
-        """Ids that occur in the array, ascending, without the background 0; reads the array once."""
+        """Ids that occur in the array, ascending, without the background 0.
+
+        Reads the array once and keeps the answer: do not change the array afterwards.
+        """
         found: set[int] = set()
         slowest = int(np.argmax(np.abs(self.array.strides)))
         for slab in np.moveaxis(self.array, slowest, 0):
@@ -241,13 +247,19 @@ class LabelVolume(_Grid):
         ids = sorted(found)
         if ids[0] < 0:
             raise ValueError(f"labels must not be negative; the smallest id is {ids[0]}. Map it to 0 or to a free id")
+        if ids[-1] >= 2**63:
+            raise ValueError(f"label ids must fit a signed 64-bit number; the largest is {ids[-1]}")
         return tuple(label_id for label_id in ids if label_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The names are a read-only view, which does not pickle; workers of a pool need the labels all the same.
+        return LabelVolume, (self.array, self.affine, dict(self.names))
 
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     low, high = float(np.min(array)), float(np.max(array))
     if not np.isfinite((low, high)).all() or not -(2**31) <= low <= high < 2**31:
-        raise TypeError(f"labels must be whole numbers; got {array.dtype} from {low} to {high}")
+        raise TypeError(f"labels must be whole numbers of 32 bits; got {array.dtype} from {low} to {high}")
     whole = array.astype(np.uint16 if low >= 0 and high < 2**16 else np.int32)
     if not np.array_equal(whole, array):
         example = float(array[whole != array][0])

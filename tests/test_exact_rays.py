@@ -204,3 +204,29 @@ def test_the_image_is_linear_in_the_volume(backend):
     views = [phantoms.random_view(rng, shape, affine, detector, "cone")]
     images = [integrals(backend, array, affine, views, detector) for array in (first, second, 2 * first + second)]
     np.testing.assert_allclose(images[2], 2 * images[0] + images[1], atol=2e-6 * images[2].max())
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(63, 63), (64, 1), (9, 257)])
+def test_rays_in_a_45_degree_plane_of_the_grid_are_walked_once(backend, order, shape):
+    # Two axes are as steep but for rounding there, and neighbouring rays round to either.
+    rng = np.random.default_rng(45)
+    array = np.asarray(phantoms.noise(rng, (40, 40, 30)), order=order)
+    volume = Volume(array, np.diag([3.0, 3.0, 3.0, 1.0]), unit="1/mm")
+    view = Geometry.c_arm(
+        sdd=1000, sod=700, isocenter=volume.center, primary_angle=45, secondary_angle=20, pixel_spacing=2, shape=shape
+    )
+    truth = oracle.line_integral_images(array, volume.affine, view.views, shape)
+    image = project(volume, view, backend=backend).line_integral
+    np.testing.assert_allclose(image, truth, atol=1e-5 * truth.max())
+
+
+def test_a_tile_corner_whose_ray_has_no_steepest_motion_ends(backend):
+    views = np.zeros((1, 4, 4))
+    views[0, :3] = np.column_stack([(10, 10, 10), (84.75, 35, 10), (0, 0, 1), (-1, 0, 0)])
+    views[0, 3, :2] = 1
+    array = np.ones((150, 60, 20), np.float32, order="F")
+    volume = Volume(array, np.eye(4), unit="1/mm")
+    image = project(volume, Geometry(views, (1, 100)), backend=backend).line_integral
+    truth = oracle.line_integral_images(array, np.eye(4), views, (1, 100))
+    np.testing.assert_allclose(image, truth, atol=1e-5 * truth.max())

@@ -291,3 +291,10 @@ def test_sample_carries_its_attribution():
         assert part in text
     names = json.loads((Path(drrproj.__file__).parent / "data" / "chest_3mm" / "labels.json").read_text())
     assert len(names) == 88
+
+
+def test_two_files_of_one_structure_are_refused(tmp_path):
+    for name in ("heart.nii", "heart.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(np.ones((3, 3, 3), np.uint8), np.eye(4)), tmp_path / name)
+    with pytest.raises(ValueError, match="two files of one structure"):
+        drrproj.read_labels(tmp_path)

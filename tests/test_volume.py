@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -182,3 +184,17 @@ def test_labels_without_a_name_are_called_by_their_number():
 def test_names_that_do_not_tell_labels_apart_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
         LabelVolume(np.ones(SHAPE, np.uint8), np.eye(4), names)
+
+
+def test_labels_survive_pickling():
+    labels = LabelVolume(np.ones((2, 3, 4), np.uint8), np.diag([1.0, 2, 3, 1]), {1: "heart"})
+    again = pickle.loads(pickle.dumps(labels))
+    assert dict(again.names) == {1: "heart"}
+    np.testing.assert_array_equal(again.affine, labels.affine)
+
+
+def test_masked_arrays_and_ids_beyond_64_bits_are_refused():
+    with pytest.raises(TypeError, match="masked array"):
+        Volume(np.ma.masked_array(np.zeros((2, 2, 2))), np.eye(4))
+    with pytest.raises(ValueError, match="signed 64-bit"):
+        _ = LabelVolume(np.full((2, 2, 2), 2**63, np.uint64), np.eye(4)).label_ids

@@ -139,7 +139,14 @@ def trace(
 @cache
 def _kernel() -> Any:
     """Compile on first use: importing this module must not cost what compiling does."""
-    njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+    def njit(function: Any) -> Any:
+        try:
+            return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        except RuntimeError:
+            # Neither the package nor the home can be written: compile anew in each process.
+            return numba.njit(nogil=True, error_model="numpy")(function)
+
     crossing_of, crossing_share, set_up = njit(_crossing_of), njit(_crossing_share), njit(_set_up)
     slab_shares, to_attenuation = njit(_slab_shares), njit(_to_attenuation)
     channel_of, end_run = njit(_channel_of), njit(_end_run)

@@ -6,10 +6,11 @@ from drrproj.io.labels import read_labels
 from drrproj.io.nifti import read_volume, write_nifti
 from drrproj.io.npz import read_npz, write_npz
 from drrproj.io.png import write_overlay, write_png
-from drrproj.io.sample import read_sample
+from drrproj.io.sample import SAMPLE_ORGANS, read_sample
 from drrproj.io.sidecar import write_sidecar
 
 __all__ = [
+    "SAMPLE_ORGANS",
     "read_labels",
     "read_npz",
     "read_sample",

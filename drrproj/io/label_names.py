@@ -104,7 +104,7 @@ def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
             return _unique(_pairs_from_json(text))
         if ending in (".tsv", ".csv"):
             return _unique(_pairs_from_rows(text, "\t" if ending == ".tsv" else ","))
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
     raise ValueError(f"{path}: label names come as .json, .tsv or .csv")
 
@@ -112,7 +112,7 @@ def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
 def _pairs_from_json(text: str) -> list[tuple[int, str]]:
     try:
         table: Any = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from error
     if isinstance(table, dict) and isinstance(table.get("labels"), dict):
         table = table["labels"]

@@ -88,7 +88,13 @@ def read_labels(
 def _from_folder(
     folder: Path, names: dict[int, str] | None, prefer: Prefer | None, overlap: Overlap | None
 ) -> LabelVolume:
-    files = {_structure(file): file for file in folder.iterdir() if file.name.endswith((".nii", ".nii.gz"))}
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        # macOS leaves files named ._something beside each file it copies.
+        if not file.name.endswith((".nii", ".nii.gz")) or file.name.startswith("."):
+            continue
+        if files.setdefault(_structure(file), file) != file:
+            raise ValueError(f"{folder}: two files of one structure, {files[_structure(file)].name} and {file.name}")
     if not files:
         raise ValueError(f"{folder}: no masks in this folder; it needs one .nii.gz file per structure")
     if names is None:

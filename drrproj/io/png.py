@@ -155,7 +155,10 @@ def write_overlay(
 
 def _window(image: npt.NDArray[np.float32], window: Sequence[float] | None) -> tuple[float, float]:
     if window is not None:
-        if len(window) != 2 or not np.isfinite(window).all() or not window[0] < window[1]:
+        # In float32, as the picture is: a window narrower than its rounding shows nothing.
+        with np.errstate(over="ignore"):
+            ends = np.asarray(window, dtype=np.float32)
+        if ends.shape != (2,) or not np.isfinite(ends).all() or not 0 < ends[1] - ends[0] < np.inf:
             raise ValueError(f"window must be two line integrals, low below high; got {tuple(window)}")
         return float(window[0]), float(window[1])
     body = image[image > _BODY]
@@ -174,9 +177,11 @@ def _masks_by_name(radiograph: Radiograph, labels: Iterable[str | int] | None) -
     found = radiograph.masks if radiograph.masks is not None else radiograph.path_length
     if found is None:
         raise ValueError("this radiograph has no labels to draw; pass labels= to project()")
+    if isinstance(labels, str):
+        labels = [labels]
     name_of = dict(zip(found.label_ids, found, strict=True))
     return {
-        name_of.get(label, str(label)) if isinstance(label, int) else label: found[label][0] > 0
+        name_of.get(label, str(label)) if not isinstance(label, str) else label: found[label][0] > 0
         for label in (found if labels is None else labels)
     }
 

@@ -32,12 +32,14 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     OSError
         If the folder does not exist or cannot be written to, or ``path`` is a folder.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     if target.is_dir():
-        raise IsADirectoryError(f"cannot write {target}: it is a folder; pass a file name")
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; pass a file name")
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write {path}: it is a device or a pipe, which a file would replace; pass a file name")
     # In the same folder, because only a rename inside one file system is atomic; not from tempfile, whose files are
     # closed to everybody but the owner.
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         file = part.open("xb")
     except FileNotFoundError:
@@ -46,6 +48,9 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise type(error)(f"cannot write {target}: {error.strerror}") from error
     try:
         with file:
+            if target.exists():
+                # A file that only its owner may read stays so.
+                os.chmod(part, target.stat().st_mode & 0o777)
             yield file
         os.replace(part, target)
     except BaseException as error:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
+from pathlib import Path
 
 from drrproj.io.labels import read_labels
 from drrproj.io.nifti import read_volume
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["read_sample"]
+__all__ = ["SAMPLE_ORGANS", "read_sample"]
+
+SAMPLE_ORGANS = (
+    "heart",
+    "aorta",
+    "trachea",
+    "esophagus",
+    "liver",
+    "stomach",
+    "spleen",
+    "kidney_left",
+    "kidney_right",
+    "lung_upper_lobe_left",
+    "lung_lower_lobe_left",
+    "lung_upper_lobe_right",
+    "lung_middle_lobe_right",
+    "lung_lower_lobe_right",
+    "clavicula_left",
+    "clavicula_right",
+    "spinal_cord",
+)
+"""Structures that can be told apart when drawn together: all 88 on one picture cannot."""
 
 
 def read_sample() -> tuple[Volume, LabelVolume]:
@@ -27,5 +48,5 @@ def read_sample() -> tuple[Volume, LabelVolume]:
     >>> ct.unit, ct.shape == labels.shape, labels.names[51]
     ('HU', True, 'heart')
     """
-    with as_file(files("drrproj") / "data" / "chest_3mm") as folder:
-        return read_volume(folder / "ct.nii.gz"), read_labels(folder / "labels.nii.gz")
+    folder = Path(__file__).parents[1] / "data" / "chest_3mm"
+    return read_volume(folder / "ct.nii.gz"), read_labels(folder / "labels.nii.gz")
