@@ -5,7 +5,7 @@
 // the slab the ray leaves its u voxel at most once and its v voxel at most once, and the slab splits into the share
 // before the first crossing, between the two, and after the second. That is Siddon's exact path, without sorting.
 //
-// Real is float or double, on host or device, or a packet of float lanes: the formulas are the same.
+// Real is float, on host or device, or a packet of float lanes: the formulas are the same.
 #pragma once
 
 #include <cmath>

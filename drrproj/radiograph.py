@@ -121,7 +121,8 @@ class Radiograph:
     path_length : LabelImages or None, mm
         Length of each ray inside each label.
     masks : LabelMasks or None
-        Where a ray meets a label at all.
+        Where a ray meets a label at all. Where it does so for less than a thousandth of a millimetre, backends and
+        instruction sets may differ.
     backend : str
         The backend that made it.
     record : dict
