@@ -58,7 +58,8 @@ def read_volume(path: str | os.PathLike[str], unit: Unit = "HU", prefer: Prefer 
     -------
     Volume
         With the array in the file's order and number type; a file with a slope or intercept gives float32, or int16
-        where slope is 1 and all values fit. An uncompressed file is mapped, not read.
+        where slope is 1 and all values fit. An uncompressed file is mapped, not read: do not overwrite it in place
+        while the volume is in use.
 
     Raises
     ------
