@@ -238,13 +238,13 @@ def _project(arguments: argparse.Namespace) -> None:
     ct = drrproj.read_volume(arguments.ct, unit=arguments.unit, prefer=arguments.prefer)
     print(f"{arguments.ct}: {_sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = _geometry(arguments, ct)
-    source = {"volume": str(arguments.ct)}
+    source = {"volume": _as_text(arguments.ct)}
     labels = None
     if arguments.labels is not None:
         _say(f"reading {arguments.labels}")
         labels = drrproj_io.read_labels(arguments.labels, arguments.names, arguments.prefer, arguments.overlap)
         print(f"{arguments.labels}: {len(labels.label_ids)} structures")
-        source["labels"] = str(arguments.labels)
+        source["labels"] = _as_text(arguments.labels)
         for name in arguments.overlay or ():
             if name not in labels.names.values():
                 near = difflib.get_close_matches(name, labels.names.values(), n=3)
@@ -407,6 +407,11 @@ def _output_folder(folder: Path) -> Iterator[Path]:
     finally:
         if made and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _as_text(path: Path) -> str:
+    """Return the path as UTF-8 can hold it: a file name may have bytes that are none."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _report_padding(ct: drrproj.Volume) -> None:
