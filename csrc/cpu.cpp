@@ -13,6 +13,7 @@
 #include <new>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "tile.h"
 
@@ -85,15 +86,9 @@ struct Position {
     double u, v;
 };
 
-// Which array axes u and v are; the tile walk chooses them by the same rule.
-int axis_of_v(const Grid& grid, int axis_x) {
-    const int first = (axis_x + 1) % 3, second = (axis_x + 2) % 3;
-    return std::abs(grid.stride[second]) < std::abs(grid.stride[first]) ? first : second;
-}
-
 // Where the ray of a pixel crosses the volume's middle plane.
 Position middle_crossing(const Plan& plan, const Grid& grid, double row, double column) {
-    const int x = plan.axis_x, v = axis_of_v(grid, x), u = 3 - x - v;
+    const int x = plan.axis_x, u = plan.axis_u, v = plan.axis_v;
     double point[3], direction[3];
     ray_of(plan, row, column, point, direction);
     const double share = (0.5 * static_cast<double>(grid.size[x]) - point[x]) / direction[x];
@@ -129,11 +124,11 @@ double voxels_per_ray(const Plan& plan, const Grid& grid, double row, double col
         low = {std::min(low.u, at.u), std::min(low.v, at.v)};
         high = {std::max(high.u, at.u), std::max(high.v, at.v)};
     }
-    const int x = plan.axis_x, v = axis_of_v(grid, x), u = 3 - x - v;
+    const int x = plan.axis_x, u = plan.axis_u, v = plan.axis_v;
     double point[3], direction[3];
     ray_of(plan, row, column, point, direction);
     // An upright box holds all that slanted rays meet in a block; others follow the rays.
-    const double slabs = std::abs(grid.stride[x]) < std::abs(grid.stride[u]) ? kBlockSlabs : 1;
+    const double slabs = plan.upright ? kBlockSlabs : 1;
     const double slant_u = slabs * std::fabs(direction[u] / direction[x]);
     const double slant_v = slabs * std::fabs(direction[v] / direction[x]);
     return (high.u - low.u + slant_u + 1.0) * (high.v - low.v + slant_v + 1.0) / (lines * lanes);
@@ -151,8 +146,6 @@ constexpr Shape kShapes[] = {
     {8, 512, 1.0, 1.4}, {16, 256, 1.25, 1.2}, {16, 128, 1.4, 1.0}, {32, 64, 1.6, 1.0}, {32, 32, 1.8, 1.1}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
-    const int u = 3 - plan.axis_x - axis_of_v(grid, plan.axis_x);
-    const bool upright = std::abs(grid.stride[plan.axis_x]) < std::abs(grid.stride[u]);
     double lowest = 1e300;
     plan.tile_lines = kShapes[0].lines;
     plan.tile_lanes = kShapes[0].lanes;
@@ -168,7 +161,7 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
             if (steepest_axis(direction) != plan.axis_x) continue;
             staged = std::max(staged, voxels_per_ray(plan, grid, at_row, at_column, shape.lines, lanes));
         }
-        double cost = staged * (upright ? shape.cost_upright : shape.cost_per_voxel);
+        double cost = staged * (plan.upright ? shape.cost_upright : shape.cost_per_voxel);
         // A box that does not fit the brick is staged in short blocks, at twice the cost.
         if (staged * shape.lines * lanes * kBlockSlabs > kBrickFloats) cost *= 2.0;
         if (!(cost < lowest)) continue;
@@ -234,6 +227,11 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
     for (int axis = 0; axis < 3; ++axis) {
         if (!mixed && axis != first / 2) continue;
         plan.axis_x = axis;
+        const auto bytes = [&](int other) { return std::abs(grid.stride[other]); };
+        plan.axis_u = (axis + 1) % 3;
+        plan.axis_v = (axis + 2) % 3;
+        if (bytes(plan.axis_v) < bytes(plan.axis_u)) std::swap(plan.axis_u, plan.axis_v);
+        plan.upright = bytes(axis) < bytes(plan.axis_u);
         double row, column;
         // Rays that no sample meets are few, a sliver at the detector's edge: any order serves them.
         if (!middle_pixel(plan, rows, columns, row, column)) row = column = 0.0;

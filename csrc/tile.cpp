@@ -46,7 +46,6 @@ struct Block {
 
 struct Walk {
     const Job& job;
-    const Scratch& scratch;
     int axis_x, axis_u, axis_v;
     Packet* packets;
     int count;
@@ -76,18 +75,6 @@ void direction_of(const Plan& plan, double row, double column, double point[3], 
 int steepest_axis(const double direction[3]) {
     const double x = __builtin_fabs(direction[0]), y = __builtin_fabs(direction[1]), z = __builtin_fabs(direction[2]);
     return x >= y && x >= z ? 0 : y >= z ? 1 : 2;
-}
-
-// u: the axis whose voxels lie closest together in memory, so that a brick's rows are read in runs.
-void order_axes(const Grid& grid, int axis_x, int& axis_u, int& axis_v) {
-    const auto bytes = [&](int axis) { return grid.stride[axis] < 0 ? -grid.stride[axis] : grid.stride[axis]; };
-    axis_u = (axis_x + 1) % 3;
-    axis_v = (axis_x + 2) % 3;
-    if (bytes(axis_v) < bytes(axis_u)) {
-        const int swap = axis_u;
-        axis_u = axis_v;
-        axis_v = swap;
-    }
 }
 
 // Fill one packet from `lane` on; false when none of its pixels exists with this steepest axis.
@@ -253,8 +240,7 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     box.axis_v = walk.axis_v;
     box.x = x;
     box.slabs = slabs;
-    const auto bytes = [&](int axis) { return grid.stride[axis] < 0 ? -grid.stride[axis] : grid.stride[axis]; };
-    box.upright = bytes(walk.axis_x) < bytes(walk.axis_u);
+    box.upright = walk.job.plan.upright;
     std::int64_t width = 0, rows = 0;
     for (int s = 0; s < slabs; ++s) {
         const float from = box.upright ? 0.0f : static_cast<float>(s) / static_cast<float>(slabs);
@@ -552,8 +538,8 @@ void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
 // Walk those rays of the tile that have the plan's steepest axis.
 void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const Grid& grid = job.image ? *job.image : *job.label;
-    Walk walk{job, scratch, job.plan.axis_x, 0, 0, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
-    order_axes(grid, walk.axis_x, walk.axis_u, walk.axis_v);
+    const Plan& plan = job.plan;
+    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
     set_up(walk, tile);
     if (walk.count == 0) return;
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);

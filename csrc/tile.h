@@ -18,8 +18,10 @@ constexpr int kPacketBytesPerRay = 96;
 
 // Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
-    int axis_x;        // the steepest axis
-    double source[3];  // for a parallel beam, the direction towards the source
+    int axis_x;          // the steepest axis
+    int axis_u, axis_v;  // the others; u is the one whose voxels lie closer together, so that rows are read in runs
+    bool upright;        // x is the contiguous axis
+    double source[3];    // for a parallel beam, the direction towards the source
     bool parallel;
     double first_pixel[3], row_step[3], column_step[3];
     double metric[6];  // |world d|^2 of an index-space d: xx, yy, zz, 2xy, 2xz, 2yz
