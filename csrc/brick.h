@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "lanes.h"
 #include "tile.h"
@@ -19,13 +20,14 @@ struct Box {
     std::int64_t x;                               // first slab
     int slabs, rows, width;                       // slabs * rows * width floats
     std::int64_t u[kBlockSlabs], v[kBlockSlabs];  // corner of each slab
-    bool upright;  // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
+    bool upright;  // x is the contiguous axis: kRunSlabs slabs share a corner, so that x can be read in runs
 
     int slab_size() const { return rows * width; }
 };
 
 struct ToAttenuation {
     static constexpr bool is_label = false;
+    static constexpr bool is_as_is = false;
     Attenuation law;
     template <class Number>
     float operator()(Number number) const {
@@ -41,6 +43,7 @@ struct ToAttenuation {
 // Two bends (the bilinear law) are the everyday case: constants in registers let the compiler vectorise the row.
 struct ToAttenuationBilinear {
     static constexpr bool is_label = false;
+    static constexpr bool is_as_is = false;
     float knot_0, change_0, knot_1, change_1;
     template <class Number>
     float operator()(Number number) const {
@@ -51,6 +54,7 @@ struct ToAttenuationBilinear {
 
 struct AsIs {
     static constexpr bool is_label = false;
+    static constexpr bool is_as_is = true;
     template <class Number>
     float operator()(Number number) const {
         const float value = static_cast<float>(number);
@@ -60,6 +64,7 @@ struct AsIs {
 
 struct ToChannelSmall {
     static constexpr bool is_label = true;
+    static constexpr bool is_as_is = false;
     const float* channel_of_id;
     float operator()(std::int8_t id) const { return channel_of_id[static_cast<std::uint8_t>(id)]; }
     float operator()(std::uint8_t id) const { return channel_of_id[id]; }
@@ -69,6 +74,7 @@ struct ToChannelSmall {
 
 struct ToChannelWide {
     static constexpr bool is_label = true;
+    static constexpr bool is_as_is = false;
     Channels channels;
     template <class Number>
     float operator()(Number number) const {
@@ -89,6 +95,8 @@ struct ToChannelWide {
 inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 inline int smaller(int a, int b) { return a < b ? a : b; }
 
+inline Lanes not_nan(Lanes a) { return choose(equal(a, a), a, Lanes(0.0f)); }
+
 // Whether any staged value was not zero, gathered lane by lane so that it costs one instruction per packet.
 struct Seen {
     std::uint32_t bits[Lanes::width] = {};
@@ -96,6 +104,11 @@ struct Seen {
         std::uint32_t pattern;
         __builtin_memcpy(&pattern, &value, sizeof(pattern));
         bits[lane] |= pattern & 0x7fffffffu;
+    }
+    void include(Lanes values) {
+        alignas(64) float lanes[Lanes::width];
+        values.store(lanes);
+        for (int i = 0; i < Lanes::width; ++i) include(i, lanes[i]);
     }
     bool any() const {
         std::uint32_t all = 0;
@@ -143,41 +156,52 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
 template <class Number, class Convert>
 void stage_turned_rest(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
                        float* to, Convert convert, Seen& seen) {
-    constexpr int N = Lanes::width;
-    for (int s = 0; s < slabs; s += N) {
-        const int depth = smaller(N, slabs - s);
-        for (int u = 0; u < count; u += N) {
-            const int breadth = smaller(N, count - u);
-            alignas(64) float square[N][N], turned[N][N];
-            for (int i = 0; i < breadth; ++i) {
-                const Number* numbers = reinterpret_cast<const Number*>(from + (u + i) * stride_u) + s;
-                for (int j = 0; j < depth; ++j) {
-                    square[i][j] = convert(numbers[j]);
-                    seen.include(j, square[i][j]);
-                }
-            }
-            transpose(square, turned[0], N);
-            for (int j = 0; j < depth; ++j)
-                for (int i = 0; i < breadth; ++i) to[(s + j) * slab_size + u + i] = turned[j][i];
+    for (int u = 0; u < count; ++u) {
+        const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u);
+        for (int s = 0; s < slabs; ++s) {
+            to[s * slab_size + u] = convert(numbers[s]);
+            seen.include(s % Lanes::width, to[s * slab_size + u]);
         }
     }
+}
+
+// Ask memory for a run of voxels, a while before it is read.
+inline void ask_for(const char* run, std::int64_t bytes) {
+    __builtin_prefetch(run, 0, 2);
+    __builtin_prefetch(run + 64, 0, 2);
+    __builtin_prefetch(run + bytes - 1, 0, 2);
 }
 
 // Rows along u of several slabs whose voxels are neighbours along x: read along x, turned in registers.
 template <class Number, class Convert>
 inline void stage_turned(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
-                         float* to, Convert convert, Seen& seen) {
+                         float* to, Convert convert, Seen& seen, const char* ahead) {
     constexpr int N = Lanes::width;
     const int turned = slabs >= N && count >= N ? slabs / N * N : 0;
-    for (int s = 0; s < turned; s += N) {
-        for (int next = 0; next < count; next += N) {
-            const int u = next + N <= count ? next : count - N;
-            alignas(64) float square[N][N];
-            for (int i = 0; i < N; ++i)
-                stage_packet(reinterpret_cast<const Number*>(from + (u + i) * stride_u) + s, square[i], convert, seen);
-            transpose(square, to + s * slab_size + u, slab_size);
+    Lanes any(0.0f);
+    for (int next = 0; next < count && turned > 0; next += N) {
+        const int u = next + N <= count ? next : count - N;
+        if (ahead)
+            for (int i = 0; i < N; ++i) ask_for(ahead + (u + i) * stride_u, 128);
+        for (int s = 0; s < turned; s += N) {
+            const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u) + s;
+            float* column = to + s * slab_size + u;
+            if constexpr (Convert::is_as_is && std::is_same_v<Number, float>) {
+                transpose(numbers, stride_u / static_cast<std::int64_t>(sizeof(float)), [&](int j, Lanes values) {
+                    values = not_nan(values);
+                    any = either(any, values);
+                    values.store_anywhere(column + j * slab_size);
+                });
+            } else {
+                alignas(64) float square[N][N];
+                for (int i = 0; i < N; ++i)
+                    stage_packet(reinterpret_cast<const Number*>(from + (u + i) * stride_u) + s, square[i], convert,
+                                 seen);
+                transpose(square[0], N, [&](int j, Lanes values) { values.store_anywhere(column + j * slab_size); });
+            }
         }
     }
+    seen.include(any);
     if (turned < slabs)
         stage_turned_rest<Number>(from + turned * static_cast<std::int64_t>(sizeof(Number)), stride_u, count,
                                   slabs - turned, slab_size, to + turned * slab_size, convert, seen);
@@ -198,16 +222,21 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
     float* to = brick + static_cast<std::ptrdiff_t>(row) * box.width;
     Seen seen;
     if (box.upright && stride_x == static_cast<std::int64_t>(sizeof(Number))) {
-        const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
-        const std::int64_t v = box.v[0] + row;
-        const bool outside = v < 0 || v >= size_v || u_begin == u_end;
-        if (outside || u_end - u_begin < box.width)
-            for (int s = 0; s < box.slabs; ++s)
-                for (int i = 0; i < box.width; ++i) to[s * slab_size + i] = 0.0f;
-        if (!outside)
-            stage_turned<Number>(voxels + v * stride_v + u_begin * stride_u, stride_u,
-                                 static_cast<int>(u_end - u_begin), box.slabs, slab_size, to + (u_begin - box.u[0]),
-                                 convert, seen);
+        for (int s = 0; s < box.slabs; s += kRunSlabs, to += kRunSlabs * slab_size, voxels += kRunSlabs * stride_x) {
+            const int slabs = smaller(kRunSlabs, box.slabs - s);
+            const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
+            const std::int64_t v = box.v[s] + row;
+            const bool outside = v < 0 || v >= size_v || u_begin == u_end;
+            if (outside || u_end - u_begin < box.width)
+                for (int i = 0; i < slabs; ++i)
+                    for (int j = 0; j < box.width; ++j) to[i * slab_size + j] = 0.0f;
+            if (outside) continue;
+            const int rows_ahead = 1 + 63 / box.width;
+            const char* from = voxels + v * stride_v + u_begin * stride_u;
+            const char* ahead = v + rows_ahead < size_v ? from + rows_ahead * stride_v : nullptr;
+            stage_turned<Number>(from, stride_u, static_cast<int>(u_end - u_begin), slabs, slab_size,
+                                 to + (u_begin - box.u[s]), convert, seen, ahead);
+        }
         return seen.any();
     }
     for (int s = 0; s < box.slabs; ++s, to += slab_size) {

@@ -128,7 +128,7 @@ double voxels_per_ray(const Plan& plan, const Grid& grid, double row, double col
     double point[3], direction[3];
     ray_of(plan, row, column, point, direction);
     // An upright box holds all that slanted rays meet in a block; others follow the rays.
-    const double slabs = plan.upright ? kBlockSlabs : 1;
+    const double slabs = plan.upright ? kRunSlabs : 1;
     const double slant_u = slabs * std::fabs(direction[u] / direction[x]);
     const double slant_v = slabs * std::fabs(direction[v] / direction[x]);
     return (high.u - low.u + slant_u + 1.0) * (high.v - low.v + slant_v + 1.0) / (lines * lanes);
@@ -163,7 +163,7 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
         }
         double cost = staged * (plan.upright ? shape.cost_upright : shape.cost_per_voxel);
         // A box that does not fit the brick is staged in short blocks, at twice the cost.
-        if (staged * shape.lines * lanes * kBlockSlabs > kBrickFloats) cost *= 2.0;
+        if (staged * shape.lines * lanes * (plan.upright ? kBlockSlabs : 16) > kBrickFloats) cost *= 2.0;
         if (!(cost < lowest)) continue;
         lowest = cost;
         plan.tile_lines = shape.lines;

@@ -27,6 +27,7 @@ struct Lanes {
     explicit Lanes(float value) : x(_mm512_set1_ps(value)) {}
     static Lanes load(const float* from) { return _mm512_load_ps(from); }
     void store(float* to) const { _mm512_store_ps(to, x); }
+    void store_anywhere(float* to) const { _mm512_storeu_ps(to, x); }
 };
 struct Index {
     __m512i x;
@@ -57,33 +58,30 @@ inline Lanes window(const float* from, Index i) {
     return _mm512_permutex2var_ps(_mm512_loadu_ps(from), i.x, _mm512_loadu_ps(from + 16));
 }
 inline Lanes gather(const float* from, Index i) { return _mm512_i32gather_ps(i.x, from, 4); }
-// Write column i of the square to `to + i * stride`.
-inline void transpose(const float (&square)[16][16], float* to, std::ptrdiff_t stride) {
-    __m512 rows[16], pairs[16];
-    for (int i = 0; i < 16; ++i) rows[i] = _mm512_load_ps(square[i]);
-    for (int i = 0; i < 16; i += 2) {
-        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
-        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        const auto quad = [](__m512 a, __m512 b, bool high) {
-            const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
-            return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+inline Lanes either(Lanes a, Lanes b) {
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)));
+}
+// Column j of 16 rows `stride` floats apart goes to `put(j, column)`. Quarters of rows are placed while they are loaded,
+// which leaves the shuffles half the work.
+template <class Put>
+inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const auto rows_at = [&](int row) {
+            const float* at = from + row * stride + 4 * quarter;
+            __m512 rows = _mm512_castps128_ps512(_mm_loadu_ps(at));
+            rows = _mm512_mask_broadcast_f32x4(rows, 0x00f0, _mm_loadu_ps(at + 4 * stride));
+            rows = _mm512_mask_broadcast_f32x4(rows, 0x0f00, _mm_loadu_ps(at + 8 * stride));
+            return _mm512_mask_broadcast_f32x4(rows, 0xf000, _mm_loadu_ps(at + 12 * stride));
         };
-        rows[i] = quad(pairs[i], pairs[i + 2], false);
-        rows[i + 1] = quad(pairs[i], pairs[i + 2], true);
-        rows[i + 2] = quad(pairs[i + 1], pairs[i + 3], false);
-        rows[i + 3] = quad(pairs[i + 1], pairs[i + 3], true);
-    }
-    for (int i = 0; i < 4; ++i) {
-        const __m512 low_even = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0x88);
-        const __m512 low_odd = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0xdd);
-        const __m512 high_even = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0x88);
-        const __m512 high_odd = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0xdd);
-        _mm512_storeu_ps(to + i * stride, _mm512_shuffle_f32x4(low_even, high_even, 0x88));
-        _mm512_storeu_ps(to + (i + 4) * stride, _mm512_shuffle_f32x4(low_odd, high_odd, 0x88));
-        _mm512_storeu_ps(to + (i + 8) * stride, _mm512_shuffle_f32x4(low_even, high_even, 0xdd));
-        _mm512_storeu_ps(to + (i + 12) * stride, _mm512_shuffle_f32x4(low_odd, high_odd, 0xdd));
+        const __m512 a = rows_at(0), b = rows_at(1), c = rows_at(2), d = rows_at(3);
+        const __m512d low_ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+        const __m512d low_cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+        const __m512d high_ab = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+        const __m512d high_cd = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+        put(4 * quarter, Lanes(_mm512_castpd_ps(_mm512_unpacklo_pd(low_ab, low_cd))));
+        put(4 * quarter + 1, Lanes(_mm512_castpd_ps(_mm512_unpackhi_pd(low_ab, low_cd))));
+        put(4 * quarter + 2, Lanes(_mm512_castpd_ps(_mm512_unpacklo_pd(high_ab, high_cd))));
+        put(4 * quarter + 3, Lanes(_mm512_castpd_ps(_mm512_unpackhi_pd(high_ab, high_cd))));
     }
 }
 
@@ -97,6 +95,7 @@ struct Lanes {
     explicit Lanes(float value) : x(_mm256_set1_ps(value)) {}
     static Lanes load(const float* from) { return _mm256_load_ps(from); }
     void store(float* to) const { _mm256_store_ps(to, x); }
+    void store_anywhere(float* to) const { _mm256_storeu_ps(to, x); }
 };
 struct Index {
     __m256i x;
@@ -138,22 +137,21 @@ inline Lanes window(const float* from, Index i) {
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.x, 28)));
 }
 inline Lanes gather(const float* from, Index i) { return _mm256_i32gather_ps(from, i.x, 4); }
-inline void transpose(const float (&square)[8][8], float* to, std::ptrdiff_t stride) {
-    __m256 rows[8], pairs[8];
-    for (int i = 0; i < 8; ++i) rows[i] = _mm256_load_ps(square[i]);
-    for (int i = 0; i < 8; i += 2) {
-        pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
-        pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        rows[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
-        rows[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
-        rows[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
-        rows[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; ++i) {
-        _mm256_storeu_ps(to + i * stride, _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x20));
-        _mm256_storeu_ps(to + (i + 4) * stride, _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x31));
+inline Lanes either(Lanes a, Lanes b) { return _mm256_or_ps(a.x, b.x); }
+template <class Put>
+inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
+    for (int half = 0; half < 2; ++half) {
+        const auto rows_at = [&](int row) {
+            const float* at = from + row * stride + 4 * half;
+            return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(at)), _mm_loadu_ps(at + 4 * stride), 1);
+        };
+        const __m256 a = rows_at(0), b = rows_at(1), c = rows_at(2), d = rows_at(3);
+        const __m256 low_ab = _mm256_unpacklo_ps(a, b), low_cd = _mm256_unpacklo_ps(c, d);
+        const __m256 high_ab = _mm256_unpackhi_ps(a, b), high_cd = _mm256_unpackhi_ps(c, d);
+        put(4 * half, Lanes(_mm256_shuffle_ps(low_ab, low_cd, 0x44)));
+        put(4 * half + 1, Lanes(_mm256_shuffle_ps(low_ab, low_cd, 0xee)));
+        put(4 * half + 2, Lanes(_mm256_shuffle_ps(high_ab, high_cd, 0x44)));
+        put(4 * half + 3, Lanes(_mm256_shuffle_ps(high_ab, high_cd, 0xee)));
     }
 }
 
@@ -174,6 +172,7 @@ struct Lanes {
     void store(float* to) const {
         for (int i = 0; i < width; ++i) to[i] = x[i];
     }
+    void store_anywhere(float* to) const { store(to); }
 };
 struct Index {
     std::int32_t x[Lanes::width];
@@ -252,9 +251,12 @@ inline Lanes window(const float* from, Index index) {
 inline Lanes gather(const float* from, Index index) {
     return each<Lanes>([&](int i) { return from[index.x[i]]; });
 }
-inline void transpose(const float (&square)[Lanes::width][Lanes::width], float* to, std::ptrdiff_t stride) {
-    for (int i = 0; i < Lanes::width; ++i)
-        for (int j = 0; j < Lanes::width; ++j) to[i * stride + j] = square[j][i];
+inline Lanes either(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return a.x[i] != 0.0f ? a.x[i] : b.x[i]; });
+}
+template <class Put>
+inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
+    for (int j = 0; j < Lanes::width; ++j) put(j, each<Lanes>([&](int i) { return from[i * stride + j]; }));
 }
 
 #endif

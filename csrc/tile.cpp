@@ -243,8 +243,9 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     box.upright = walk.job.plan.upright;
     std::int64_t width = 0, rows = 0;
     for (int s = 0; s < slabs; ++s) {
-        const float from = box.upright ? 0.0f : static_cast<float>(s) / static_cast<float>(slabs);
-        const float to = box.upright ? 1.0f : static_cast<float>(s + 1) / static_cast<float>(slabs);
+        const int run = box.upright ? kRunSlabs : 1, first = s / run * run;
+        const float from = static_cast<float>(first) / static_cast<float>(slabs);
+        const float to = static_cast<float>(smaller(first + run, slabs)) / static_cast<float>(slabs);
         const auto low = [&](const Extent ends[2]) {
             const float change = ends[1].low - ends[0].low;
             return floor_of(ends[0].low + smaller(from * change, to * change) - kBoxMargin);
@@ -546,7 +547,16 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
 
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
-    int slabs = kBlockSlabs;
+    const int most_slabs = plan.upright ? kBlockSlabs : 16;
+    // Blocks begin where lines of memory begin.
+    const std::int64_t phase =
+        plan.upright ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(grid.voxels) /
+                                                 static_cast<std::uintptr_t>(grid.stride[plan.axis_x]))
+                     : 0;
+    const auto slabs_at = [&](std::int64_t plane) {
+        return plan.upright ? most_slabs - static_cast<int>((plane + phase) % most_slabs) : most_slabs;
+    };
+    int slabs = slabs_at(x);
     // Choose the next block that meets a ray, from plane x on; false when there is none.
     const auto next_block = [&](Block& block) {
         while (x < last) {
@@ -557,7 +567,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
                 continue;
             }
             x += slabs;
-            slabs = kBlockSlabs;
+            slabs = slabs_at(x);
             if (meets) return true;
         }
         return false;

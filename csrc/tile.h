@@ -10,7 +10,8 @@
 namespace drrproj {
 
 // A tile is walked block by block; a block's voxels are staged in a brick that stays in the L2 cache.
-constexpr int kBlockSlabs = 16;
+constexpr int kBlockSlabs = 32;
+constexpr int kRunSlabs = 16;  // slabs that share a corner where x is the contiguous axis
 constexpr int kTileRays = 4096;
 constexpr int kBrickFloats = 256 * 1024;
 constexpr int kBrickSlack = 1024;  // windows may read this far past a brick's end
