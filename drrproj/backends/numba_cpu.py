@@ -30,7 +30,8 @@ Float64Array = npt.NDArray[np.float64]
 
 _BLOCK_SLABS = 32
 _BRICK_VOXELS = 256 * 1024
-_TILE = (32, 64)
+# Large tiles read memory in long runs and share more of it; columns are whole bytes of a mask.
+_TILES = ((64, 64), (32, 64), (32, 32), (16, 16), (8, 8))
 # Boxes allow for the rounding of the walk.
 _BOX_MARGIN = 1e-3
 
@@ -127,7 +128,6 @@ def trace(
         paths = (prepared.label_ids, results.get("path_length", no_path), results.get("mask", no_mask))
         walks.append((prepared.labels, None, None, paths))
 
-    tile_rows, tile_columns = _TILE
     calls: list[tuple[Any, ...]] = []
     for grid, bends, line_integral, paths in walks:
         metric = grid.world_from_voxel[:3, :3].T @ grid.world_from_voxel[:3, :3]
@@ -135,15 +135,16 @@ def trace(
             in_voxels = grid.voxel_from_world @ view
             # Voxel i covers [i, i + 1) in the walk, so that floor() names it; directions do not shift.
             in_voxels[:3] += 0.5 * in_voxels[3]
+            tile_rows, tile_columns = _tile_shape(in_voxels, grid.voxels.shape, shape, -(-4 * threads // len(views)))
             for row in range(0, rows, tile_rows):
                 for column in range(0, columns, tile_columns):
                     tile = (row, min(row + tile_rows, rows), column, min(column + tile_columns, columns))
                     calls.append((grid.voxels, bends, in_voxels, metric, index, tile, line_integral, paths))
 
     def walk(call: tuple[Any, ...]) -> None:
-        voxels, bends = call[:2]
+        voxels, bends, _, _, _, (first_row, last_row, first_column, last_column) = call[:6]
         brick = np.empty(_BRICK_VOXELS, voxels.dtype if bends is None else np.float32)
-        _walk_tile(*call, brick, np.empty(tile_rows * tile_columns, _RAY))
+        _walk_tile(*call, brick, np.empty((last_row - first_row) * (last_column - first_column), _RAY))
 
     if threads == 1:
         for call in calls:
@@ -152,6 +153,30 @@ def trace(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(walk, calls))
     return results
+
+
+def _tile_shape(
+    view: Float64Array, volume_shape: tuple[int, ...], detector_shape: tuple[int, int], tiles_wanted: int
+) -> tuple[int, int]:
+    """Choose the largest tile whose box fits the brick, in the middle of view and volume, and that gives enough tiles.
+
+    A ray's result does not depend on the tile it is in.
+    """
+    middle = (np.array(detector_shape) - 1) / 2
+    for tile in _TILES:
+        half = np.minimum(tile, detector_shape) / 2
+        offsets = np.array([(0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]) * half
+        points = view[:3, 1] + (middle + offsets) @ view[:3, 2:].T
+        directions = points - view[:3, 0] if view[3, 0] else np.broadcast_to(-view[:3, 0], points.shape)
+        x = np.abs(directions[0]).argmax()
+        planes = volume_shape[x] / 2 + np.array([[-0.5], [0.5]]) * _BLOCK_SLABS
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = (planes - points[:, x]) / directions[:, x]
+            box = np.ptp(points + shares[..., None] * directions, axis=(0, 1)) + 1
+        tiles = np.prod(-(-np.array(detector_shape) // tile))
+        if np.prod(box) <= _BRICK_VOXELS and tiles >= tiles_wanted:
+            break
+    return tile
 
 
 def _njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -182,7 +207,8 @@ def _walk_tile(voxels, bends, view, metric, index, tile, line_integral, paths, b
         first, last = np.inf, -np.inf
         for i in range(count):
             first, last = min(first, rays[i].begin), max(last, rays[i].end)
-        for k in range(int(np.floor(first)), int(np.ceil(last)), _BLOCK_SLABS):
+        # Blocks begin at multiples of their size, so that a ray's sum does not depend on the rays beside it.
+        for k in range(int(np.floor(first)) // _BLOCK_SLABS * _BLOCK_SLABS, int(np.ceil(last)), _BLOCK_SLABS):
             ray = 0
             while ray < count:
                 some, n_v, n_u, box_v, box_u = _choose_box(rays[ray:count], k)
