@@ -209,32 +209,31 @@ def _walk_tile(voxels, bends, view, metric, index, tile, line_integral, paths, b
             first, last = min(first, rays[i].begin), max(last, rays[i].end)
         # Blocks begin at multiples of their size, so that a ray's sum does not depend on the rays beside it.
         for k in range(int(np.floor(first)) // _BLOCK_SLABS * _BLOCK_SLABS, int(np.ceil(last)), _BLOCK_SLABS):
-            ray = 0
-            while ray < count:
-                some, n_v, n_u, box_v, box_u = _choose_box(rays[ray:count], k)
-                here = rays[ray : ray + some]
-                ray += some
+            begin = 0
+            while begin < count:
+                end, n_v, n_u, box_v, box_u = _choose_box(rays, begin, count, k)
+                # The brick's axes are those of the array, so that runs of memory stay runs.
                 if x == 0:
-                    low, size, strides = (k, box_v, box_u), (_BLOCK_SLABS, n_v, n_u), (n_v * n_u, 1, n_u)
+                    corner, size = (k, box_v, box_u), (_BLOCK_SLABS, n_v, n_u)
                 elif x == 1:
-                    low, size, strides = (box_v, k, box_u), (n_v, _BLOCK_SLABS, n_u), (n_u, 1, _BLOCK_SLABS * n_u)
+                    corner, size = (box_v, k, box_u), (n_v, _BLOCK_SLABS, n_u)
                 else:
-                    low, size, strides = (
-                        (box_v, box_u, k),
-                        (n_v, n_u, _BLOCK_SLABS),
-                        (1, _BLOCK_SLABS, n_u * _BLOCK_SLABS),
-                    )
-                if not _stage(voxels, low, size, brick, bends):
-                    continue
-                for i in range(some):
-                    one = here[i]
-                    if not _meets(one, k):
+                    corner, size = (box_v, box_u, k), (n_v, n_u, _BLOCK_SLABS)
+                seen = _stage(voxels, corner, size, brick, bends)
+                for i in range(begin, end):
+                    ray = rays[i]
+                    if not _meets(ray, k):
                         continue
-                    _walk_block(one, k, box_u, box_v, strides, at, share)
-                    if line_integral is not None:
-                        one.sum += _sum(brick, at, share)
-                    if paths is not None:
-                        _follow_labels(one, k, brick, at, share, index, paths)
+                    if seen:
+                        strides = (size[1] * size[2], size[2], 1)
+                        _walk_block(ray, k, box_u, box_v, strides[u], strides[v], strides[x], at, share)
+                        if line_integral is not None:
+                            ray.sum += _sum(brick, at, share)
+                        if paths is not None:
+                            _follow_labels(ray, k, brick, at, share, index, paths)
+                    elif paths is not None and ray.label_id != 0:
+                        _change_label(ray, 0, index, paths)
+                begin = end
         for i in range(count):
             if line_integral is not None:
                 line_integral[index, rays[i].row, rays[i].column] = rays[i].sum * rays[i].mm_per_slab
@@ -298,12 +297,11 @@ def _meets(ray, k):  # type: ignore[no-untyped-def]
 
 
 @_njit()
-def _choose_box(rays, k):  # type: ignore[no-untyped-def]
-    """Choose as many of the first rays as fit the brick in the block from plane k on, and their box."""
-    some = len(rays)
+def _choose_box(rays, begin, end, k):  # type: ignore[no-untyped-def]
+    """Choose the box of the rays from `begin` on in the block from plane k on, for fewer rays if it does not fit."""
     while True:
         low_u, high_u, low_v, high_v = np.inf, -np.inf, np.inf, -np.inf
-        for i in range(some):
+        for i in range(begin, end):
             ray = rays[i]
             if _meets(ray, k):
                 u, v = ray.u0 + k * ray.du, ray.v0 + k * ray.dv
@@ -311,28 +309,28 @@ def _choose_box(rays, k):  # type: ignore[no-untyped-def]
                 low_u, high_u = min(low_u, min(u, u_after)), max(high_u, max(u, u_after))
                 low_v, high_v = min(low_v, min(v, v_after)), max(high_v, max(v, v_after))
         if not low_u < np.inf:
-            return some, 0, 0, 0, 0
+            return end, 0, 0, 0, 0
         box_u, box_v = int(np.floor(low_u - _BOX_MARGIN)), int(np.floor(low_v - _BOX_MARGIN))
         n_u, n_v = int(np.floor(high_u + _BOX_MARGIN)) - box_u + 1, int(np.floor(high_v + _BOX_MARGIN)) - box_v + 1
         if n_u * n_v * _BLOCK_SLABS <= _BRICK_VOXELS:
-            return some, n_v, n_u, box_v, box_u
-        some = (some + 1) // 2
+            return end, n_v, n_u, box_v, box_u
+        end = begin + (end - begin + 1) // 2
 
 
 @_njit()
-def _stage(voxels, low, size, brick, bends):  # type: ignore[no-untyped-def]
+def _stage(voxels, corner, size, brick, bends):  # type: ignore[no-untyped-def]
     """Copy a box of voxels into the brick, with zeros outside of the volume; False when all of it is zero."""
     n0, n1, n2 = size
-    begin_0, end_0 = max(low[0], 0), min(low[0] + n0, voxels.shape[0])
-    begin_1, end_1 = max(low[1], 0), min(low[1] + n1, voxels.shape[1])
-    begin_2, end_2 = max(low[2], 0), min(low[2] + n2, voxels.shape[2])
+    begin_0, end_0 = max(corner[0], 0), min(corner[0] + n0, voxels.shape[0])
+    begin_1, end_1 = max(corner[1], 0), min(corner[1] + n1, voxels.shape[1])
+    begin_2, end_2 = max(corner[2], 0), min(corner[2] + n2, voxels.shape[2])
     if begin_0 >= end_0 or begin_1 >= end_1 or begin_2 >= end_2:
         return False
     if (end_0 - begin_0) * (end_1 - begin_1) * (end_2 - begin_2) < n0 * n1 * n2:
         brick[: n0 * n1 * n2] = 0
     for i0 in range(begin_0, end_0):
         for i1 in range(begin_1, end_1):
-            row = ((i0 - low[0]) * n1 + i1 - low[1]) * n2 + begin_2 - low[2]
+            row = ((i0 - corner[0]) * n1 + i1 - corner[1]) * n2 + begin_2 - corner[2]
             _stage_row(voxels[i0, i1, begin_2:end_2], brick[row : row + end_2 - begin_2], bends)
     seen = 0
     for i in range(n0 * n1 * n2):
@@ -373,7 +371,7 @@ def _crossing_of(motion):  # type: ignore[no-untyped-def]
 
 
 @_njit(fastmath={"contract"})
-def _walk_block(ray, k, box_u, box_v, strides, at, share):  # type: ignore[no-untyped-def]
+def _walk_block(ray, k, box_u, box_v, stride_u, stride_v, stride_x, at, share):  # type: ignore[no-untyped-def]
     """Find the three voxels of every slab, as places in the brick, and their shares.
 
     Places are kept as floats, which hold whole numbers of this size exactly.
@@ -383,8 +381,8 @@ def _walk_block(ray, k, box_u, box_v, strides, at, share):  # type: ignore[no-un
     u_begin, v_begin = np.float32(u_here - u_first), np.float32(v_here - v_first)
     du, dv = np.float32(ray.du), np.float32(ray.dv)
     begin, end = np.float32(ray.begin - k), np.float32(ray.end - k)
-    stride_x, stride_u, stride_v = np.float32(strides[0]), np.float32(strides[1]), np.float32(strides[2])
-    origin = np.float32((u_first - box_u) * strides[1] + (v_first - box_v) * strides[2])
+    origin = np.float32((u_first - box_u) * stride_u + (v_first - box_v) * stride_v)
+    stride_u, stride_v, stride_x = np.float32(stride_u), np.float32(stride_v), np.float32(stride_x)
     slope_u, offset_u, step_u = _crossing_of(du)
     slope_v, offset_v, step_v = _crossing_of(dv)
     step_u, step_v = step_u * stride_u, step_v * stride_v
@@ -417,6 +415,7 @@ def _sum(brick, at, share):  # type: ignore[no-untyped-def]
 
 @_njit()
 def _follow_labels(ray, k, brick, at, share, index, paths):  # type: ignore[no-untyped-def]
+    """Add a block to the run of the label that a ray is in, at once where the ray meets no other."""
     others = 0
     for i in range(3 * _BLOCK_SLABS):
         others += np.int32(brick[np.uint32(at[i])] != ray.label_id)
@@ -427,11 +426,16 @@ def _follow_labels(ray, k, brick, at, share, index, paths):  # type: ignore[no-u
         for i in range(s, 3 * _BLOCK_SLABS, _BLOCK_SLABS):
             if not share[i] > _ZERO:
                 continue
-            here = np.int64(brick[np.uint32(at[i])])
-            if here != ray.label_id:
-                _end_run(ray, index, paths)
-                ray.label_id, ray.run = here, _ZERO
+            label_id = np.int64(brick[np.uint32(at[i])])
+            if label_id != ray.label_id:
+                _change_label(ray, label_id, index, paths)
             ray.run += share[i]
+
+
+@_njit()
+def _change_label(ray, label_id, index, paths):  # type: ignore[no-untyped-def]
+    _end_run(ray, index, paths)
+    ray.label_id, ray.run = label_id, _ZERO
 
 
 @_njit()
