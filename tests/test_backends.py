@@ -35,6 +35,18 @@ def test_any_number_of_threads_gives_the_same_bits(backend, threads):
     assert one.masks.packed.tobytes() == many.masks.packed.tobytes()
 
 
+def test_paths_with_gaps_that_only_some_rays_see_do_not_depend_on_threads(backend):
+    # One label before and behind a gap of whole blocks, which holds another label for a few of the rays.
+    labels = np.zeros((24, 160, 24), np.uint8)
+    labels[:, 3:32] = labels[:, 128:157] = 1
+    labels[:4, 70:90, :4] = 2
+    volume = LabelVolume(labels, np.diag([0.7, 0.9, 1.3, 1.0]))
+    ct = Volume(np.zeros(labels.shape, np.float32), volume.affine, unit="1/mm")
+    view = Geometry.radiograph("AP", ct, shape=(64, 72))
+    one, many = (project(ct, view, labels=volume, backend=backend, threads=threads) for threads in (1, 64))
+    assert one.path_length.array.tobytes() == many.path_length.array.tobytes()
+
+
 def test_the_same_call_twice_gives_the_same_bits(backend):
     ct, geometry, labels = scene()
     first, second = (project(ct, geometry, labels=labels, backend=backend) for _ in range(2))
