@@ -250,7 +250,11 @@ def _summary(figures: dict[str, Any], budget: Budget) -> Iterator[str]:
         f"(bound {found['bound']}){verdict(found['ratio'] <= found['bound'])}"
     )
     for call in figures["overhead"]:
-        yield f"a call on an 8 x 8 x 8 volume, {call['threads']} threads: {call['microseconds']:.0f} us"
+        yield (
+            f"a call on an 8 x 8 x 8 volume, {call['threads']} threads: project() {call['microseconds']:.0f} us, "
+            f"Projector {call['prepared_microseconds']:.0f} us (bound {call['bound']:.0f})"
+            f"{verdict(call['prepared_microseconds'] <= call['bound'])}"
+        )
     yield f"load of the machine {figures['machine']['load_before']} before and {figures['machine']['load_after']} after"
 
 

@@ -11,7 +11,7 @@ import phantom
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from drrproj import Geometry, LabelVolume, Volume, attenuation, backends
+from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, backends
 from drrproj.threads import default_threads
 
 SIZE, DETECTOR = (160, 160, 128), (160, 160)
@@ -69,3 +69,11 @@ def test_overhead_of_a_call(benchmark: BenchmarkFixture, engine: str) -> None:
     tiny = Volume(phantom.noise((8, 8, 8)), phantom.affine((8, 8, 8)), unit="1/mm")
     view = dict(cases.directions(tiny, (8, 8)))["AP cone"]
     run_right(benchmark, cases.Case("tiny", tiny, view, 1, backend=engine))
+
+
+def test_overhead_of_a_call_of_what_was_prepared(benchmark: BenchmarkFixture, engine: str) -> None:
+    tiny = Volume(phantom.noise((8, 8, 8)), phantom.affine((8, 8, 8)), unit="1/mm")
+    view = dict(cases.directions(tiny, (8, 8)))["AP cone"]
+    projector = Projector(tiny, threads=1, backend=engine)
+    assert not answers.check(cases.Case("tiny", tiny, view, 1, backend=engine), projector.project(view)).wrong
+    benchmark(projector.project, view)

@@ -18,7 +18,7 @@ from drrproj import attenuation
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
 from drrproj.geometry import Geometry
-from drrproj.project import project
+from drrproj.project import Projector, project
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
@@ -53,6 +53,7 @@ __all__ = [
     "BackendUnavailable",
     "Geometry",
     "LabelVolume",
+    "Projector",
     "Radiograph",
     "Volume",
     "__version__",

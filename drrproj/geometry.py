@@ -39,7 +39,9 @@ DETECTOR_GAP_MM = 50.0
 
 
 def _vectors(values: npt.ArrayLike, what: str) -> Float64Array:
-    array = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 1:
+        array = array[None]
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{what} must be one 3-vector or one per view, shape (views, 3); got shape {array.shape}")
     if not np.isfinite(array).all():
@@ -50,9 +52,10 @@ def _vectors(values: npt.ArrayLike, what: str) -> Float64Array:
 def _views_from_columns(
     source: npt.ArrayLike, source_w: float, first_pixel: npt.ArrayLike, row: npt.ArrayLike, column: npt.ArrayLike
 ) -> Float64Array:
-    columns = np.broadcast_arrays(source, first_pixel, row, column)
-    views = np.zeros((columns[0].shape[0], 4, 4))
-    views[:, :3, :] = np.stack(columns, axis=-1)
+    columns = (source, first_pixel, row, column)
+    views = np.zeros((np.broadcast(*columns).shape[0], 4, 4))
+    for place, vectors in enumerate(columns):
+        views[:, :3, place] = vectors
     views[:, 3, :2] = (source_w, 1.0)
     return views
 
@@ -120,21 +123,21 @@ class Geometry:
             raise ValueError(f"views must have shape (views, 4, 4); got {np.shape(self.views)}")
         if not np.isfinite(views).all():
             raise ValueError("views must be finite; a matrix has NaN or infinite entries")
-        last_rows = views[:, 3, :]
-        if not (np.isin(last_rows[:, 0], (0.0, 1.0)).all() and (last_rows[:, 1:] == (1.0, 0.0, 0.0)).all()):
+        last_rows = views[:, 3, :].tolist()
+        if not all(row in ([1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]) for row in last_rows):
             raise ValueError(
                 "the last row of a view must be (1, 1, 0, 0) for a cone or (0, 1, 0, 0) for a parallel beam; got "
-                f"{last_rows.tolist()}"
+                f"{last_rows}"
             )
-        for index, view in enumerate(views):
-            steps = view[:3, 2:]
-            beam = view[:3, 0] - view[3, 0] * view[:3, 1]
-            sizes = np.linalg.norm(np.column_stack([beam, steps]), axis=0)
-            # The volume of the unit-edged box of beam and steps is 0 when the detector is seen edge-on.
-            if not sizes.all() or abs(np.linalg.det(np.column_stack([beam, steps]) / sizes)) < 1e-9:
-                raise ValueError(
-                    f"view {index} spans no image: the source lies in the detector's plane or a pixel step is zero"
-                )
+        # The volume of the box of beam and steps is 0 against its edges when the detector is seen edge-on.
+        edges = views[:, :3, [0, 2, 3]]
+        edges[:, :, 0] -= views[:, 3, :1] * views[:, :3, 1]
+        spans = np.abs(np.linalg.det(edges)) > 1e-9 * np.sqrt(np.square(edges).sum(axis=1)).prod(axis=1)
+        if not spans.all():
+            raise ValueError(
+                f"view {int(np.argmin(spans))} spans no image: the source lies in the detector's plane or a pixel "
+                "step is zero"
+            )
         rows, columns = _detector_shape(self.shape)
         given: Any = self.names
         names = (given,) if isinstance(given, str) else tuple(given)
@@ -344,9 +347,9 @@ class Geometry:
         if primary.ndim != 1 or not np.isfinite([primary, secondary]).all():
             raise ValueError("primary_angle and secondary_angle must be finite degrees, one number or one per view")
         cos_p, sin_p, cos_s, sin_s = np.cos(primary), np.sin(primary), np.cos(secondary), np.sin(secondary)
-        to_detector = np.stack([-cos_s * sin_p, cos_s * cos_p, sin_s], axis=1)
-        up = np.stack([sin_s * sin_p, -sin_s * cos_p, cos_s], axis=1)
-        image_right = np.stack([-cos_p, -sin_p, np.zeros_like(sin_p)], axis=1)
+        to_detector = np.array([-cos_s * sin_p, cos_s * cos_p, sin_s]).T
+        up = np.array([sin_s * sin_p, -sin_s * cos_p, cos_s]).T
+        image_right = np.array([-cos_p, -sin_p, np.zeros_like(sin_p)]).T
         spacing = _pixel_spacing(pixel_spacing)
         source = _vectors(isocenter, "isocenter") - sod * to_detector
         return cls.cone(source, source + sdd * to_detector, -spacing[0] * up, spacing[1] * image_right, shape, names)
@@ -410,9 +413,10 @@ class Geometry:
         if beam not in ("cone", "parallel"):
             raise ValueError(f'beam must be "cone" or "parallel"; got {beam!r}')
         direction, image_right = RADIOGRAPH_VIEWS[view]
-        from_center = volume.corners - volume.center
+        corners, middle = volume.corners, volume.center
+        from_center = corners - middle
         depth = float((from_center @ direction).max())
-        center = volume.center + (depth + DETECTOR_GAP_MM) * direction
+        center = middle + (depth + DETECTOR_GAP_MM) * direction
         source = center - _positive(sdd, "sdd") * direction
         if beam == "cone" and sdd <= 2 * depth + DETECTOR_GAP_MM:
             raise ValueError(
@@ -422,7 +426,7 @@ class Geometry:
         if pixel_spacing is None:
             magnification = np.ones(8)
             if beam == "cone":
-                magnification = sdd / ((volume.corners - source) @ direction)
+                magnification = sdd / ((corners - source) @ direction)
             half_height = float(np.abs(magnification * (from_center @ _SUPERIOR)).max())
             half_width = float(np.abs(magnification * (from_center @ image_right)).max())
             rows, columns = _detector_shape(shape)

@@ -1,15 +1,18 @@
-"""project(): checks at the door, the choice of a backend, one call."""
+"""project() and Projector: checks at the door, the choice of a backend, one call."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import platform
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from drrproj import attenuation as attenuation_models
 from drrproj import backends
@@ -20,7 +23,7 @@ from drrproj.threads import default_threads
 from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["project"]
+__all__ = ["Projector", "project"]
 
 Output = Literal["line_integral", "path_length", "mask"]
 _OUTPUTS = ("line_integral", "path_length", "mask")
@@ -98,62 +101,179 @@ def project(
     >>> round(float(shot.line_integral[0, 32, 32]), 4)  # 40 mm of water at 60 keV
     0.8235
     """
-    if not isinstance(volume, Volume):
-        raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}. Use Volume(array, affine)")
-    if not isinstance(geometry, Geometry):
-        raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
-    if labels is not None and not isinstance(labels, LabelVolume):
-        raise TypeError(
-            f"labels must be a drrproj.LabelVolume; got {type(labels).__name__}. Use LabelVolume(array, affine)"
+    projector = Projector(
+        volume, labels=labels, attenuation=attenuation, outputs=outputs, backend=backend, threads=threads
+    )
+    return projector.project(geometry)
+
+
+class Projector:
+    """A volume, and its anatomy, prepared once to be projected again and again: for a loop that searches a pose.
+
+    ``Projector(volume, ...).project(geometry)`` is what :func:`project` does, to the last bit, with the same checks and
+    the same record. What depends on the volume alone is checked, read and prepared here; a call pays for its rays
+    and for checks of its views.
+
+    Do not change an array while a projector holds it: it is not copied, and what was once read of it, such as the
+    label ids, is not read again. After a change make a new volume and a new projector. Several threads may call one
+    projector at once. A projector can be pickled, with its arrays; it is prepared anew where it arrives, for the same
+    backend.
+
+    Parameters
+    ----------
+    volume : Volume
+        CT in HU, or attenuation in 1/mm.
+    labels : LabelVolume, optional
+        Anatomy in the same patient space; any grid.
+    attenuation : Attenuation, "linear" or "bilinear", optional
+        How HU become attenuation. By default bilinear at 70 keV for a volume in HU.
+    outputs : sequence of {"line_integral", "path_length", "mask"}, optional
+        What every call makes; what is not asked for costs nothing. By default the line integral, and with labels all
+        three.
+    backend : {"auto", "cuda", "cpu", "numba"}
+        ``auto`` takes the first one available; a named one runs or raises.
+    threads : int, optional
+        CPU threads of each call. By default every core this process may use now.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not the value it should be.
+    ValueError
+        If outputs, model or threads are unknown, or labels lie in another patient space.
+    BackendUnavailable
+        If the backend cannot run here.
+
+    Accuracy
+    --------
+    That of :func:`project`.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj
+    >>> water = drrproj.Volume(np.zeros((30, 20, 10), np.int16), np.diag([2, 2, 2, 1]))
+    >>> projector = drrproj.Projector(water, attenuation=drrproj.attenuation.linear(60))
+    >>> for view in ("AP", "LL"):  # 40 mm and 60 mm of water at 60 keV
+    ...     shot = projector.project(drrproj.Geometry.radiograph(view, water, beam="parallel", shape=(64, 64)))
+    ...     print(round(float(shot.line_integral[0, 32, 32]), 2))
+    0.82
+    1.24
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        *,
+        labels: LabelVolume | None = None,
+        attenuation: Attenuation | str | None = None,
+        outputs: Sequence[Output] | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if not isinstance(volume, Volume):
+            raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}. Use Volume(array, affine)")
+        if labels is not None and not isinstance(labels, LabelVolume):
+            raise TypeError(
+                f"labels must be a drrproj.LabelVolume; got {type(labels).__name__}. Use LabelVolume(array, affine)"
+            )
+        wanted = _checked_outputs(outputs, labels)
+        model = _checked_attenuation(attenuation, volume)
+        if threads is None:
+            threads = default_threads()
+        elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**16:
+            raise ValueError(f"threads must be a positive whole number; got {threads!r}")
+        name, engine = backends.choose(backend)
+        if labels is not None:
+            _check_patient_space(volume, labels)
+        label_ids = labels.label_ids if labels is not None and set(wanted) & {"path_length", "mask"} else ()
+
+        # Nothing of this changes after here, which is what lets several threads call one projector.
+        self._volume, self._labels, self._model = volume, labels, model
+        self._outputs, self._threads = wanted, int(threads)
+        self._backend, self._engine = name, engine
+        self._label_ids = label_ids
+        self._corners = np.column_stack([volume.corners, np.ones(8)]).T
+        self._memory = _memory()
+        self._record = pickle.dumps(
+            {
+                "versions": {"drrproj": __version__, "python": platform.python_version(), "numpy": np.__version__},
+                "backend": {"name": name, "instruction_set": None, "threads": self._threads},
+                "volume": {**_grid_record(volume), "unit": volume.unit},
+                "labels": None
+                if labels is None
+                else {**_grid_record(labels), "names": {label_id: labels.name_of(label_id) for label_id in label_ids}},
+                "attenuation": model.as_record() if model else None,
+                "geometry": None,
+                "outputs": list(wanted),
+            }
         )
-    wanted = _checked_outputs(outputs, labels)
-    model = _checked_attenuation(attenuation, volume)
-    if threads is None:
-        threads = default_threads()
-    elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**16:
-        raise ValueError(f"threads must be a positive whole number; got {threads!r}")
-    name, engine = backends.choose(backend)
-    if labels is not None:
-        _check_patient_space(volume, labels)
-    _check_views(volume, geometry)
-    label_ids = labels.label_ids if labels is not None and set(wanted) & {"path_length", "mask"} else ()
-    _check_memory(geometry, label_ids, wanted)
+        self._prepared = engine.prepare(
+            volume=volume.array,
+            volume_voxel_from_world=volume.voxel_from_world,
+            volume_world_from_voxel=volume.affine,
+            knots=model.knots if model else (),
+            slope_changes=model.slope_changes if model else (),
+            labels=labels.array if labels else None,
+            labels_voxel_from_world=labels.voxel_from_world if labels else None,
+            labels_world_from_voxel=labels.affine if labels else None,
+            label_ids=label_ids,
+        )
 
-    prepared = engine.prepare(
-        volume=volume.array,
-        volume_voxel_from_world=volume.voxel_from_world,
-        volume_world_from_voxel=volume.affine,
-        knots=model.knots if model else (),
-        slope_changes=model.slope_changes if model else (),
-        labels=labels.array if labels else None,
-        labels_voxel_from_world=labels.voxel_from_world if labels else None,
-        labels_world_from_voxel=labels.affine if labels else None,
-        label_ids=label_ids,
-    )
-    results = engine.trace(prepared, geometry.views, geometry.shape, wanted, int(threads))
+    def project(self, geometry: Geometry) -> Radiograph:
+        """Project what was prepared to the views of a geometry.
 
-    line_integral = results.get("line_integral")
-    if line_integral is not None and not np.isfinite(line_integral.sum(dtype=np.float64)):
-        raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
-    names = labels.names if labels else {}
-    return Radiograph(
-        geometry=geometry,
-        line_integral=line_integral,
-        path_length=LabelImages(results["path_length"], label_ids, names) if "path_length" in results else None,
-        masks=LabelMasks(results["mask"], geometry.shape[1], label_ids, names) if "mask" in results else None,
-        backend=name,
-        record={
-            "versions": {"drrproj": __version__, "python": platform.python_version(), "numpy": np.__version__},
-            "backend": {"name": name, "instruction_set": backends.instruction_set(name), "threads": int(threads)},
-            "volume": {**_grid_record(volume), "unit": volume.unit},
-            "labels": None
-            if labels is None
-            else {**_grid_record(labels), "names": {label_id: labels.name_of(label_id) for label_id in label_ids}},
-            "attenuation": model.as_record() if model else None,
-            "geometry": geometry.as_record(),
-            "outputs": list(wanted),
-        },
-    )
+        Parameters
+        ----------
+        geometry : Geometry
+            The views.
+
+        Returns
+        -------
+        Radiograph
+            The outputs that the projector was made for.
+
+        Raises
+        ------
+        TypeError
+            If the geometry is none.
+        ValueError
+            If a view misses the volume, or the volume holds infinite values.
+        MemoryError
+            If the outputs are larger than this machine's memory.
+        """
+        if not isinstance(geometry, Geometry):
+            raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
+        _check_views(self._corners, geometry)
+        _check_memory(geometry, self._label_ids, self._outputs, self._memory)
+        results = self._engine.trace(self._prepared, geometry.views, geometry.shape, self._outputs, self._threads)
+
+        line_integral, path_length, mask = (results.get(output) for output in _OUTPUTS)
+        if line_integral is not None and not np.isfinite(line_integral.sum(dtype=np.float64)):
+            raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
+        # Each radiograph gets a record of its own: changing one must not change the others.
+        record = pickle.loads(self._record)
+        record["backend"]["instruction_set"] = backends.instruction_set(self._backend)
+        record["geometry"] = geometry.as_record()
+        names = self._labels.names if self._labels else {}
+        return Radiograph(
+            geometry=geometry,
+            line_integral=line_integral,
+            path_length=None if path_length is None else LabelImages(path_length, self._label_ids, names),
+            masks=None if mask is None else LabelMasks(mask, geometry.shape[1], self._label_ids, names),
+            backend=self._backend,
+            record=record,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was prepared belongs to this process: an address, or memory of a device.
+        choices: dict[str, Any] = {
+            "labels": self._labels,
+            "attenuation": self._model,
+            "outputs": self._outputs,
+            "backend": self._backend,
+            "threads": self._threads,
+        }
+        return partial(Projector, **choices), (self._volume,)
 
 
 def _checked_outputs(outputs: Sequence[str] | None, labels: LabelVolume | None) -> tuple[str, ...]:
@@ -199,22 +319,29 @@ def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
         )
 
 
-def _check_views(volume: Volume, geometry: Geometry) -> None:
+def _check_views(corners: npt.NDArray[np.float64], geometry: Geometry) -> None:
     """Refuse views that cannot meet the volume, and say where it projects to instead of drawing black."""
-    corners = np.column_stack([volume.corners, np.ones(8)])
-    solved = np.linalg.solve(geometry.views, corners.T[None])
     rows, columns = geometry.shape
-    for name, parallel, solution in zip(geometry.names, geometry.is_parallel, solved, strict=True):
-        _, depth, row, column = solution
-        if (depth <= 0).all():
+    # A corner is a*source + b*pixel(0, 0) + r*row_step + c*column_step, and lands on row r/b and column c/b.
+    solved = np.linalg.solve(geometry.views, corners[None])
+    a_b_r_c = [
+        (0, 1, 0, 0),  # in front of the source
+        (1, 0, 0, 0),  # in front of a cone's detector
+        (0, -1, 0, 0),  # behind the source
+        (0, 0.5, 1, 0),  # below the upper edge
+        (0, rows - 0.5, -1, 0),  # above the lower edge
+        (0, 0.5, 0, 1),  # right of the left edge
+        (0, columns - 0.5, 0, -1),  # left of the right edge
+    ]
+    farthest = (np.array(a_b_r_c) @ solved).max(axis=2).tolist()
+    for view, (before_source, before_detector, behind_source, *within_edges) in enumerate(farthest):
+        name = geometry.names[view]
+        if before_source <= 0:
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the source")
-        if not parallel and (depth >= 1).all():
+        if before_detector <= 0 and not geometry.is_parallel[view]:
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the detector")
-        if (depth <= 0).any():
-            continue
-        row, column = row / depth, column / depth
-        beside = row.max() < -0.5 or row.min() > rows - 0.5 or column.max() < -0.5 or column.min() > columns - 0.5
-        if beside:
+        if behind_source < 0 and min(within_edges) < 0:
+            row, column = solved[view, 2:] / solved[view, 1]
             raise ValueError(
                 f"view {name!r} misses the volume: it projects to rows {row.min():.0f} to {row.max():.0f} and columns "
                 f"{column.min():.0f} to {column.max():.0f} of a detector with {rows} rows and {columns} columns; move "
@@ -222,7 +349,18 @@ def _check_views(volume: Volume, geometry: Geometry) -> None:
             )
 
 
-def _check_memory(geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[str, ...]) -> None:
+def _memory() -> float:
+    """Bytes that this process may use; infinite where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        # A container may allow less than the machine has; without one there is no such file, or it says "max".
+        memory = min(memory, int(_MEMORY_LIMIT.read_text()))
+    return memory
+
+
+def _check_memory(geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[str, ...], memory: float) -> None:
     rows, columns = geometry.shape
     pixels = len(geometry) * rows * columns
     packed = len(geometry) * rows * ((columns + 7) // 8)
@@ -232,12 +370,6 @@ def _check_memory(geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[
         "mask": packed * len(label_ids),
     }
     total = sum(needed[output] for output in wanted)
-    if not hasattr(os, "sysconf"):
-        return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):
-        # A container may allow less than the machine has; without one there is no such file, or it says "max".
-        memory = min(memory, int(_MEMORY_LIMIT.read_text()))
     if total > memory:
         largest = max(wanted, key=lambda output: needed[output])
         raise MemoryError(

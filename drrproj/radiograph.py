@@ -110,7 +110,7 @@ class LabelMasks(Mapping[str, BoolArray]):
 
 @dataclass(frozen=True, eq=False)
 class Radiograph:
-    """The result of :func:`drrproj.project`.
+    """The result of :func:`drrproj.project` and of a :class:`drrproj.Projector`.
 
     Attributes
     ----------

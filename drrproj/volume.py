@@ -7,6 +7,7 @@ centres lie at integer indices, so voxel ``i`` covers ``[i - 0.5, i + 0.5)``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ PADDING_HU = -1024.0
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Thin voxels are common (10:1 and more); a determinant this small against its own columns is a lost axis.
 _SINGULAR = 1e-6
+_UNIT_CUBE = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
 
 
 def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
@@ -109,8 +111,7 @@ class _Grid:
     @property
     def corners(self) -> npt.NDArray[np.float64]:
         """The eight outer corners of the voxel box, world mm, shape (8, 3)."""
-        ends = np.stack([np.full(3, -0.5), np.array(self.shape) - 0.5])
-        indices = np.stack(np.meshgrid(*ends.T, indexing="ij"), axis=-1).reshape(8, 3)
+        indices = _UNIT_CUBE * self.shape - 0.5
         corners: npt.NDArray[np.float64] = indices @ self.affine[:3, :3].T + self.affine[:3, 3]
         return corners
 

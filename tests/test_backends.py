@@ -11,7 +11,7 @@ import oracle
 import phantoms
 import pytest
 
-from drrproj import BackendUnavailable, Geometry, LabelVolume, Volume, backends, project
+from drrproj import BackendUnavailable, Geometry, LabelVolume, Projector, Volume, backends, project
 
 SHAPE, DETECTOR = (31, 27, 35), (37, 53)
 
@@ -108,8 +108,11 @@ def test_a_backend_that_is_not_there_is_never_replaced_by_another(monkeypatch):
 def test_auto_says_when_only_numba_is_left(monkeypatch):
     ct, geometry, _ = scene()
     hide(monkeypatch, "cuda", "cpu")
-    with pytest.warns(RuntimeWarning, match="slower Numba backend.*compile"):
-        assert project(ct, geometry[0]).backend == "numba"
+    for call in (lambda: project(ct, geometry[0]), lambda: Projector(ct).project(geometry[0])):
+        with pytest.warns(RuntimeWarning, match="slower Numba backend.*compile") as warned:
+            shot = call()
+        assert shot.backend == "numba"
+        assert [warning.filename for warning in warned] == [__file__]
 
 
 def test_an_unknown_backend_has_no_reason_to_be_missing():

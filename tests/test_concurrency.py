@@ -35,6 +35,21 @@ with ThreadPoolExecutor(4) as pool:
     assert set(pool.map(digest, range(24))) == {expected}
 """
 
+ONE_PROJECTOR = """
+from concurrent.futures import ThreadPoolExecutor
+projector = drrproj.Projector(ct, labels=labels, backend=name, threads=2)
+
+def shots(turn):
+    wanted = views if turn % 2 else views[1]
+    shot = projector.project(wanted)
+    outputs = (shot.line_integral, shot.path_length.array, shot.masks.packed)
+    return turn % 2, b"".join(output.tobytes() for output in outputs), str(shot.record)
+
+expected = {shots(0), shots(1)}
+with ThreadPoolExecutor(4) as pool:
+    assert set(pool.map(shots, range(24))) == expected
+"""
+
 FIRST_CALLS = """
 from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor(4) as pool:
@@ -70,6 +85,10 @@ def run(backend, code, folder):
 
 def test_calls_from_several_threads_at_once_give_the_same_bits(backend, tmp_path):
     run(backend, THREADS, tmp_path)
+
+
+def test_one_projector_called_from_several_threads_at_once_gives_the_same_bits(backend, tmp_path):
+    run(backend, ONE_PROJECTOR, tmp_path)
 
 
 def test_first_calls_from_several_threads_at_once_give_the_same_bits(backend, tmp_path):

@@ -217,6 +217,7 @@ def test_a_radiograph_takes_the_distance_and_spacing_it_is_given():
         (lambda: Geometry.parallel((0, 0, 0), **UPRIGHT), "direction must not be zero"),
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "row_step": (0, 0, 0)}), "step is zero"),
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "row_step": (2, 0, 0)}), "spans no image"),
+        (lambda: Geometry.cone([(0, -9, 0), (0, 500, 7)], **UPRIGHT), "view 1 spans no image"),
         (lambda: Geometry.cone((0, -9), **UPRIGHT), "source.*3-vector"),
         (lambda: Geometry.cone((0, -9, np.inf), **UPRIGHT), "source must be finite"),
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (0, 4)}), r"\(rows, columns\)"),
