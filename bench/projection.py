@@ -16,7 +16,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,14 +27,12 @@ import numpy as np
 import numpy.typing as npt
 import phantom
 from cases import Case
+from yardstick import gathers, reader
 
 from drrproj import Volume, backends
 from drrproj.threads import default_threads
 
 DETECTOR = (512, 512)
-READ_PIECES = 8
-"""Pieces of memory per reading thread: more than one, so that a thread that starts late costs little."""
-
 COLUMNS = ("case", "engine", "threads", "ms", "min", "max", "x read", "x image", "bound", "", "L2 error")
 WIDTHS = (66, 14, 7, 8, 8, 8, 7, 7, 5, 5, 8)
 
@@ -77,6 +74,7 @@ def main() -> int:
         "machine": made_on,
         "settings": {"size": size, "detector": detector, "threads": threads, "quick": arguments.quick},
         "read": _read_summary(rows, int(np.prod(size)) * 4),
+        "gather": gathers(noise.array, threads, budget.interpreters),
         "cases": rows,
         "memory": footprint.memory(size, detector, threads, backend),
         "import": footprint.imports(budget.interpreters),
@@ -126,9 +124,9 @@ def _forced(instruction_set: str | None) -> Iterator[None]:
 def measure(case: Case, memory: npt.NDArray[np.float32], budget: Budget) -> dict[str, Any]:
     """Check a case's answer, then time it in turns with reading the volume, and with its image alone."""
     image = case.image_alone
-    with _forced(case.instruction_set), ThreadPoolExecutor(case.threads) as pool:
+    with _forced(case.instruction_set):
         answer = answers.check(case, answers.run(case))
-        tasks: dict[str, Callable[[], object]] = {"read": reader(memory, pool, case.threads)}
+        tasks: dict[str, Callable[[], object]] = {"read": reader(memory, case.threads)}
         if image is not None:
             tasks["image"] = lambda: answers.run(image)
         tasks["call"] = lambda: answers.run(case)
@@ -146,13 +144,6 @@ def measure(case: Case, memory: npt.NDArray[np.float32], budget: Budget) -> dict
         **_judged(milliseconds, case, budget),
         "answer": answer._asdict(),
     }
-
-
-def reader(memory: npt.NDArray[np.float32], pool: ThreadPoolExecutor, threads: int) -> Callable[[], object]:
-    """Reading every voxel once: the maximum of the array's memory, in pieces, with these threads."""
-    pieces = np.array_split(memory.ravel(order="K"), READ_PIECES * threads)
-    assert all(np.shares_memory(piece, memory) for piece in pieces)
-    return lambda: max(pool.map(np.max, pieces))
 
 
 def _in_turns(tasks: dict[str, Callable[[], object]], budget: Budget) -> dict[str, list[float]]:
@@ -233,6 +224,11 @@ def _summary(figures: dict[str, Any], budget: Budget) -> Iterator[str]:
         yield (
             f"reading the volume once, {read['threads']} threads: {times['median']:.1f} ms "
             f"({times['min']:.1f} to {times['max']:.1f}), {read['gb_per_s']:.0f} GB/s"
+        )
+    for rate in figures["gather"]:
+        yield (
+            f"gathering float32 from {rate['bytes'] / 2**20:.3g} MiB ({rate['from']}), {rate['threads']} threads: "
+            f"{rate['billions_per_s_and_thread']:.2f} G elements/s each (Numba)"
         )
     verdicts = [row["verdict"] for row in figures["cases"]]
     if budget.judged:
