@@ -1,10 +1,10 @@
-"""What is measured: volumes, views, outputs, and the bounds they are held to."""
+"""What is measured: the volumes, the views, and which calls take turns with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +16,20 @@ from drrproj.attenuation import bilinear
 Float64Array = npt.NDArray[np.float64]
 Output = Literal["line_integral", "path_length", "mask"]
 
-AP_BOUND, VIEW_BOUND, LABELS_BOUND = 10.0, 25.0, 4.0
-"""An AP cone beam and any other view, in times of reading the volume; path lengths, in times of the image alone."""
+OBLIQUE = "oblique 30/15 rolled 17"
+FEW = ("AP cone", "lateral", OBLIQUE)
+"""The directions of everything that is not measured from each of them."""
 
-RANDOM_POSES = 12
-FEW = ("AP cone", "lateral", "oblique 30/15 rolled 17")
+RANDOM_POSES, MANY = 50, 12
+POSES = f"{RANDOM_POSES} random poses"
+POSES_AT_ONCE, POSES_ALONE = f"{MANY} random poses in one call", f"{MANY} random poses, a call each"
+AP_AT_ONCE, AP_ALONE = f"{MANY} times AP in one call", "AP, a call each"
+MM, MASKS = " + mm of 104 labels", " + masks of 104 labels"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call of ``project``, and what its time may be.
-
-    ``bound`` counts in times of reading the float32 volume once, or with labels in times of the image alone.
-    """
+    """One call of ``project``; cases of a group that differ in nothing but the view share a row of the table."""
 
     name: str
     volume: Volume
@@ -39,90 +40,143 @@ class Case:
     attenuation: Attenuation | None = None
     backend: str = "cpu"
     instruction_set: str | None = None
-    bound: float | None = None
 
     @property
-    def image_alone(self) -> Case | None:
-        """The same without labels; None where there are none."""
-        return replace(self, labels=None, outputs=("line_integral",)) if self.labels is not None else None
+    def data(self) -> str:
+        """Type and order of the voxels."""
+        return f"{self.volume.array.dtype} {'F' if self.volume.array.flags.f_contiguous else 'C'}"
+
+    @property
+    def engine(self) -> str:
+        """Backend, and its instruction set where it has several."""
+        return f"{self.backend} {self.instruction_set or backends.instruction_set(self.backend) or ''}".strip()
 
 
-def every_direction(volume: Volume, detector: tuple[int, int], threads: int, backend: str) -> Iterator[Case]:
-    """One view at a time."""
-    for name, view in directions(volume, detector):
-        bound = AP_BOUND if name == "AP cone" else VIEW_BOUND
-        yield Case(f"{name}, {_kind(volume)}", volume, view, threads, backend=backend, bound=bound)
+class Patient(NamedTuple):
+    """One grid, stored in every way that is measured."""
+
+    noise: Volume
+    noise_c: Volume
+    hu: Volume
+    hu_c: Volume
 
 
-def many_views(volume: Volume, detector: tuple[int, int], threads: int, backend: str) -> Iterator[Case]:
-    """Twelve views in one call: from everywhere, and all the same."""
-    views = directions(volume, detector)
-    poses = Geometry.concatenate([view for _, view in views[-RANDOM_POSES:]])
-    same = Geometry.concatenate([dict(views)["AP cone"]] * 12)
-    for name, geometry, bound in (("random poses", poses, VIEW_BOUND), ("times AP", same, AP_BOUND)):
-        name = f"{len(geometry)} {name} in one call, per view, {_kind(volume)}"
-        yield Case(name, volume, geometry, threads, backend=backend, bound=bound)
+def patient(shape: tuple[int, int, int]) -> Patient:
+    """Make attenuation and HU in Fortran order, and copies of them in C order."""
+    affine = phantom.affine(shape)
+    noise, hu = phantom.noise(shape), phantom.noise_hu(shape)
+    return Patient(
+        Volume(noise, affine, unit="1/mm"),
+        Volume(np.ascontiguousarray(noise), affine, unit="1/mm"),
+        Volume(hu, affine),
+        Volume(np.ascontiguousarray(hu), affine),
+    )
 
 
-def every_engine(volume: Volume, detector: tuple[int, int], threads: int, backend: str) -> Iterator[Case]:
-    """A few views on one thread, with every other instruction set, and with Numba."""
-    for name, view in _few(volume, detector).items():
-        case = Case(f"{name}, {_kind(volume)}", volume, view, threads, backend=backend)
-        if threads > 1:
-            yield replace(case, threads=1)
-        for instruction_set in backends.cpu_instruction_sets():
-            if instruction_set != backends.instruction_set("cpu"):
-                yield replace(case, instruction_set=instruction_set)
-        if backend != "numba" and backends.why_unavailable("numba") is None:
-            yield replace(case, backend="numba")
+def named_directions(
+    patient: Patient, detector: tuple[int, int], threads: int, backend: str
+) -> Iterator[tuple[Case, ...]]:
+    """Every named direction: float32 and int16, F and C order in turns."""
+    for name, view in directions(patient.noise, detector):
+        yield _in_every_storage(name, view, patient, threads, backend)
 
 
-def a_chest(noise: Volume, detector: tuple[int, int], threads: int, backend: str) -> Iterator[Case]:
-    """An int16 CT through the bilinear model; labels on the image's grid and on a coarser one."""
-    hu, ids = phantom.chest(noise.shape)
-    ct, labels = Volume(hu, noise.affine), LabelVolume(ids, noise.affine)
-    coarse = LabelVolume(ids[::2, ::2, ::2], noise.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+def everything(patient: Patient, detector: tuple[int, int], threads: int, backend: str) -> Iterator[tuple[Case, ...]]:
+    """The named directions, a few of them on fewer threads, with anatomy and on other engines, and many poses."""
+    ids = phantom.labels(patient.noise.shape)
+    labels = LabelVolume(ids, patient.noise.affine)
+    coarse = LabelVolume(ids[::2, ::2, ::2], patient.noise.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
     assert len(labels.label_ids) == phantom.STRUCTURES
-    few, model = _few(noise, detector), bilinear(energy_kev=60)
-    for name, view in few.items():
-        yield Case(f"{name}, int16 HU", ct, view, threads, attenuation=model, backend=backend)
-    for name, view in few.items():
-        case = Case(f"{name}, float32, ", noise, view, threads, labels, backend=backend)
-        yield _with(case, "path_length", "mm of 104 labels", LABELS_BOUND)
-        yield _with(case, "mask", "masks of 104 labels")
-    case = Case("AP cone, int16 HU, ", ct, few["AP cone"], threads, labels, attenuation=model, backend=backend)
-    yield _with(case, "path_length", "mm of 104 labels")
-    case = Case("AP cone, float32, ", noise, few["AP cone"], threads, coarse, backend=backend)
-    yield _with(case, "path_length", "mm of labels of another grid")
+    for name, view in directions(patient.noise, detector):
+        group = _in_every_storage(name, view, patient, threads, backend)
+        if name in FEW:
+            group += tuple(replace(group[0], threads=fewer) for fewer in _fewer(threads))
+            group += (_with_mm(group[0], labels), _with_masks(group[0], labels))
+        if name == "AP cone":
+            group += (_with_mm(group[2], labels), _with_mm(group[0], coarse, " + mm of labels of another grid"))
+        yield group
+    yield from many_poses(patient, detector, threads, backend)
+    yield from other_engines(patient.noise, detector, threads, backend)
 
 
-def _with(case: Case, output: Output, what: str, bound: float | None = None) -> Case:
-    return replace(case, name=f"{case.name}image + {what}", outputs=("line_integral", output), bound=bound)
+def many_poses(patient: Patient, detector: tuple[int, int], threads: int, backend: str) -> Iterator[tuple[Case, ...]]:
+    """Random poses in both orders; twelve views in one call, and the same views alone."""
+    volume = patient.noise
+    poses = random_poses(volume, detector, RANDOM_POSES)
+    yield tuple(
+        Case(POSES, stored, pose, threads, backend=backend) for pose in poses for stored in (volume, patient.noise_c)
+    )
+    alone = [Case(POSES_ALONE, volume, pose, threads, backend=backend) for pose in poses[:MANY]]
+    yield (replace(alone[0], name=POSES_AT_ONCE, geometry=Geometry.concatenate(poses[:MANY])), *alone)
+    view = dict(directions(volume, detector))["AP cone"]
+    single = Case(AP_ALONE, volume, view, threads, backend=backend)
+    yield replace(single, name=AP_AT_ONCE, geometry=Geometry.concatenate([view] * MANY)), single
 
 
-def _few(volume: Volume, detector: tuple[int, int]) -> dict[str, Geometry]:
-    return {name: view for name, view in directions(volume, detector) if name in FEW}
+def other_engines(volume: Volume, detector: tuple[int, int], threads: int, backend: str) -> Iterator[tuple[Case, ...]]:
+    """A few views with every other instruction set, and with Numba."""
+    others = [name for name in backends.cpu_instruction_sets() if name != backends.instruction_set(backend)]
+    for name, view in directions(volume, detector):
+        if name in FEW:
+            case = Case(name, volume, view, threads)
+            group = [replace(case, instruction_set=other) for other in others if backend == "cpu"]
+            if backend != "numba" and backends.why_unavailable("numba") is None:
+                group.append(replace(case, backend="numba"))
+            if group:
+                yield tuple(group)
 
 
-def _kind(volume: Volume) -> str:
-    return f"{volume.array.dtype} {'F' if volume.array.flags.f_contiguous else 'C'}"
+def _in_every_storage(name: str, view: Geometry, patient: Patient, threads: int, backend: str) -> tuple[Case, ...]:
+    model = bilinear(energy_kev=60)
+    case = Case(name, patient.noise, view, threads, backend=backend)
+    return (
+        case,
+        replace(case, volume=patient.noise_c),
+        replace(case, volume=patient.hu, attenuation=model),
+        replace(case, volume=patient.hu_c, attenuation=model),
+    )
+
+
+def _fewer(threads: int) -> Iterator[int]:
+    """1, 2, 4 and so on: each doubling says how the next one pays."""
+    fewer = 1
+    while fewer < threads:
+        yield fewer
+        fewer *= 2
+
+
+def _with_mm(image: Case, labels: LabelVolume, what: str = MM) -> Case:
+    return replace(image, name=image.name + what, labels=labels, outputs=("line_integral", "path_length"))
+
+
+def _with_masks(image: Case, labels: LabelVolume) -> Case:
+    return replace(image, name=image.name + MASKS, labels=labels, outputs=("line_integral", "mask"))
 
 
 def directions(volume: Volume, detector: tuple[int, int]) -> list[tuple[str, Geometry]]:
-    """Views by name: the named ones, from above, oblique ones with roll, and random poses last."""
-    draw = np.random.default_rng(4)
+    """Views by name: AP, lateral, from above, and oblique ones with roll."""
     views = [
         ("AP cone", Geometry.radiograph("AP", volume, shape=detector)),
         ("AP parallel", Geometry.radiograph("AP", volume, beam="parallel", shape=detector)),
         ("lateral", Geometry.radiograph("LL", volume, shape=detector)),
         ("cranio-caudal", posed(volume, np.array([[-1.0, 0, 0], [0, -1, 0], [0, 0, -1]]).T, detector)),
     ]
-    for primary, secondary, roll in ((17, 0, 0), (30, 15, 17), (45, 25, 40), (80, -10, 90)):
+    for primary, secondary, roll in ((30, 15, 17), (45, 25, 40), (80, -10, 90)):
         name = f"oblique {primary}/{secondary} rolled {roll}"
         views.append((name, posed(volume, turned(primary, secondary, roll), detector)))
-    for pose in range(RANDOM_POSES):
-        axes, _ = np.linalg.qr(draw.normal(size=(3, 3)))
-        views.append((f"random pose {pose + 1}", posed(volume, axes, detector)))
+    return views
+
+
+def random_poses(volume: Volume, detector: tuple[int, int], poses: int) -> list[Geometry]:
+    """Beams from everywhere, the detector rolled by any angle: rotations drawn uniformly, the same ones every time."""
+    draw = np.random.default_rng(4)
+    views = []
+    for _ in range(poses):
+        axes, upper = np.linalg.qr(draw.normal(size=(3, 3)))
+        # Signs of the diagonal make the draw uniform, the determinant keeps the picture from being mirrored.
+        axes *= np.sign(np.diagonal(upper))
+        axes[:, 0] *= np.linalg.det(axes)
+        views.append(posed(volume, axes, detector))
     return views
 
 

@@ -1,4 +1,4 @@
-"""Volumes to measure on: noise, which leaves nothing to skip, and a chest of ellipsoids with 104 structures."""
+"""Volumes to measure on: noise, which leaves nothing to skip, and the 104 structures of a chest of ellipsoids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ class Ellipsoid(NamedTuple):
 
     center: tuple[float, float, float]
     radii: tuple[float, float, float]
-    hu: int
 
 
 def affine(shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:
@@ -29,47 +28,46 @@ def affine(shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:
     return world_from_voxel
 
 
-def noise(shape: tuple[int, int, int], order: str = "F") -> npt.NDArray[np.float32]:
-    """Attenuation in 1/mm, different in every voxel, in Fortran (as NIfTI files) or C order."""
-    stored = np.random.default_rng(1).random(shape[::-1] if order == "F" else shape, dtype=np.float32)
+def noise(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    """Attenuation in 1/mm, different in every voxel, in Fortran order as NIfTI files have it."""
+    stored = np.random.default_rng(1).random(shape[::-1], dtype=np.float32)
     stored *= np.float32(0.02)
-    return stored.T if order == "F" else stored
+    volume: npt.NDArray[np.float32] = stored.T
+    return volume
 
 
-def chest(shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
-    """Return HU and labels 1 to 104, both in Fortran order: lungs, heart, spine, ribs and smaller organs in a body."""
-    hu = np.full(shape, -1000, np.int16, order="F")
-    labels = np.zeros(shape, np.uint8, order="F")
-    body = Ellipsoid((0, 0, 0), (0.9, 0.62, 1.6), 40)
-    box, inside = _voxels(body, shape)
-    hu[box][inside] = body.hu
+def noise_hu(shape: tuple[int, int, int]) -> npt.NDArray[np.int16]:
+    """HU from padding to bone, different in every voxel, in Fortran order."""
+    volume: npt.NDArray[np.int16] = np.random.default_rng(2).integers(-1024, 2000, shape[::-1], np.int16).T
+    return volume
+
+
+def labels(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Labels 1 to 104 in Fortran order: lungs, heart, liver, spine, ribs and smaller organs."""
+    ids = np.zeros(shape, np.uint8, order="F")
     for label, structure in enumerate(structures(), start=1):
         box, inside = _voxels(structure, shape)
-        hu[box][inside] = structure.hu
-        labels[box][inside] = label
-    texture = np.random.default_rng(2)
-    for level in range(shape[2]):
-        hu[..., level] += texture.integers(-12, 13, shape[:2], np.int16)
-    return hu, labels
+        ids[box][inside] = label
+    return ids
 
 
 def structures() -> Iterator[Ellipsoid]:
     """104 structures; later ones lie on top of earlier ones."""
-    yield Ellipsoid((-0.4, 0.0, 0.15), (0.32, 0.45, 0.7), -820)
-    yield Ellipsoid((0.4, 0.0, 0.15), (0.32, 0.45, 0.7), -820)
-    yield Ellipsoid((-0.12, 0.1, 0.0), (0.25, 0.22, 0.25), 55)
-    yield Ellipsoid((0.35, 0.05, -0.7), (0.42, 0.4, 0.25), 60)
+    yield Ellipsoid((-0.4, 0.0, 0.15), (0.32, 0.45, 0.7))
+    yield Ellipsoid((0.4, 0.0, 0.15), (0.32, 0.45, 0.7))
+    yield Ellipsoid((-0.12, 0.1, 0.0), (0.25, 0.22, 0.25))
+    yield Ellipsoid((0.35, 0.05, -0.7), (0.42, 0.4, 0.25))
     for vertebra in range(24):
-        yield Ellipsoid((0, -0.38, -0.94 + 1.88 * vertebra / 23), (0.09, 0.1, 0.034), 350)
+        yield Ellipsoid((0, -0.38, -0.94 + 1.88 * vertebra / 23), (0.09, 0.1, 0.034))
     for rib in range(12):
         height = -0.55 + 1.3 * rib / 11
         for side in (-1, 1):
-            yield Ellipsoid((0.55 * side, -0.34, height + 0.05), (0.2, 0.09, 0.02), 500)
-            yield Ellipsoid((0.72 * side, 0.0, height), (0.03, 0.32, 0.02), 450)
+            yield Ellipsoid((0.55 * side, -0.34, height + 0.05), (0.2, 0.09, 0.02))
+            yield Ellipsoid((0.72 * side, 0.0, height), (0.03, 0.32, 0.02))
     draw = np.random.default_rng(3)
     for _ in range(STRUCTURES - 4 - 24 - 48):
         x, y, z = draw.uniform((-0.6, -0.3, -0.9), (0.6, 0.4, 0.9))
-        yield Ellipsoid((x, y, z), tuple(draw.uniform(0.02, 0.15, 3)), int(draw.integers(-100, 300)))
+        yield Ellipsoid((x, y, z), tuple(draw.uniform(0.02, 0.15, 3)))
 
 
 def _voxels(structure: Ellipsoid, shape: tuple[int, int, int]) -> tuple[Any, npt.NDArray[np.bool_]]:

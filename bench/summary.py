@@ -15,43 +15,62 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bounds import Rows
+from cases import AP_AT_ONCE, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE
+
 BEGIN, END = "<!-- figures of bench/figures.json -->", "<!-- end of figures -->"
 SAME = "512 x 512 x 400 float32 voxels to 512 x 512 pixels"
-ROWS = (
-    ("AP, cone beam", "AP cone, float32 F"),
-    ("AP, parallel beam", "AP parallel, float32 F"),
-    ("lateral", "lateral, float32 F"),
-    ("cranio-caudal", "cranio-caudal, float32 F"),
-    ("oblique: LAO 30, cranial 15, detector rolled 17 degrees", "oblique 30/15 rolled 17, float32 F"),
-    ("AP of a C-ordered array", "AP cone, float32 C"),
-    ("AP of an int16 CT, HU turned into attenuation on the way", "AP cone, int16 HU"),
-    ("AP with masks of 104 labels", "AP cone, float32, image + masks of 104 labels"),
-    ("AP with mm of 104 labels", "AP cone, float32, image + mm of 104 labels"),
+TITLES = (
+    ("AP, cone beam", "AP cone", "float32 F"),
+    ("AP, parallel beam", "AP parallel", "float32 F"),
+    ("lateral", "lateral", "float32 F"),
+    ("cranio-caudal", "cranio-caudal", "float32 F"),
+    ("oblique: LAO 30, cranial 15, detector rolled 17 degrees", OBLIQUE, "float32 F"),
+    (f"{POSES} with roll: the median and the worst", POSES, "float32 F"),
+    (f"{POSES} with roll, C-ordered array", POSES, "float32 C"),
+    ("AP, C-ordered array", "AP cone", "float32 C"),
+    ("lateral, C-ordered array", "lateral", "float32 C"),
+    ("AP, int16 CT, HU turned into attenuation on the way", "AP cone", "int16 F"),
+    ("oblique, int16 CT", OBLIQUE, "int16 F"),
+    ("12 random poses in one call, per view", POSES_AT_ONCE, "float32 F"),
+    ("12 times AP in one call, per view", AP_AT_ONCE, "float32 F"),
+    ("AP with masks of 104 labels", f"AP cone{MASKS}", "float32 F"),
+    ("AP with mm of 104 labels", f"AP cone{MM}", "float32 F"),
 )
 
 
 def table(figures: dict[str, Any]) -> Iterator[str]:
-    """Rows of the table, and below it what the machine was and what else a call costs."""
-    cases, threads = figures["cases"], figures["settings"]["threads"]
-    usual = cases[0]["engine"]
-    ours = {row["case"]: row for row in cases if row["engine"] == usual and row["threads"] == threads}
-    yield f"| {SAME}, {threads} threads | ms | times reading the volume |"
+    """Rows of the table, and below it what the machine was and what else a call costs.
+
+    What a machine could not measure, such as Numba where it is not installed, has no row.
+    """
+    rows = Rows(figures)
+    yield f"| {SAME}, {rows.threads} threads | ms | times reading the volume |"
     yield "|---|---|---|"
-    for title, case in ROWS:
-        yield _line(title, [ours[case]])
-    poses = [row for name, row in ours.items() if name.startswith("random pose") and name.endswith("F")]
-    poses.sort(key=lambda row: float(row["milliseconds"]["view"]["median"]))
-    yield _line(f"{len(poses)} random poses with roll: the median and the worst", [poses[len(poses) // 2], poses[-1]])
-    for row in cases:
-        if row["case"] == ROWS[0][1] and row is not cases[0]:
-            yield _line(f"AP, {row['engine']}, {row['threads']} thread{'s' * (row['threads'] > 1)}", [row])
+    for title, case, data in TITLES:
+        if row := rows.find(case, data):
+            yield _line(title, row)
+    for row in figures["cases"]:
+        how = row["size"], row["engine"], row["threads"]
+        if (row["case"], row["data"]) == ("AP cone", "float32 F") and how != (rows.size, rows.engine, rows.threads):
+            yield _line(f"AP, {_unlike(row, rows)}", row)
     yield ""
     yield from _below(figures)
 
 
-def _line(title: str, rows: list[dict[str, Any]]) -> str:
-    milliseconds = " / ".join(f"{row['milliseconds']['view']['median']:.0f}" for row in rows)
-    times = " / ".join(f"{row['times_read']:.1f}" for row in rows)
+def _unlike(row: dict[str, Any], rows: Rows) -> str:
+    """What sets a row apart from the table's heading."""
+    if row["size"] != rows.size:
+        voxels = " x ".join(map(str, row["size"]))
+        return f"{voxels} voxels to {row['size'][0]} x {row['size'][0]} pixels"
+    return f"{row['engine']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+
+
+def _line(title: str, row: dict[str, Any]) -> str:
+    milliseconds, times = f"{row['view']['median']:.0f}", f"{row['times_read']:.1f}"
+    if row["calls"]:
+        milliseconds += f" / {row['view']['max']:.0f}"
+        times += f" / {row['times_read_at_worst']:.1f}"
     return f"| {title} | {milliseconds} | {times} |"
 
 
@@ -64,6 +83,10 @@ def _below(figures: dict[str, Any]) -> Iterator[str]:
     overhead = figures["overhead"][-1]["microseconds"]
     yield f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
     yield f"Reading the volume once takes {read['milliseconds']['median']:.0f} ms there, {read['gb_per_s']:.0f} GB/s."
+    gathers = {rate["from"]: rate for rate in figures["gather"] if rate["threads"] == threads}
+    if gathers:
+        cache, memory = (gathers[where]["billions_per_s_and_thread"] for where in ("cache", "memory"))
+        yield f"Each thread gathers {cache:.1f} billion elements a second from its cache, {memory:.2f} from the volume."
     yield f"A call needs at most {peak:.0f} MiB beside its inputs and outputs, and {overhead:.0f} us beside its rays."
     yield f"`import drrproj` takes {ours:.0f} ms, of which `import numpy` is {theirs:.0f} ms."
 
