@@ -36,6 +36,21 @@ def noise(shape: tuple[int, int, int], order: str = "F") -> npt.NDArray[np.float
     return stored.T if order == "F" else stored
 
 
+def grains(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    """Attenuation in 1/mm for comparing models: grains of 8 voxels under a fourth as much noise, a layer of air outside.
+
+    In grains an image that is moved by a pixel is further from right than interpolation is; in noise it would not be.
+    The air is there because some programs drop the last voxel of a ray.
+    """
+    coarse = np.random.default_rng(7).random([-(-size // 8) for size in shape[::-1]], dtype=np.float32)
+    stored = coarse.repeat(8, 0)[: shape[2]].repeat(8, 1)[:, : shape[1]].repeat(8, 2)[..., : shape[0]]
+    stored *= np.float32(0.016)
+    stored += np.float32(0.2) * noise(shape).T
+    for axis in range(3):
+        np.moveaxis(stored, axis, 0)[[0, -1]] = 0
+    return stored.T
+
+
 def chest(shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
     """Return HU and labels 1 to 104, both in Fortran order: lungs, heart, spine, ribs and smaller organs in a body."""
     hu = np.full(shape, -1000, np.int16, order="F")
