@@ -37,7 +37,7 @@ def noise(shape: tuple[int, int, int], order: str = "F") -> npt.NDArray[np.float
 
 
 def grains(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    """Attenuation in 1/mm for comparing models: grains of 8 voxels under a fourth as much noise, a layer of air outside.
+    """Attenuation in 1/mm to compare models on: grains of 8 voxels, a fourth as much noise, a layer of air outside.
 
     In grains an image that is moved by a pixel is further from right than interpolation is; in noise it would not be.
     The air is there because some programs drop the last voxel of a ray.

@@ -106,7 +106,7 @@ def _inside(start: float, ray: float, size: int) -> tuple[float, float]:
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def _first(start: float, ray: float, t: float, size: int) -> tuple[int, float, float]:
     """Index of the voxel at t, where the ray leaves it, and from there the distance from face to face."""
-    voxel = min(max(int(math.floor(start + t * ray)), 0), size - 1)
+    voxel = min(max(math.floor(start + t * ray), 0), size - 1)
     if ray == 0:
         return voxel, math.inf, math.inf
     return voxel, (voxel + (1 if ray > 0 else 0) - start) / ray, 1 / abs(ray)
