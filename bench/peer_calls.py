@@ -70,7 +70,7 @@ def plastimatch(algorithm: str) -> Callable[[Work], Call]:
         _write_mha(folder / "volume.mha", work)
         rows, columns = work.geometry.shape
         # -P none: the voxels are attenuation already.
-        usual = [program, "drr", "-i", algorithm, "-P", "none", "-t", "pfm", "-r", f"{rows} {columns}"]
+        usual = [str(program), "drr", "-i", algorithm, "-P", "none", "-t", "pfm", "-r", f"{rows} {columns}"]
         commands = []
         for number, beam in enumerate(work.beams):
             isocenter = (beam.source + beam.center) / 2
@@ -254,7 +254,7 @@ def _rays(work: Work) -> list[tuple[Any, Any]]:
 
 def _samples(work: Work) -> int:
     """One sample per voxel of the longest side: enough for trilinear interpolation, and no more work than that."""
-    return max(work.voxels.shape)
+    return max(work.volume.shape)
 
 
 def diffdrr(renderer: str) -> Callable[[Work], Call]:

@@ -81,9 +81,10 @@ def main() -> int:
     made_on = machine.describe()
     print(f"{made_on['cpu']}, {made_on['cores']} cores, {made_on['system']}, load {made_on['load_before']}")
     print(f"drrproj {made_on['versions']['drrproj']}, python {made_on['versions']['python']}, threads: {threads}")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in arguments.case:
-        rows += _compare(case, arguments.only, threads, {row["peer"]: row for row in rows if row["case"] == "ap"})
+        one_view = {row["peer"]: row for row in rows if row["case"] == "ap"}
+        rows += _compare(case, arguments.only, threads, one_view)
     made_on["load_after"] = machine.load()
     if arguments.json:
         figures = {"machine": made_on, "settings": {"threads": threads}, "peers": rows}

@@ -42,13 +42,14 @@ def grains(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
     In grains an image that is moved by a pixel is further from right than interpolation is; in noise it would not be.
     The air is there because some programs drop the last voxel of a ray.
     """
+    voxels = noise(shape)
+    voxels *= np.float32(0.2)
     coarse = np.random.default_rng(7).random([-(-size // 8) for size in shape[::-1]], dtype=np.float32)
-    stored = coarse.repeat(8, 0)[: shape[2]].repeat(8, 1)[:, : shape[1]].repeat(8, 2)[..., : shape[0]]
-    stored *= np.float32(0.016)
-    stored += np.float32(0.2) * noise(shape).T
+    larger = coarse.repeat(8, 0).repeat(8, 1).repeat(8, 2).T[tuple(map(slice, shape))]
+    voxels += np.float32(0.016) * larger
     for axis in range(3):
-        np.moveaxis(stored, axis, 0)[[0, -1]] = 0
-    return stored.T
+        np.moveaxis(voxels, axis, 0)[[0, -1]] = 0
+    return voxels
 
 
 def chest(shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:

@@ -31,7 +31,7 @@ def line_integrals(
     return images
 
 
-@numba.njit(parallel=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, error_model="numpy")
 def _walk(
     memory: npt.NDArray[np.float32],
     shape: npt.NDArray[np.int64],
@@ -94,7 +94,7 @@ def _walk(
         image[row, column] = total * math.sqrt(mm)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _inside(start: float, ray: float, size: int) -> tuple[float, float]:
     """From where to where a ray is between the first and the last face of an axis, in shares of the ray."""
     if ray == 0:
@@ -103,7 +103,7 @@ def _inside(start: float, ray: float, size: int) -> tuple[float, float]:
     return min(first, last), max(first, last)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _first(start: float, ray: float, t: float, size: int) -> tuple[int, float, float]:
     """Index of the voxel at t, where the ray leaves it, and from there the distance from face to face."""
     voxel = min(max(math.floor(start + t * ray), 0), size - 1)
