@@ -1,12 +1,15 @@
 """Measures drrproj beside other projectors: the same voxels, rays and threads, and right answers first.
 
-    python -m venv peers && . peers/bin/activate
+    python3 -m venv .venv-peers && . .venv-peers/bin/activate
+    pip install torch --index-url https://download.pytorch.org/whl/cpu
     pip install ".[test]" plastimatch itk-rtk itk-twoprojectionregistration
-    pip install torch --index-url https://download.pytorch.org/whl/cpu     the build without CUDA
-    pip install --no-deps diffdrr nanodrr flashdrr diffct                  their needs would bring the one with CUDA
-    pip install torchio roma jaxtyping einops fastcore timm pyvista matplotlib monai
-    python bench/peers.py --json peers.json                                all of it, half an hour
+    pip install --no-deps diffdrr nanodrr flashdrr diffct
+    pip install torchio einops fastcore roma jaxtyping platformdirs numba-cuda
+
+    python bench/peers.py --json peers.json                                    all of it, half an hour
     python bench/peers.py --case small --only plastimatch-exact rtk-joseph
+
+The torch peers come without their dependencies, which would replace the small torch for CPUs by the one with CUDA.
 
 Every peer has a process of its own. Its calls take turns with drrproj's, so that whatever else the machine does meets
 both, and medians are compared. Imports, files and whatever a peer prepares once for a volume are outside the time;
@@ -68,10 +71,12 @@ class Truth(NamedTuple):
 
     def relative_l2(self, images: npt.NDArray[np.float32]) -> float:
         """The error of the worst view."""
-        return max(
-            float(np.linalg.norm(image[tuple(at.T)] - truth) / np.linalg.norm(truth))
+        errors = [
+            np.linalg.norm(image[tuple(at.T)] - truth) / np.linalg.norm(truth)
             for image, at, truth in zip(images, self.pixels, self.integrals, strict=True)
-        )
+        ]
+        # Unlike max(), it does not lose a NaN.
+        return float(np.max(errors))
 
 
 def main() -> int:
@@ -129,7 +134,7 @@ def _compare(case: str, peers: list[str], threads: int, one_view: dict[str, dict
         known = one_view.get(peer, {}).get("milliseconds")
         expected = views * known["median"] / 1e3 if known and case == "around" else 0.0
         if expected > PATIENCE:
-            rows.append(_row(case, peer, f"not run: {views} views would take {expected:.0f} s"))
+            rows.append(_row(case, peer, f"not run: {views} views would take {expected:.0f} s", note=""))
         else:
             rows.append(_measure(peer, ours, truth))
         print(_line(_cells(rows[-1])), flush=True)
@@ -163,7 +168,7 @@ def _measure(name: str, ours: Case, truth: Truth) -> dict[str, Any]:
                 return _row(ours.name, name, "WRONG", version=peer.version, relative_l2=error)
             theirs, mine = _in_turns(peer, ours)
     except peer_process.Missing as missing:
-        return _row(ours.name, name, f"skipped, no {missing}: pip install {PEERS[name].distribution}")
+        return _row(ours.name, name, f"skipped, no {missing}: pip install {PEERS[name].distribution}", note="")
     except peer_process.Failed as failed:
         return _row(ours.name, name, "FAILED", note=str(failed))
     ratio = theirs["median"] / mine["median"]
@@ -210,7 +215,14 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     error = "" if row["relative_l2"] is None else f"{row['relative_l2']:.1e}"
     limit = f"{row['max_relative_l2']:.0e}"
     if row["milliseconds"] is None:
-        return row["peer"], row["version"] or "", *[""] * 8, error, limit, f"{row['problem']}; {row['note']}"
+        return (
+            row["peer"],
+            row["version"] or "",
+            *[""] * 8,
+            error,
+            limit,
+            "; ".join(filter(None, (row["problem"], row["note"]))),
+        )
     return (
         row["peer"],
         row["version"],

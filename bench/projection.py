@@ -5,7 +5,7 @@
 
 Every time is the median of calls that take turns with reading the volume, so that whatever else the machine does meets
 both; the bounds are ratios. A missed bound is printed and no more, because machines are noisy; a wrong answer is the
-exit code 1.
+exit code 1. `bench/peers.py` measures other projectors beside drrproj.
 """
 
 from __future__ import annotations
