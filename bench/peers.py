@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from pathlib import Path
@@ -88,8 +89,7 @@ def main() -> int:
     print(f"drrproj {made_on['versions']['drrproj']}, python {made_on['versions']['python']}, threads: {threads}")
     rows: list[dict[str, Any]] = []
     for case in arguments.case:
-        one_view = {row["peer"]: row for row in rows if row["case"] == "ap"}
-        rows += _compare(case, arguments.only, threads, one_view)
+        rows += _compare(case, arguments.only, threads, rows)
     made_on["load_after"] = machine.load()
     if arguments.json:
         figures = {"machine": made_on, "settings": {"threads": threads}, "peers": rows}
@@ -111,8 +111,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _compare(case: str, peers: list[str], threads: int, one_view: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print and return a row per peer; ``one_view`` are the rows of the same volume's single view, if there are any."""
+def _compare(case: str, peers: list[str], threads: int, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print and return a row per peer; the rows from ``before`` tell who would take too long."""
     work = peer_work.prepare(case)
     backend = "cpu" if backends.why_unavailable("cpu") is None else "numba"
     ours = Case(case, work.volume, work.geometry, threads, backend=backend)
@@ -130,15 +130,26 @@ def _compare(case: str, peers: list[str], threads: int, one_view: dict[str, dict
     print(_line(COLUMNS))
     rows = []
     for peer in peers:
-        views = len(work.geometry)
-        known = one_view.get(peer, {}).get("milliseconds")
-        expected = views * known["median"] / 1e3 if known and case == "around" else 0.0
+        expected = _expected_seconds(case, [row for row in before if row["peer"] == peer and row["milliseconds"]])
         if expected > PATIENCE:
-            rows.append(_row(case, peer, f"not run: {views} views would take {expected:.0f} s", note=""))
+            rows.append(_row(case, peer, f"not run: a call would take {expected:.0f} s", note=""))
         else:
             rows.append(_measure(peer, ours, truth))
         print(_line(_cells(rows[-1])), flush=True)
     return rows
+
+
+def _expected_seconds(case: str, before: list[dict[str, Any]]) -> float:
+    """Time goes with rays and with the voxels along them; 0 where nothing is known."""
+
+    def steps(name: str) -> int:
+        size, detector, views = peer_work.SIZES[name]
+        return views * math.prod(detector) * sum(size)
+
+    if not before:
+        return 0.0
+    last = before[-1]
+    return float(last["milliseconds"]["median"]) / 1e3 * steps(case) / steps(last["case"])
 
 
 def _truth(work: peer_work.Work, ours: npt.NDArray[np.float32]) -> Truth:
