@@ -90,8 +90,24 @@ def prepare(case: str) -> Work:
     size, detector, count = SIZES[case]
     volume = Volume(phantom.grains(size), phantom.affine(size), unit="1/mm")
     ap = dict(directions(volume, detector))["AP cone"].views[0]
+    if count > 1:
+        ap = _moved_back(ap, volume)
     views = [_turned(ap, volume.center, 360 * number / count) for number in range(count)]
     return Work(volume, Geometry(np.stack(views), detector))
+
+
+def _moved_back(view: Float64Array, volume: Volume) -> Float64Array:
+    """Let the same rays end 50 mm behind the circle on which the volume's edges turn.
+
+    Else edges would turn past the detector, and what is there some count and some do not.
+    """
+    source, first, _, _ = view[:3].T
+    edge = np.linalg.norm((volume.corners - volume.center)[:, :2], axis=1).max()
+    longer = float((source[1] - volume.center[1] + edge + 50) / (source[1] - first[1]))
+    moved: Float64Array = np.array(view)
+    moved[:3, 1:] *= longer
+    moved[:3, 1] += (1 - longer) * source
+    return moved
 
 
 def _turned(view: Float64Array, center: Float64Array, degrees: float) -> Float64Array:
