@@ -15,14 +15,18 @@
 namespace drrproj {
 namespace DRRPROJ_ISA {
 
+constexpr int kRuns = kBlockSlabs / kRunSlabs;
+
 struct Box {
     int axis_x, axis_u, axis_v;                   // which array axis each coordinate is
     std::int64_t x;                               // first slab
-    int slabs, rows, width;                       // slabs * rows * width floats
+    int slabs, rows, width, pitch;                // slabs * rows * pitch floats, of which width are used
     std::int64_t u[kBlockSlabs], v[kBlockSlabs];  // corner of each slab
-    bool upright;  // x is the contiguous axis: kRunSlabs slabs share a corner, so that x can be read in runs
+    bool upright;  // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
+    // What of an upright box the rays meet in each run of kRunSlabs slabs; the rest is not staged.
+    int first_row[kRuns], last_row[kRuns], first_column[kRuns], last_column[kRuns];
 
-    int slab_size() const { return rows * width; }
+    int slab_size() const { return rows * pitch; }
 };
 
 struct ToAttenuation {
@@ -117,13 +121,30 @@ struct Seen {
     }
 };
 
+// Whether all numbers of a packet are one: anatomy comes in runs, and looking a label up once is four times faster.
+template <class Number>
+inline bool is_one_run(const Number* from) {
+    Number difference = 0;
+    for (int i = 0; i < Lanes::width; ++i) difference = static_cast<Number>(difference | (from[i] ^ from[0]));
+    return difference == 0;
+}
+
+template <class Number, class Convert>
+inline void convert_packet(const Number* from, float* to, Convert convert) {
+    if constexpr (Convert::is_label) {
+        if (is_one_run(from)) {
+            const float value = convert(from[0]);
+            for (int i = 0; i < Lanes::width; ++i) to[i] = value;
+            return;
+        }
+    }
+    for (int i = 0; i < Lanes::width; ++i) to[i] = convert(from[i]);
+}
+
 template <class Number, class Convert>
 inline void stage_packet(const Number* from, float* to, Convert convert, Seen& seen) {
-    // Anatomy comes in runs: most packets hold one label, and looking it up once is four times faster.
     if constexpr (Convert::is_label) {
-        Number difference = 0;
-        for (int i = 0; i < Lanes::width; ++i) difference = static_cast<Number>(difference | (from[i] ^ from[0]));
-        if (difference == 0) {
+        if (is_one_run(from)) {
             const float value = convert(from[0]);
             for (int i = 0; i < Lanes::width; ++i) to[i] = value;
             seen.include(0, value);
@@ -152,10 +173,10 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
     }
 }
 
-// The slabs, or the whole of a narrow row, that do not fill squares.
+// A row too narrow for squares, or a volume too thin.
 template <class Number, class Convert>
-void stage_turned_rest(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
-                       float* to, Convert convert, Seen& seen) {
+void stage_turned_narrow(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
+                         float* to, Convert convert, Seen& seen) {
     for (int u = 0; u < count; ++u) {
         const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u);
         for (int s = 0; s < slabs; ++s) {
@@ -165,46 +186,74 @@ void stage_turned_rest(const char* from, std::int64_t stride_u, int count, int s
     }
 }
 
-// Ask memory for a run of voxels, a while before it is read.
-inline void ask_for(const char* run, std::int64_t bytes) {
-    __builtin_prefetch(run, 0, 2);
-    __builtin_prefetch(run + 64, 0, 2);
-    __builtin_prefetch(run + bytes - 1, 0, 2);
-}
+// Part of a row along u, for slabs whose voxels are neighbours along x.
+struct Turned {
+    const Box& box;
+    int row, column;   // in the box, of the first voxel
+    const char* from;  // that voxel, in the first slab
+    std::int64_t stride_u, stride_v;
+    int count;
+    std::int64_t before, after;  // voxels that the array has before the first slab, and from it on
 
-// Rows along u of several slabs whose voxels are neighbours along x: read along x, turned in registers.
+    bool needs(int run, int in_row) const {
+        return run * kRunSlabs < box.slabs && in_row >= box.first_row[run] && in_row <= box.last_row[run];
+    }
+    bool needs(int run, int in_row, int from_column, int columns) const {
+        return needs(run, in_row) && from_column + columns > box.first_column[run] &&
+               from_column <= box.last_column[run];
+    }
+};
+
+// Runs asked for so many runs ahead come in time, and do not yet evict each other.
+constexpr int kRunsAhead = 48;
+
+// Read along x, turned in registers.
 template <class Number, class Convert>
-inline void stage_turned(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
-                         float* to, Convert convert, Seen& seen, const char* ahead) {
+inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to, Convert convert, Seen& seen) {
     constexpr int N = Lanes::width;
-    const int turned = slabs >= N && count >= N ? slabs / N * N : 0;
+    constexpr std::int64_t kRunBytes = kRunSlabs * static_cast<std::int64_t>(sizeof(Number));
+    const int all_slabs = row.box.slabs;
+    if (row.count < N || row.before + row.after < N)
+        return stage_turned_narrow<Number>(row.from, row.stride_u, row.count, all_slabs, slab_size, to, convert, seen);
     Lanes any(0.0f);
-    for (int next = 0; next < count && turned > 0; next += N) {
-        const int u = next + N <= count ? next : count - N;
-        if (ahead)
-            for (int i = 0; i < N; ++i) ask_for(ahead + (u + i) * stride_u, 128);
-        for (int s = 0; s < turned; s += N) {
-            const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u) + s;
-            float* column = to + s * slab_size + u;
-            if constexpr (Convert::is_as_is && std::is_same_v<Number, float>) {
-                transpose(numbers, stride_u / static_cast<std::int64_t>(sizeof(float)), [&](int j, Lanes values) {
-                    values = not_nan(values);
-                    any = either(any, values);
-                    values.store_anywhere(column + j * slab_size);
+    const int groups = (row.count + N - 1) / N;
+    for (int group = 0; group < groups; ++group) {
+        const auto first_of = [&](int some_group) { return smaller(some_group * N, row.count - N); };
+        const int u = first_of(group), later = group + kRunsAhead / N, rows_later = later / groups;
+        if (row.row + rows_later < row.box.rows) {
+            const char* ahead = row.from + rows_later * row.stride_v + first_of(later % groups) * row.stride_u;
+            // Lines that are neighbours are asked for together: they come at nearly twice the rate of single ones.
+            for (int run = 0; run < kRuns; ++run)
+                if (row.needs(run, row.row + rows_later))
+                    for (int i = 0; i < N; ++i)
+                        for (std::int64_t byte = 0; byte < kRunBytes; byte += 64)
+                            __builtin_prefetch(ahead + i * row.stride_u + run * kRunBytes + byte, 0, 2);
+        }
+        for (int s = 0; s < all_slabs; s += N) {
+            if (!row.needs(s / kRunSlabs, row.row, row.column + u, N)) continue;
+            // Where the array ends within the square, the square begins earlier.
+            const int back = static_cast<int>(larger(0, s + N - row.after)), slabs = smaller(N, all_slabs - s);
+            // Runs lie far apart and share few sets of the cache: each line is read once, at once.
+            alignas(64) float square[N][N];
+            const char* from = row.from + u * row.stride_u + (s - back) * static_cast<std::int64_t>(sizeof(Number));
+            for (int i = 0; i < N; ++i, from += row.stride_u)
+                convert_packet(reinterpret_cast<const Number*>(from), square[i], convert);
+            // Compilers would keep the square in registers, and turn it with twice the shuffles.
+            asm volatile("" : : "r"(square) : "memory");
+            float* const column = to + s * slab_size + u;
+            const auto put = [&](int j, Lanes values) {
+                any = either(any, values);
+                values.store_anywhere(column + j * slab_size);
+            };
+            if (slabs == N && back == 0)
+                transpose(square[0], N, put);
+            else
+                transpose(square[0], N, [&](int j, Lanes values) {
+                    if (j >= back && j < back + slabs) put(j - back, values);
                 });
-            } else {
-                alignas(64) float square[N][N];
-                for (int i = 0; i < N; ++i)
-                    stage_packet(reinterpret_cast<const Number*>(from + (u + i) * stride_u) + s, square[i], convert,
-                                 seen);
-                transpose(square[0], N, [&](int j, Lanes values) { values.store_anywhere(column + j * slab_size); });
-            }
         }
     }
     seen.include(any);
-    if (turned < slabs)
-        stage_turned_rest<Number>(from + turned * static_cast<std::int64_t>(sizeof(Number)), stride_u, count,
-                                  slabs - turned, slab_size, to + turned * slab_size, convert, seen);
 }
 
 inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) {
@@ -219,24 +268,20 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
     const std::int64_t stride_u = grid.stride[box.axis_u], size_u = grid.size[box.axis_u];
     const std::int64_t stride_v = grid.stride[box.axis_v], size_v = grid.size[box.axis_v];
     const std::ptrdiff_t slab_size = box.slab_size();
-    float* to = brick + static_cast<std::ptrdiff_t>(row) * box.width;
+    float* to = brick + static_cast<std::ptrdiff_t>(row) * box.pitch;
     Seen seen;
     if (box.upright && stride_x == static_cast<std::int64_t>(sizeof(Number))) {
-        for (int s = 0; s < box.slabs; s += kRunSlabs, to += kRunSlabs * slab_size, voxels += kRunSlabs * stride_x) {
-            const int slabs = smaller(kRunSlabs, box.slabs - s);
-            const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
-            const std::int64_t v = box.v[s] + row;
-            const bool outside = v < 0 || v >= size_v || u_begin == u_end;
-            if (outside || u_end - u_begin < box.width)
-                for (int i = 0; i < slabs; ++i)
-                    for (int j = 0; j < box.width; ++j) to[i * slab_size + j] = 0.0f;
-            if (outside) continue;
-            const int rows_ahead = 1 + 63 / box.width;
-            const char* from = voxels + v * stride_v + u_begin * stride_u;
-            const char* ahead = v + rows_ahead < size_v ? from + rows_ahead * stride_v : nullptr;
-            stage_turned<Number>(from, stride_u, static_cast<int>(u_end - u_begin), slabs, slab_size,
-                                 to + (u_begin - box.u[s]), convert, seen, ahead);
-        }
+        const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
+        const std::int64_t v = box.v[0] + row;
+        const bool outside = v < 0 || v >= size_v || u_begin == u_end;
+        if (outside || u_end - u_begin < box.width)
+            for (int i = 0; i < box.slabs; ++i)
+                for (int j = 0; j < box.width; ++j) to[i * slab_size + j] = 0.0f;
+        if (!outside)
+            stage_turned<Number>({box, row, static_cast<int>(u_begin - box.u[0]),
+                                  voxels + v * stride_v + u_begin * stride_u, stride_u, stride_v,
+                                  static_cast<int>(u_end - u_begin), box.x, grid.size[box.axis_x] - box.x},
+                                 slab_size, to + (u_begin - box.u[0]), convert, seen);
         return seen.any();
     }
     for (int s = 0; s < box.slabs; ++s, to += slab_size) {
@@ -363,7 +408,7 @@ class Staging {
     Staging() = default;
     Staging(const Job& job, const Box& box, float* image, float* label, int steps)
         : job_(&job), box_(&box), image_(image), label_(label) {
-        // The many short runs of an upright box evict each other when asked for early: 8 % slower than not asking.
+        // Upright boxes ask for their own lines while they are staged: many short runs evict each other when they wait.
         if (box.upright) return;
         // Nor is there a point where voxels of a row are not neighbours: each is a line of its own.
         const auto in_runs = [&](const Grid* grid) {
@@ -379,10 +424,13 @@ class Staging {
         }
     }
 
-    void step() {
-        if (image_quota_ + label_quota_ == 0) return;
+    void ask() {
         if (image_quota_ > 0) image_lines_.ask(image_quota_);
         if (label_quota_ > 0) label_lines_.ask(label_quota_);
+    }
+
+    void step() {
+        if (image_quota_ + label_quota_ == 0) return;
         const int asked = image_quota_ > 0 ? image_lines_.rows_asked() : label_lines_.rows_asked();
         while (row_ + 1 < asked) stage_next();
     }

@@ -23,22 +23,23 @@ namespace {
 struct InstructionSet {
     const char* name;
     TraceTile trace_tile;
+    int lanes;
     bool (*runs_here)();
 };
 
 const InstructionSet kInstructionSets[] = {
 #if defined(DRRPROJ_X86)
     // Feature by feature: the compilers' names for whole levels are not known to all of them.
-    {"avx512", avx512::trace_tile,
+    {"avx512", avx512::trace_tile, 16,
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
      }},
-    {"avx2", avx2::trace_tile,
+    {"avx2", avx2::trace_tile, 8,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"); }},
 #endif
-    {"baseline", baseline::trace_tile, [] { return true; }},
+    {"baseline", baseline::trace_tile, 8, [] { return true; }},
 };
 
 std::string& chosen_instruction_set() {
@@ -49,9 +50,9 @@ std::string& chosen_instruction_set() {
     return chosen;
 }
 
-TraceTile chosen_trace_tile() {
+const InstructionSet& chosen_set() {
     for (const InstructionSet& set : kInstructionSets)
-        if (chosen_instruction_set() == set.name && set.runs_here()) return set.trace_tile;
+        if (chosen_instruction_set() == set.name && set.runs_here()) return set;
     std::string runnable;
     for (const std::string& name : instruction_sets()) runnable += (runnable.empty() ? "" : ", ") + name;
     throw std::invalid_argument("instruction set '" + chosen_instruction_set() +
@@ -142,8 +143,8 @@ struct Shape {
 // Wide tiles read whole rows of voxels, which memory gives faster than parts of rows; compact ones stage fewer voxels
 // where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
 // are relative, measured on 512 x 512 x 400.
-constexpr Shape kShapes[] = {
-    {8, 512, 1.0, 1.4}, {16, 256, 1.25, 1.2}, {16, 128, 1.4, 1.0}, {32, 64, 1.6, 1.0}, {32, 32, 1.8, 1.1}};
+constexpr Shape kShapes[] = {{8, 512, 1.0, 1.5},  {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
+                             {16, 64, 1.35, 1.0}, {32, 64, 1.4, 1.05},  {32, 32, 1.7, 1.15}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
     double lowest = 1e300;
@@ -163,11 +164,59 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
         }
         double cost = staged * (plan.upright ? shape.cost_upright : shape.cost_per_voxel);
         // A box that does not fit the brick is staged in short blocks, at twice the cost.
-        if (staged * shape.lines * lanes * (plan.upright ? kBlockSlabs : 16) > kBrickFloats) cost *= 2.0;
+        if (staged * shape.lines * lanes * (plan.upright ? kBlockSlabs : kBlockSlabs / 2) > kBrickFloats) cost *= 2.0;
         if (!(cost < lowest)) continue;
         lowest = cost;
         plan.tile_lines = shape.lines;
         plan.tile_lanes = shape.lanes;
+    }
+}
+
+// Cycles to read what a packet meets in a slab, where it spans so many rows and columns of voxels: in one row, in a patch
+// of 4 or 8 registers, or lane by lane. Measured on Zen 4.
+double reading_cost(int rows, int columns, int lanes) {
+    if (rows <= 1 && columns <= 2 * lanes) return 9.0;
+    if (lanes < kPatchLanes) return 40.0;
+    if ((rows <= 4 && columns <= lanes) || (rows <= 2 && columns <= 2 * lanes)) return 22.0;
+    if ((rows <= 8 && columns <= lanes) || (rows <= 4 && columns <= 2 * lanes)) return 34.0;
+    return 75.0;
+}
+
+// What a span meets: one more voxel than it is long, and often one more.
+template <class Cost>
+double expected(double span, const Cost& cost) {
+    const double whole = std::floor(std::min(span, 1e3)), rest = std::min(span, 1e3) - whole;
+    const int least = static_cast<int>(whole) + 1;
+    return (1.0 - rest) * cost(least) + rest * cost(least + 1);
+}
+
+// Choose how many lines a packet's rays come from: the fewer voxels they span, the less there is to read.
+void shape_packets(Plan& plan, const Grid& grid, double row, double column, int lanes) {
+    const auto moved = [&](double lines, double lanes_along) {
+        const double across = lines + plan.shear * lanes_along;
+        const Position from = middle_crossing(plan, grid, row, column);
+        const Position to = middle_crossing(plan, grid, row + (plan.lanes_are_rows ? lanes_along : across),
+                                            column + (plan.lanes_are_rows ? across : lanes_along));
+        return Position{std::fabs(to.u - from.u), std::fabs(to.v - from.v)};
+    };
+    const Position lane = moved(0.0, 1.0), line = moved(1.0, 0.0);
+    double point[3], direction[3];
+    ray_of(plan, row, column, point, direction);
+    const double slant_u = std::fabs(direction[plan.axis_u] / direction[plan.axis_x]);
+    const double slant_v = std::fabs(direction[plan.axis_v] / direction[plan.axis_x]);
+    // Lines of a sheared tile jump where their rounding does.
+    const double jump = plan.shear != std::floor(plan.shear) ? 1.0 : 0.0;
+    double lowest = 1e300;
+    plan.packet_lines = 1;
+    for (const int packet_lines : {1, 2, 4}) {
+        const double u = (lanes / packet_lines - 1) * lane.u + (packet_lines - 1 + jump) * line.u + slant_u;
+        const double v = (packet_lines - 1 + jump) * line.v + slant_v;
+        const double cost = expected(v, [&](int rows) {
+            return expected(u, [&](int columns) { return reading_cost(rows, columns, lanes); });
+        });
+        if (!(cost < lowest)) continue;
+        lowest = cost;
+        plan.packet_lines = packet_lines;
     }
 }
 
@@ -194,7 +243,7 @@ bool middle_pixel(const Plan& plan, std::int64_t rows, std::int64_t columns, dou
 }
 
 // One plan per steepest axis that occurs in the view.
-std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int64_t columns) {
+std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int64_t columns, int lanes) {
     Plan plan{};
     to_index_space(grid.voxel_from_world, view, 0, plan.source);
     to_index_space(grid.voxel_from_world, view, 1, plan.first_pixel);
@@ -231,12 +280,16 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         plan.axis_u = (axis + 1) % 3;
         plan.axis_v = (axis + 2) % 3;
         if (bytes(plan.axis_v) < bytes(plan.axis_u)) std::swap(plan.axis_u, plan.axis_v);
-        plan.upright = bytes(axis) < bytes(plan.axis_u);
+        plan.upright = grid.stride[axis] == size_of(grid.type);
         double row, column;
         // Rays that no sample meets are few, a sliver at the detector's edge: any order serves them.
         if (!middle_pixel(plan, rows, columns, row, column)) row = column = 0.0;
         order_pixels(plan, grid, rows, columns, row, column);
         shape_tiles(plan, grid, rows, columns, row, column);
+        // Runs along x come best in pairs of lines, and rows of wide tiles are few; elsewhere short blocks leave room for the
+        // next one in the cache.
+        plan.block_slabs = plan.upright || plan.tile_lanes >= 256 ? kBlockSlabs : kBlockSlabs / 2;
+        shape_packets(plan, grid, row, column, lanes);
         plans.push_back(plan);
     }
     return plans;
@@ -279,7 +332,7 @@ void work(TraceTile trace_tile, const std::vector<Job>& jobs, const std::vector<
     constexpr std::size_t brick = (kBrickFloats + kBrickSlack) * sizeof(float);
     const Zeros images[2] = {Zeros(image ? brick : 0), Zeros(image ? brick : 0)};
     const Zeros labels[2] = {Zeros(label ? brick : 0), Zeros(label ? brick : 0)};
-    const Zeros packets(static_cast<std::size_t>(kTileRays) * kPacketBytesPerRay);
+    const Zeros packets(kPacketBytes);
     const Scratch scratch{
         {images[0].floats(), images[1].floats()}, {labels[0].floats(), labels[1].floats()}, packets.get()};
     for (std::size_t i = next++; i < tasks.size() && !stop(); i = next++)
@@ -324,7 +377,7 @@ std::vector<std::string> instruction_sets() {
 }
 
 const std::string& instruction_set() {
-    chosen_trace_tile();
+    chosen_set();
     return chosen_instruction_set();
 }
 
@@ -332,7 +385,7 @@ void use_instruction_set(const std::string& name) {
     const std::string before = chosen_instruction_set();
     chosen_instruction_set() = name;
     try {
-        chosen_trace_tile();
+        chosen_set();
     } catch (...) {
         chosen_instruction_set() = before;
         throw;
@@ -341,7 +394,8 @@ void use_instruction_set(const std::string& name) {
 
 void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
              const std::function<bool()>& interrupted) {
-    const TraceTile trace_tile = chosen_trace_tile();
+    const InstructionSet* const chosen = &chosen_set();
+    const TraceTile trace_tile = chosen->trace_tile;
     const std::vector<float> table = channel_table(scene);
     const bool image = scene.image && outputs.line_integral;
     const bool label = scene.label && (outputs.path_length || outputs.mask);
@@ -353,7 +407,8 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     std::vector<Task> tasks;
     const auto add = [&](std::int64_t view, const Grid* image_grid, const Grid* label_grid) {
         for (const Plan& plan :
-             plan_view(image_grid ? *image_grid : *label_grid, views.matrices + 16 * view, views.rows, views.columns)) {
+             plan_view(image_grid ? *image_grid : *label_grid, views.matrices + 16 * view, views.rows, views.columns,
+                       chosen->lanes)) {
             jobs.push_back({plan, image_grid, label_grid, scene.attenuation, table.data(), scene.channels, views.rows,
                             views.columns, image_grid ? outputs.line_integral + view * pixels : nullptr,
                             label_grid && outputs.path_length ? outputs.path_length + view * pixels : nullptr,

@@ -1,7 +1,7 @@
 // A packet of float lanes: one ray per lane. One type, three ways to compile it.
 //
-// Besides arithmetic it has the two ways to read voxels: `window` picks from 2 * width neighbouring floats with
-// in-register permutes, `gather` reads each lane's own address.
+// Besides arithmetic it has the three ways to read voxels: `window` picks from 2 * width neighbouring floats and `Patch`
+// from some rows of a few floats, both with in-register permutes; `gather` reads each lane's own address.
 #pragma once
 
 #include <cmath>
@@ -31,6 +31,7 @@ struct Lanes {
 };
 struct Index {
     __m512i x;
+    void store(std::int32_t* to) const { _mm512_store_si512(to, x); }
 };
 struct Mask {
     __mmask16 x;
@@ -39,25 +40,51 @@ struct Mask {
 inline Lanes operator+(Lanes a, Lanes b) { return _mm512_add_ps(a.x, b.x); }
 inline Lanes operator-(Lanes a, Lanes b) { return _mm512_sub_ps(a.x, b.x); }
 inline Lanes operator*(Lanes a, Lanes b) { return _mm512_mul_ps(a.x, b.x); }
+inline Lanes operator/(Lanes a, Lanes b) { return _mm512_div_ps(a.x, b.x); }
 inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return _mm512_fmadd_ps(a.x, b.x, c.x); }
 inline Lanes smaller(Lanes a, Lanes b) { return _mm512_min_ps(a.x, b.x); }
 inline Lanes larger(Lanes a, Lanes b) { return _mm512_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm512_roundscale_ps(a.x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ)}; }
+inline Mask less(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ)}; }
 inline Mask positive(Lanes a) { return {_mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.x, b.x)}; }
 inline Mask operator~(Mask a) { return {_knot_mask16(a.x)}; }
 inline Lanes choose(Mask mask, Lanes yes, Lanes no) { return _mm512_mask_blend_ps(mask.x, no.x, yes.x); }
 inline unsigned bits(Mask mask) { return mask.x; }
-inline float smallest(Lanes a) { return _mm512_reduce_min_ps(a.x); }
-inline float largest(Lanes a) { return _mm512_reduce_max_ps(a.x); }
 inline Index to_index(Lanes a) { return {_mm512_cvtps_epi32(a.x)}; }
+inline Lanes to_lanes(Index a) { return _mm512_cvtepi32_ps(a.x); }
+inline Index bits_of(Lanes a) { return {_mm512_castps_si512(a.x)}; }
+inline Index shifted(Index a, int by) { return {_mm512_sll_epi32(a.x, _mm_cvtsi32_si128(by))}; }
+inline Index choose(Mask mask, Index yes, Index no) { return {_mm512_mask_blend_epi32(mask.x, no.x, yes.x)}; }
 inline Index operator+(Index a, Index b) { return {_mm512_add_epi32(a.x, b.x)}; }
 inline Lanes window(const float* from, Index i) {
     return _mm512_permutex2var_ps(_mm512_loadu_ps(from), i.x, _mm512_loadu_ps(from + 16));
 }
 inline Lanes gather(const float* from, Index i) { return _mm512_i32gather_ps(i.x, from, 4); }
+
+// Registers of neighbouring floats; the lowest bits of an index say which float of which register.
+constexpr bool kHasPatches = true;
+template <int Registers>
+struct Patch {
+    __m512 x[Registers];
+    // Rows of `per_row` registers, `pitch` floats apart.
+    Patch(const float* from, std::ptrdiff_t pitch, int per_row) {
+        for (int i = 0; i < Registers; ++i) x[i] = _mm512_loadu_ps(from + i / per_row * pitch + i % per_row * 16);
+    }
+    Lanes pick(Index i) const {
+        if constexpr (Registers == 4) return pick_of_4(0, i);
+        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(64)), pick_of_4(0, i), pick_of_4(4 % Registers, i));
+    }
+
+  private:
+    __m512 pick_of_4(int first, Index i) const {
+        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(32)),
+                                    _mm512_permutex2var_ps(x[first], i.x, x[first + 1]),
+                                    _mm512_permutex2var_ps(x[first + 2], i.x, x[first + 3]));
+    }
+};
 inline Lanes either(Lanes a, Lanes b) {
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)));
 }
@@ -99,6 +126,7 @@ struct Lanes {
 };
 struct Index {
     __m256i x;
+    void store(std::int32_t* to) const { _mm256_store_si256(reinterpret_cast<__m256i*>(to), x); }
 };
 struct Mask {
     __m256 x;
@@ -107,28 +135,26 @@ struct Mask {
 inline Lanes operator+(Lanes a, Lanes b) { return _mm256_add_ps(a.x, b.x); }
 inline Lanes operator-(Lanes a, Lanes b) { return _mm256_sub_ps(a.x, b.x); }
 inline Lanes operator*(Lanes a, Lanes b) { return _mm256_mul_ps(a.x, b.x); }
+inline Lanes operator/(Lanes a, Lanes b) { return _mm256_div_ps(a.x, b.x); }
 inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return _mm256_fmadd_ps(a.x, b.x, c.x); }
 inline Lanes smaller(Lanes a, Lanes b) { return _mm256_min_ps(a.x, b.x); }
 inline Lanes larger(Lanes a, Lanes b) { return _mm256_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm256_floor_ps(a.x); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ)}; }
+inline Mask less(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ)}; }
 inline Mask positive(Lanes a) { return {_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_mm256_and_ps(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.x, b.x)}; }
 inline Mask operator~(Mask a) { return {_mm256_xor_ps(a.x, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))}; }
 inline Lanes choose(Mask mask, Lanes yes, Lanes no) { return _mm256_blendv_ps(no.x, yes.x, mask.x); }
 inline unsigned bits(Mask mask) { return static_cast<unsigned>(_mm256_movemask_ps(mask.x)); }
-inline float smallest(Lanes a) {
-    __m128 half = _mm_min_ps(_mm256_castps256_ps128(a.x), _mm256_extractf128_ps(a.x, 1));
-    half = _mm_min_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
-}
-inline float largest(Lanes a) {
-    __m128 half = _mm_max_ps(_mm256_castps256_ps128(a.x), _mm256_extractf128_ps(a.x, 1));
-    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
-}
 inline Index to_index(Lanes a) { return {_mm256_cvtps_epi32(a.x)}; }
+inline Lanes to_lanes(Index a) { return _mm256_cvtepi32_ps(a.x); }
+inline Index bits_of(Lanes a) { return {_mm256_castps_si256(a.x)}; }
+inline Index shifted(Index a, int by) { return {_mm256_sll_epi32(a.x, _mm_cvtsi32_si128(by))}; }
+inline Index choose(Mask mask, Index yes, Index no) {
+    return {_mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(no.x), _mm256_castsi256_ps(yes.x), mask.x))};
+}
 inline Index operator+(Index a, Index b) { return {_mm256_add_epi32(a.x, b.x)}; }
 inline Lanes window(const float* from, Index i) {
     const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from), i.x);
@@ -176,6 +202,9 @@ struct Lanes {
 };
 struct Index {
     std::int32_t x[Lanes::width];
+    void store(std::int32_t* to) const {
+        for (int i = 0; i < Lanes::width; ++i) to[i] = x[i];
+    }
 };
 struct Mask {
     bool x[Lanes::width];
@@ -196,6 +225,9 @@ inline Lanes operator-(Lanes a, Lanes b) {
 inline Lanes operator*(Lanes a, Lanes b) {
     return each<Lanes>([&](int i) { return a.x[i] * b.x[i]; });
 }
+inline Lanes operator/(Lanes a, Lanes b) {
+    return each<Lanes>([&](int i) { return a.x[i] / b.x[i]; });
+}
 inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return a * b + c; }
 inline Lanes smaller(Lanes a, Lanes b) {
     return each<Lanes>([&](int i) { return smaller(a.x[i], b.x[i]); });
@@ -208,6 +240,9 @@ inline Lanes floor(Lanes a) {
 }
 inline Mask equal(Lanes a, Lanes b) {
     return each<Mask>([&](int i) { return a.x[i] == b.x[i]; });
+}
+inline Mask less(Lanes a, Lanes b) {
+    return each<Mask>([&](int i) { return a.x[i] < b.x[i]; });
 }
 inline Mask positive(Lanes a) {
     return each<Mask>([&](int i) { return a.x[i] > 0.0f; });
@@ -229,21 +264,27 @@ inline unsigned bits(Mask mask) {
     for (int i = 0; i < Lanes::width; ++i) result |= static_cast<unsigned>(mask.x[i]) << i;
     return result;
 }
-inline float smallest(Lanes a) {
-    float result = a.x[0];
-    for (float lane : a.x) result = smaller(result, lane);
-    return result;
-}
-inline float largest(Lanes a) {
-    float result = a.x[0];
-    for (float lane : a.x) result = larger(result, lane);
-    return result;
-}
 inline Index to_index(Lanes a) {
     return each<Index>([&](int i) { return static_cast<std::int32_t>(a.x[i]); });
 }
+inline Lanes to_lanes(Index a) {
+    return each<Lanes>([&](int i) { return static_cast<float>(a.x[i]); });
+}
+inline Index bits_of(Lanes a) {
+    Index index;
+    __builtin_memcpy(&index, &a, sizeof(index));
+    return index;
+}
+inline Index shifted(Index a, int by) {
+    return each<Index>([&](int i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.x[i]) << by); });
+}
+inline Index choose(Mask mask, Index yes, Index no) {
+    return each<Index>([&](int i) { return mask.x[i] ? yes.x[i] : no.x[i]; });
+}
 inline Index operator+(Index a, Index b) {
-    return each<Index>([&](int i) { return a.x[i] + b.x[i]; });
+    return each<Index>([&](int i) {
+        return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.x[i]) + static_cast<std::uint32_t>(b.x[i]));
+    });
 }
 inline Lanes window(const float* from, Index index) {
     return each<Lanes>([&](int i) { return from[index.x[i] & (2 * Lanes::width - 1)]; });
@@ -260,6 +301,19 @@ inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
 }
 
 #endif
+
+#if !defined(__AVX512F__)
+// With fewer permutes a patch takes longer than a gather.
+constexpr bool kHasPatches = false;
+template <int Registers>
+struct Patch {
+    Patch(const float*, std::ptrdiff_t, int) {}
+    Lanes pick(Index) const { return Lanes(0.0f); }
+};
+#endif
+
+// Floats of a register, as a power of two.
+constexpr int kRegisterShift = Lanes::width == 16 ? 4 : 3;
 
 // Bits of a mask in which every lane is set.
 constexpr unsigned all_lanes = (1u << Lanes::width) - 1u;

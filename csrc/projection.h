@@ -7,6 +7,11 @@ namespace drrproj {
 
 enum class NumberType : std::int32_t { int8, uint8, int16, uint16, int32, uint32, int64, uint64, float32, float64 };
 
+constexpr std::int64_t size_of(NumberType type) {
+    constexpr std::int64_t sizes[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
+    return sizes[static_cast<int>(type)];
+}
+
 // A 3-D array in memory and its place in the world. Strides are in bytes and may be negative.
 struct Grid {
     const void* voxels;

@@ -3,6 +3,7 @@
 #include "tile.h"
 
 #include <cstddef>
+#include <type_traits>
 
 #include "brick.h"
 #include "lanes.h"
@@ -17,29 +18,37 @@ constexpr int N = Lanes::width;
 constexpr float kPacketMargin = 1e-3f;
 constexpr float kBoxMargin = 2e-3f;
 
-// N rays of one line, all with the same steepest axis. Lanes without a pixel repeat a lane that has one.
+// N neighbouring rays, all with the same steepest axis. Lanes without a pixel repeat a lane that has one.
 struct alignas(64) Packet {
     double u[N], v[N], du[N], dv[N];  // u(x) = u + x * du
     double begin[N], end[N];          // where the ray exists, in x
+    float motion_u[N], slope_u[N], motion_v[N], slope_v[N];  // du and dv with what crossing_of makes of them
     float mm_per_slab[N], sum[N];
     float label[N], run[N];          // 1 + channel of the label the ray is in, and how many slabs it has been in it
     std::int32_t row[N], column[N];  // column -1: no pixel
-    double begin_low, begin_high, end_low, end_high;
-    double extremes[4][2];  // over the lanes, of u and v at the tile's first and last plane: see extremes_at
-    // Of two blocks, the one walked and the one staged, relative to the origin of each.
-    struct Bounds {
-        float u_low[2], u_high[2], v_low[2], v_high[2];  // the same at the block's first and last plane
-        bool relevant, partial;
-    } bounds[2];
 };
-static_assert(sizeof(Packet) <= static_cast<std::size_t>(N) * kPacketBytesPerRay, "the driver allocates this much");
+
+// What bounds the rays of each packet: lowest and highest u and v at the tile's first plane, their change per slab, and
+// where the rays begin and end. The lowest of many straight lines lies above the straight line between its values at the
+// tile's two ends (and on it for the rays of one source), so that line bounds every plane between. Of two blocks, the one walked and the one staged, it says which packets have work there.
+constexpr int kMostPackets = kTileRays / N;
+struct Bound {
+    double first[kMostPackets], change[kMostPackets];
+    double at(int packet, double slabs) const { return first[packet] + slabs * change[packet]; }
+};
+struct alignas(64) Extents {
+    Bound u_low, u_high, v_low, v_high;
+    double begin_low[kMostPackets], begin_high[kMostPackets], end_low[kMostPackets], end_high[kMostPackets];
+    std::uint8_t relevant[2][kMostPackets];
+};
+static_assert(sizeof(Packet) * kMostPackets + sizeof(Extents) <= kPacketBytes, "the driver allocates this much");
 
 // Some slabs of the volume, staged, with everything relative to an origin near the tile: floats stay exact there.
 struct Block {
     Box box;
     int parity;                                                 // which of the packets' two bounds
     double x, u, v;                                             // first plane and origin, whole numbers
-    std::int64_t corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
+    alignas(64) float corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
     const float* label;
 };
@@ -48,22 +57,11 @@ struct Walk {
     const Job& job;
     int axis_x, axis_u, axis_v;
     Packet* packets;
+    Extents& extents;
     int count;
     double begin, end;
+    double line_of[N], lane_of[N];  // of a packet's rays, from its first
 };
-
-struct Pixel {
-    std::int64_t row, column;
-    bool exists;
-};
-
-Pixel pixel_at(const Job& job, std::int64_t line, std::int64_t lane) {
-    const Plan& plan = job.plan;
-    const std::int64_t across =
-        line + static_cast<std::int64_t>(__builtin_floor(plan.shear * static_cast<double>(lane) + 0.5));
-    const std::int64_t row = plan.lanes_are_rows ? lane : across, column = plan.lanes_are_rows ? across : lane;
-    return {row, column, row >= 0 && row < job.rows && column >= 0 && column < job.columns};
-}
 
 void direction_of(const Plan& plan, double row, double column, double point[3], double direction[3]) {
     for (int axis = 0; axis < 3; ++axis) {
@@ -77,94 +75,122 @@ int steepest_axis(const double direction[3]) {
     return x >= y && x >= z ? 0 : y >= z ? 1 : 2;
 }
 
-// Fill one packet from `lane` on; false when none of its pixels exists with this steepest axis.
-bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int lanes, Packet& packet) {
+// Fill one packet from `line` and `lane` on; false when none of its pixels exists with this steepest axis. Its loops are
+// kept plain so that compilers turn them into vectors.
+bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int lines, int lanes, Packet& packet) {
     const Job& job = walk.job;
     const Plan& plan = job.plan;
     const Grid& grid = job.image ? *job.image : *job.label;
     const int x = walk.axis_x, u = walk.axis_u, v = walk.axis_v;
-    int some_lane = -1;
-    for (int i = 0; i < N; ++i) {
-        packet.column[i] = -1;
-        if (i >= lanes) continue;
-        const Pixel pixel = pixel_at(job, line, lane + i);
-        if (!pixel.exists) continue;
-        double p[3], d[3];
-        direction_of(plan, static_cast<double>(pixel.row), static_cast<double>(pixel.column), p, d);
-        if (steepest_axis(d) != x || d[x] == 0.0) continue;
-        packet.row[i] = static_cast<std::int32_t>(pixel.row);
-        packet.column[i] = static_cast<std::int32_t>(pixel.column);
-        some_lane = i;
-        const double per_slab = 1.0 / d[x];
-        packet.du[i] = d[u] * per_slab;
-        packet.dv[i] = d[v] * per_slab;
-        packet.u[i] = p[u] - p[x] * packet.du[i];
-        packet.v[i] = p[v] - p[x] * packet.dv[i];
-        const double size = static_cast<double>(grid.size[x]);
-        double begin = 0.0, end = size;
-        if (!plan.parallel) {
-            begin = larger(begin, smaller(plan.source[x], p[x]));
-            end = smaller(end, larger(plan.source[x], p[x]));
-        }
-        // A ray that ends before the volume or begins behind it is empty, and stays inside what may be read.
-        begin = smaller(begin, size);
-        packet.begin[i] = begin;
-        packet.end[i] = larger(begin, end);
-        const double* m = plan.metric;
-        const double squared = m[0] * d[0] * d[0] + m[1] * d[1] * d[1] + m[2] * d[2] * d[2] + m[3] * d[0] * d[1] +
-                               m[4] * d[0] * d[2] + m[5] * d[1] * d[2];
-        packet.mm_per_slab[i] = static_cast<float>(__builtin_sqrt(squared) * __builtin_fabs(per_slab));
+    alignas(64) double row[N], column[N], p[3][N], d[3][N], exists[N];
+    double* const along = plan.lanes_are_rows ? row : column;
+    double* const across = plan.lanes_are_rows ? column : row;
+    const double first_lane = static_cast<double>(lane), first_line = static_cast<double>(line), shear = plan.shear;
+    for (int i = 0; i < N; ++i) along[i] = first_lane + walk.lane_of[i];
+    for (int i = 0; i < N; ++i) across[i] = first_line + walk.line_of[i] + __builtin_floor(shear * along[i] + 0.5);
+    for (int axis = 0; axis < 3; ++axis) {
+        const double first = plan.first_pixel[axis], row_step = plan.row_step[axis], step = plan.column_step[axis];
+        // A parallel beam's source is a direction.
+        const double point_counts = plan.parallel ? 0.0 : 1.0, source = plan.source[axis];
+        double* const points = p[axis];
+        double* const directions = d[axis];
+        for (int i = 0; i < N; ++i) points[i] = first + row[i] * row_step + column[i] * step;
+        for (int i = 0; i < N; ++i) directions[i] = point_counts * points[i] - source;
     }
-    if (some_lane < 0) return false;
+    // The first of equally steep axes counts, as in steepest_axis.
+    const double* const steep = d[x];
+    const double* const before = d[x == 0 ? 1 : 0];
+    const double* const after = d[x == 2 ? 1 : 2];
+    const bool before_yields = x == 0, after_yields = x < 2;
+    const double rows = static_cast<double>(job.rows), columns = static_cast<double>(job.columns);
+    double some = 0.0;
+#pragma omp simd reduction(max : some)
     for (int i = 0; i < N; ++i) {
+        const double steepness = __builtin_fabs(steep[i]);
+        const double others[2] = {__builtin_fabs(before[i]), __builtin_fabs(after[i])};
+        const bool steepest = (steepness > others[0] || (before_yields && steepness == others[0])) &&
+                              (steepness > others[1] || (after_yields && steepness == others[1])) && steepness > 0.0;
+        const bool inside = row[i] >= 0.0 && row[i] < rows && column[i] >= 0.0 && column[i] < columns &&
+                            walk.line_of[i] < lines && walk.lane_of[i] < lanes;
+        exists[i] = steepest && inside ? 1.0 : 0.0;
+        some = exists[i] > some ? exists[i] : some;
+    }
+    if (some == 0.0) return false;
+    const double size = static_cast<double>(grid.size[x]), source = plan.source[x];
+    const double* const m = plan.metric;
+    for (int i = 0; i < N; ++i) {
+        packet.row[i] = static_cast<std::int32_t>(row[i]);
+        packet.column[i] = exists[i] > 0.0 ? static_cast<std::int32_t>(column[i]) : -1;
+        const double per_slab = 1.0 / d[x][i];
+        packet.du[i] = d[u][i] * per_slab;
+        packet.dv[i] = d[v][i] * per_slab;
+        packet.u[i] = p[u][i] - p[x][i] * packet.du[i];
+        packet.v[i] = p[v][i] - p[x][i] * packet.dv[i];
+        // A ray that ends before the volume or begins behind it is empty, and stays inside what may be read.
+        const double low = plan.parallel ? 0.0 : larger(0.0, smaller(source, p[x][i]));
+        const double high = plan.parallel ? size : smaller(size, larger(source, p[x][i]));
+        packet.begin[i] = smaller(low, size);
+        packet.end[i] = larger(packet.begin[i], high);
+        const double d0 = d[0][i], d1 = d[1][i], d2 = d[2][i];
+        const double squared = d0 * (m[0] * d0 + m[3] * d1 + m[4] * d2) + d1 * (m[1] * d1 + m[5] * d2) + m[2] * d2 * d2;
+        packet.mm_per_slab[i] = static_cast<float>(__builtin_sqrt(squared) * __builtin_fabs(per_slab));
         packet.sum[i] = packet.label[i] = packet.run[i] = 0.0f;
-        if (packet.column[i] >= 0) continue;
-        packet.u[i] = packet.u[some_lane];
-        packet.v[i] = packet.v[some_lane];
-        packet.du[i] = packet.du[some_lane];
-        packet.dv[i] = packet.dv[some_lane];
-        packet.begin[i] = packet.begin[some_lane];
-        packet.end[i] = packet.end[some_lane];
+    }
+    int with_pixel = 0;
+    while (exists[with_pixel] == 0.0) ++with_pixel;
+    for (int i = 0; i < N; ++i) {
+        if (exists[i] > 0.0) continue;
+        packet.u[i] = packet.u[with_pixel];
+        packet.v[i] = packet.v[with_pixel];
+        packet.du[i] = packet.du[with_pixel];
+        packet.dv[i] = packet.dv[with_pixel];
+        packet.begin[i] = packet.begin[with_pixel];
+        packet.end[i] = packet.end[with_pixel];
         packet.mm_per_slab[i] = 0.0f;
     }
+    const auto keep_crossing = [](const double (&per_slab)[N], float (&motion)[N], float (&slope)[N]) {
+        for (int i = 0; i < N; ++i) motion[i] = static_cast<float>(per_slab[i]);
+        crossing_of(Lanes::load(motion)).slope.store(slope);
+    };
+    keep_crossing(packet.du, packet.motion_u, packet.slope_u);
+    keep_crossing(packet.dv, packet.motion_v, packet.slope_v);
     return true;
 }
 
-// Lowest and highest u, lowest and highest v over the lanes at plane x.
-void extremes_at(const Packet& packet, double x, int side, double into[4][2]) {
-    double low_u = 1e300, high_u = -1e300, low_v = 1e300, high_v = -1e300;
+void lowest_and_highest(const double (&position)[N], const double (&motion)[N], double x, double& low, double& high) {
+    double lowest = 1e300, highest = -1e300;
+#pragma omp simd reduction(min : lowest) reduction(max : highest)
     for (int i = 0; i < N; ++i) {
-        const double u = packet.u[i] + x * packet.du[i], v = packet.v[i] + x * packet.dv[i];
-        low_u = smaller(low_u, u);
-        high_u = larger(high_u, u);
-        low_v = smaller(low_v, v);
-        high_v = larger(high_v, v);
+        const double at = position[i] + x * motion[i];
+        lowest = at < lowest ? at : lowest;
+        highest = at > highest ? at : highest;
     }
-    into[0][side] = low_u;
-    into[1][side] = high_u;
-    into[2][side] = low_v;
-    into[3][side] = high_v;
+    low = lowest;
+    high = highest;
 }
 
 void set_up(Walk& walk, const Tile& tile) {
+    const int packet_lines = walk.job.plan.packet_lines, packet_lanes = N / packet_lines;
+    Extents& extents = walk.extents;
+    constexpr double still[N] = {};
+    for (int i = 0; i < N; ++i) {
+        walk.line_of[i] = i / packet_lanes;
+        walk.lane_of[i] = i % packet_lanes;
+    }
     walk.count = 0;
     walk.begin = 1e300;
     walk.end = -1e300;
-    for (int line = 0; line < tile.lines; ++line) {
-        for (int lane = 0; lane < tile.lanes; lane += N) {
-            Packet& packet = walk.packets[walk.count];
-            if (!set_up_packet(walk, tile.line + line, tile.lane + lane, tile.lanes - lane, packet)) continue;
+    for (int line = 0; line < tile.lines; line += packet_lines) {
+        for (int lane = 0; lane < tile.lanes; lane += packet_lanes) {
+            const int at = walk.count;
+            Packet& packet = walk.packets[at];
+            if (!set_up_packet(walk, tile.line + line, tile.lane + lane, tile.lines - line, tile.lanes - lane, packet))
+                continue;
             ++walk.count;
-            packet.begin_low = packet.end_low = 1e300;
-            packet.begin_high = packet.end_high = -1e300;
-            for (int i = 0; i < N; ++i) {
-                packet.begin_low = smaller(packet.begin_low, packet.begin[i]);
-                packet.begin_high = larger(packet.begin_high, packet.begin[i]);
-                packet.end_low = smaller(packet.end_low, packet.end[i]);
-                packet.end_high = larger(packet.end_high, packet.end[i]);
-            }
-            walk.begin = smaller(walk.begin, packet.begin_low);
-            walk.end = larger(walk.end, packet.end_high);
+            lowest_and_highest(packet.begin, still, 0.0, extents.begin_low[at], extents.begin_high[at]);
+            lowest_and_highest(packet.end, still, 0.0, extents.end_low[at], extents.end_high[at]);
+            walk.begin = smaller(walk.begin, extents.begin_low[at]);
+            walk.end = larger(walk.end, extents.end_high[at]);
         }
     }
     if (walk.count == 0 || !(walk.begin < walk.end)) {
@@ -174,65 +200,64 @@ void set_up(Walk& walk, const Tile& tile) {
     // Whole planes, so that no block reaches beyond the two whose extremes bound what lies between.
     walk.begin = __builtin_floor(walk.begin);
     walk.end = __builtin_ceil(walk.end);
-    for (int index = 0; index < walk.count; ++index) {
-        extremes_at(walk.packets[index], walk.begin, 0, walk.packets[index].extremes);
-        extremes_at(walk.packets[index], walk.end, 1, walk.packets[index].extremes);
+    const double per_slab = 1.0 / (walk.end - walk.begin);
+    for (int i = 0; i < walk.count; ++i) {
+        const Packet& packet = walk.packets[i];
+        const auto bound = [&](const double (&position)[N], const double (&motion)[N], Bound& lowest, Bound& highest) {
+            double low, high;
+            lowest_and_highest(position, motion, walk.begin, lowest.first[i], highest.first[i]);
+            lowest_and_highest(position, motion, walk.end, low, high);
+            lowest.change[i] = (low - lowest.first[i]) * per_slab;
+            highest.change[i] = (high - highest.first[i]) * per_slab;
+        };
+        bound(packet.u, packet.du, extents.u_low, extents.u_high);
+        bound(packet.v, packet.dv, extents.v_low, extents.v_high);
     }
 }
 
-struct Extent {
-    float low = 1e30f, high = -1e30f;
-    void include(float from, float to) {
-        low = smaller(low, from);
-        high = larger(high, to);
-    }
-};
+std::int64_t floor_of(double value) { return static_cast<std::int64_t>(__builtin_floor(value)); }
 
-std::int64_t floor_of(float value) { return static_cast<std::int64_t>(__builtin_floorf(value)); }
+// What the rays of a tile span at the first and last plane of a block.
+struct Span {
+    double low[2], high[2];
+};
 
 // Choose the box of `slabs` slabs from plane x on; false when no ray of the tile meets the volume there.
 bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& block) {
     const double begin = static_cast<double>(x), end = static_cast<double>(x + slabs);
-    block.x = begin;
-    block.u = __builtin_floor(walk.packets[0].u[0] + begin * walk.packets[0].du[0]);
-    block.v = __builtin_floor(walk.packets[0].v[0] + begin * walk.packets[0].dv[0]);
-    // The volume's faces, seen from the origin.
-    const float u_first = static_cast<float>(-block.u), v_first = static_cast<float>(-block.v);
-    const float u_last = u_first + static_cast<float>(grid.size[walk.axis_u]);
-    const float v_last = v_first + static_cast<float>(grid.size[walk.axis_v]);
-    Extent u[2], v[2];
-    bool any = false;
-    const double per_plane = 1.0 / (walk.end - walk.begin);
-    for (int index = 0; index < walk.count; ++index) {
-        Packet& packet = walk.packets[index];
-        Packet::Bounds& bounds = packet.bounds[block.parity];
-        bounds.partial = packet.begin_high > begin || packet.end_low < end;
-        bounds.relevant = packet.begin_low < end && packet.end_high > begin;
-        if (!bounds.relevant) continue;
-        // The lowest of many straight lines lies above the straight line between its values at the two ends (and on it
-        // for the rays of one source), so the ends of the tile bound every plane between.
-        const auto bound = [&](int which, double origin, float into[2]) {
-            const double* ends = packet.extremes[which];
-            const double motion = (ends[1] - ends[0]) * per_plane;
-            into[0] = static_cast<float>(ends[0] + (begin - walk.begin) * motion - origin);
-            into[1] = static_cast<float>(ends[0] + (end - walk.begin) * motion - origin);
+    const double size_u = static_cast<double>(grid.size[walk.axis_u]);
+    const double size_v = static_cast<double>(grid.size[walk.axis_v]);
+    Extents& extents = walk.extents;
+    std::uint8_t* const relevant = extents.relevant[block.parity];
+    const double slabs_before[2] = {begin - walk.begin, end - walk.begin};
+    double u_low[2] = {1e300, 1e300}, u_high[2] = {-1e300, -1e300};
+    double v_low[2] = {1e300, 1e300}, v_high[2] = {-1e300, -1e300};
+    for (int i = 0; i < walk.count; ++i) {
+        const auto ends = [&](const Bound& bound, double (&at)[2]) {
+            for (int side = 0; side < 2; ++side) at[side] = bound.at(i, slabs_before[side]);
         };
-        bound(0, block.u, bounds.u_low);
-        bound(1, block.u, bounds.u_high);
-        bound(2, block.v, bounds.v_low);
-        bound(3, block.v, bounds.v_high);
-        bounds.relevant = larger(bounds.u_high[0], bounds.u_high[1]) >= u_first &&
-                          smaller(bounds.u_low[0], bounds.u_low[1]) <= u_last &&
-                          larger(bounds.v_high[0], bounds.v_high[1]) >= v_first &&
-                          smaller(bounds.v_low[0], bounds.v_low[1]) <= v_last;
-        if (!bounds.relevant) continue;
-        any = true;
+        double ul[2], uh[2], vl[2], vh[2];
+        ends(extents.u_low, ul);
+        ends(extents.u_high, uh);
+        ends(extents.v_low, vl);
+        ends(extents.v_high, vh);
+        const bool meets = (extents.begin_low[i] < end) & (extents.end_high[i] > begin) &
+                           (larger(uh[0], uh[1]) >= 0.0) & (smaller(ul[0], ul[1]) <= size_u) &
+                           (larger(vh[0], vh[1]) >= 0.0) & (smaller(vl[0], vl[1]) <= size_v);
+        relevant[i] = meets;
         for (int side = 0; side < 2; ++side) {
-            u[side].include(bounds.u_low[side], bounds.u_high[side]);
-            v[side].include(bounds.v_low[side], bounds.v_high[side]);
+            u_low[side] = meets && ul[side] < u_low[side] ? ul[side] : u_low[side];
+            u_high[side] = meets && uh[side] > u_high[side] ? uh[side] : u_high[side];
+            v_low[side] = meets && vl[side] < v_low[side] ? vl[side] : v_low[side];
+            v_high[side] = meets && vh[side] > v_high[side] ? vh[side] : v_high[side];
         }
     }
-    if (!any) return false;
+    if (!(u_low[0] <= u_high[0])) return false;
+    block.x = begin;
+    block.u = __builtin_floor(u_low[0]);
+    block.v = __builtin_floor(v_low[0]);
+    const Span u{{u_low[0] - block.u, u_low[1] - block.u}, {u_high[0] - block.u, u_high[1] - block.u}};
+    const Span v{{v_low[0] - block.v, v_low[1] - block.v}, {v_high[0] - block.v, v_high[1] - block.v}};
 
     Box& box = block.box;
     box.axis_x = walk.axis_x;
@@ -241,31 +266,48 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     box.x = x;
     box.slabs = slabs;
     box.upright = walk.job.plan.upright;
+    struct Range {
+        std::int64_t u_low, u_high, v_low, v_high;
+    };
+    // What the rays meet in the slabs from `first` to `last`.
+    const auto range = [&](int first, int last) {
+        const double from = static_cast<double>(first) / slabs, to = static_cast<double>(last) / slabs;
+        const auto low = [&](const Span& span) {
+            const double change = span.low[1] - span.low[0];
+            return floor_of(span.low[0] + smaller(from * change, to * change) - kBoxMargin);
+        };
+        const auto high = [&](const Span& span) {
+            const double change = span.high[1] - span.high[0];
+            return floor_of(span.high[0] + larger(from * change, to * change) + kBoxMargin);
+        };
+        return Range{low(u), high(u), low(v), high(v)};
+    };
     std::int64_t width = 0, rows = 0;
+    const Range all = range(0, slabs);
     for (int s = 0; s < slabs; ++s) {
-        const int run = box.upright ? kRunSlabs : 1, first = s / run * run;
-        const float from = static_cast<float>(first) / static_cast<float>(slabs);
-        const float to = static_cast<float>(smaller(first + run, slabs)) / static_cast<float>(slabs);
-        const auto low = [&](const Extent ends[2]) {
-            const float change = ends[1].low - ends[0].low;
-            return floor_of(ends[0].low + smaller(from * change, to * change) - kBoxMargin);
-        };
-        const auto high = [&](const Extent ends[2]) {
-            const float change = ends[1].high - ends[0].high;
-            return floor_of(ends[0].high + larger(from * change, to * change) + kBoxMargin);
-        };
-        block.corner_u[s] = low(u);
-        block.corner_v[s] = low(v);
-        box.u[s] = block.corner_u[s] + static_cast<std::int64_t>(block.u);
-        box.v[s] = block.corner_v[s] + static_cast<std::int64_t>(block.v);
-        width = larger(width, high(u) - block.corner_u[s] + 1);
-        rows = larger(rows, high(v) - block.corner_v[s] + 1);
+        const Range met = box.upright ? all : range(s, s + 1);
+        block.corner_u[s] = static_cast<float>(met.u_low);
+        block.corner_v[s] = static_cast<float>(met.v_low);
+        box.u[s] = met.u_low + static_cast<std::int64_t>(block.u);
+        box.v[s] = met.v_low + static_cast<std::int64_t>(block.v);
+        width = larger(width, met.u_high - met.u_low + 1);
+        rows = larger(rows, met.v_high - met.v_low + 1);
     }
-    if (width * rows * slabs > kBrickFloats) {
+    for (int run = 0; run < kRuns && run * kRunSlabs < slabs; ++run) {
+        const Range met = range(run * kRunSlabs, smaller((run + 1) * kRunSlabs, slabs));
+        box.first_column[run] = static_cast<int>(met.u_low - all.u_low);
+        box.last_column[run] = static_cast<int>(met.u_high - all.u_low);
+        box.first_row[run] = static_cast<int>(met.v_low - all.v_low);
+        box.last_row[run] = static_cast<int>(met.v_high - all.v_low);
+    }
+    // Whole lines of the cache, so that windows can begin where lines begin.
+    const std::int64_t pitch = (width + kLineFloats - 1) / kLineFloats * kLineFloats;
+    if (pitch * rows * slabs > kBrickFloats || pitch > kMostPitch) {
         box.slabs = 0;
         return true;
     }
     box.width = static_cast<int>(width);
+    box.pitch = static_cast<int>(pitch);
     box.rows = static_cast<int>(rows);
     return true;
 }
@@ -285,203 +327,260 @@ void end_run(const Job& job, Packet& packet, int lane) {
     }
 }
 
-// The values at the four voxels a slab can touch: of entry, across u, across v, across both.
-struct Corners {
-    Lanes stay, across_u, across_v, across_both;
+// The values at the voxels a slab meets: of entry, behind the first crossing, behind both.
+struct Voxels {
+    Lanes entry, middle, exit;
 };
 
 // Lanes whose rays met another label than the one they were in: rare enough to do one by one.
-void change_labels(const Job& job, Packet& packet, unsigned changed, const Corners& labels,
+void change_labels(const Job& job, Packet& packet, unsigned changed, const Voxels& labels,
                    const Shares<Lanes>& shares) {
-    alignas(64) float label[4][N], share[4][N];
-    labels.stay.store(label[0]);
-    labels.across_u.store(label[1]);
-    labels.across_v.store(label[2]);
-    labels.across_both.store(label[3]);
-    shares.stay.store(share[0]);
-    shares.across_u.store(share[1]);
-    shares.across_v.store(share[2]);
-    shares.across_both.store(share[3]);
+    alignas(64) float label[3][N], share[3][N];
+    labels.entry.store(label[0]);
+    labels.middle.store(label[1]);
+    labels.exit.store(label[2]);
+    shares.entry.store(share[0]);
+    shares.middle.store(share[1]);
+    shares.exit.store(share[2]);
     while (changed) {
         const int lane = __builtin_ctz(changed);
         changed &= changed - 1;
-        for (int corner = 0; corner < 4; ++corner) {
-            if (!(share[corner][lane] > 0.0f)) continue;
-            if (label[corner][lane] != packet.label[lane]) {
+        for (int voxel = 0; voxel < 3; ++voxel) {
+            if (!(share[voxel][lane] > 0.0f)) continue;
+            if (label[voxel][lane] != packet.label[lane]) {
                 end_run(job, packet, lane);
-                packet.label[lane] = label[corner][lane];
+                packet.label[lane] = label[voxel][lane];
                 packet.run[lane] = 0.0f;
             }
-            packet.run[lane] += share[corner][lane];
+            packet.run[lane] += share[voxel][lane];
         }
     }
 }
 
-// A packet whose lanes meet more rows than this reads faster by gathers.
-constexpr int kWindowRows = 6;
+// How the voxels that a packet meets in a slab are read.
+enum Reading : std::int32_t { one_row, tall_patch, wide_patch, tall_patch_of_8, wide_patch_of_8, anywhere };
 
-// Reads a packet's corners from a plane of one slab whose element 0 is the voxel (u, v) = (0, 0): by windows when all
-// lanes of a row lie within one, else by gathers.
-struct Reader {
-    int width;  // of a row
-    int row_low, row_high, column_low;
-    Lanes u, v;            // voxel of entry
-    Lanes step_u, step_v;  // to the voxel beyond a crossing
-    bool windowed;
-
-    Corners read(const float* plane, const Shares<Lanes>& shares) const {
-        Corners corners;
-        const Lanes u_next = u + step_u, v_next = v + step_v;
-        if (windowed) {
-            const Lanes column(static_cast<float>(column_low));
-            const Index at = to_index(u - column), at_next = to_index(u_next - column);
-            const float* row = plane + static_cast<std::ptrdiff_t>(row_low) * width + column_low;
-            corners.stay = corners.across_v = window(row, at);
-            corners.across_u = corners.across_both = window(row, at_next);
-            for (int r = row_low + 1; r <= row_high; ++r) {
-                row += width;
-                const Lanes here = window(row, at), next = window(row, at_next);
-                const Lanes r_lanes(static_cast<float>(r));
-                const Mask enters = equal(v, r_lanes), leaves = equal(v_next, r_lanes);
-                corners.stay = choose(enters, here, corners.stay);
-                corners.across_u = choose(enters, next, corners.across_u);
-                corners.across_v = choose(leaves, here, corners.across_v);
-                corners.across_both = choose(leaves, next, corners.across_both);
-            }
-            return corners;
-        }
-        const Lanes row_width(static_cast<float>(width));
-        const Lanes stay = multiply_add(v, row_width, u);
-        // A corner without a share may lie outside the brick: read the voxel of entry instead.
-        const auto corner = [&](Lanes share, Lanes to_u, Lanes to_v) {
-            return gather(plane, to_index(choose(positive(share), multiply_add(to_v, row_width, to_u), stay)));
-        };
-        corners.stay = gather(plane, to_index(stay));
-        corners.across_u = corner(shares.across_u, u_next, v);
-        corners.across_v = corner(shares.across_v, u, v_next);
-        corners.across_both = corner(shares.across_both, u_next, v_next);
-        return corners;
-    }
+// For each slab of a block: how a packet reads it, and from where.
+struct alignas(64) Places {
+    std::int32_t reading[kBlockSlabs];
+    std::int32_t at[kBlockSlabs];                    // of the lowest row and column read, in the brick
+    float from_u[kBlockSlabs], from_v[kBlockSlabs];  // kRound less that column and row
 };
 
-template <bool Partial, bool Image, bool Label>
-__attribute__((noinline)) void walk_packet(const Job& job, const Block& block, Packet& packet) {
+// Adding it rounds a small float to a whole number, which the lowest bits of the sum then hold.
+constexpr float kRound = 12582912.0f;
+
+struct alignas(64) Slabs {
+    float number[kBlockSlabs];
+    constexpr Slabs() : number() {
+        for (int s = 0; s < kBlockSlabs; ++s) number[s] = static_cast<float>(s);
+    }
+};
+constexpr Slabs kSlabs;
+
+void find_places(const Walk& walk, const Block& block, int index, Places& places) {
     const Box& box = block.box;
-    const Packet::Bounds& bounds = packet.bounds[block.parity];
-    const int slabs = box.slabs;
-    // Positions are kept as the voxel at the block's first plane and the way from its corner: small numbers, which
-    // float32 holds to a millionth of a voxel.
-    alignas(64) float positions[6][N], crossings[6][N], limits[2][N];
-    for (int i = 0; i < N; ++i) {
-        const double u = packet.u[i] + block.x * packet.du[i] - block.u;
-        const double v = packet.v[i] + block.x * packet.dv[i] - block.v;
-        positions[4][i] = static_cast<float>(__builtin_floor(u));
-        positions[5][i] = static_cast<float>(__builtin_floor(v));
-        positions[0][i] = static_cast<float>(u - __builtin_floor(u));
-        positions[1][i] = static_cast<float>(v - __builtin_floor(v));
-        positions[2][i] = static_cast<float>(packet.du[i]);
-        positions[3][i] = static_cast<float>(packet.dv[i]);
-        limits[0][i] = static_cast<float>(packet.begin[i] - block.x);
-        limits[1][i] = static_cast<float>(packet.end[i] - block.x);
-    }
-    for (int i = 0; i < N; ++i) {
-        const Crossing<float> u = crossing_of(positions[2][i]), v = crossing_of(positions[3][i]);
-        crossings[0][i] = u.slope;
-        crossings[1][i] = u.offset;
-        crossings[2][i] = u.step;
-        crossings[3][i] = v.slope;
-        crossings[4][i] = v.offset;
-        crossings[5][i] = v.step;
-    }
-    const Lanes u_begin = Lanes::load(positions[0]), v_begin = Lanes::load(positions[1]);
-    const Lanes du = Lanes::load(positions[2]), dv = Lanes::load(positions[3]);
-    const Lanes first_u = Lanes::load(positions[4]), first_v = Lanes::load(positions[5]);
-    const Crossing<Lanes> cross_u{Lanes::load(crossings[0]), Lanes::load(crossings[1]), Lanes::load(crossings[2])};
-    const Index step_u = to_index(cross_u.step);
-    const Crossing<Lanes> cross_v{Lanes::load(crossings[3]), Lanes::load(crossings[4]), Lanes::load(crossings[5])};
-
-    // The rows and columns that the packet touches in each slab.
-    std::int32_t row_low[kBlockSlabs], row_high[kBlockSlabs], column_low[kBlockSlabs], column_high[kBlockSlabs];
-    const float share = 1.0f / static_cast<float>(slabs);
-    const auto range = [&](const float low[2], const float high[2], std::int32_t* lowest, std::int32_t* highest) {
-        const float low_change = (low[1] - low[0]) * share, high_change = (high[1] - high[0]) * share;
-        const float from = low[0] + smaller(0.0f, low_change) - kPacketMargin;
-        const float to = high[0] + larger(0.0f, high_change) + kPacketMargin;
-        for (int s = 0; s < kBlockSlabs; ++s) {
-            lowest[s] = static_cast<std::int32_t>(__builtin_floorf(from + static_cast<float>(s) * low_change));
-            highest[s] = static_cast<std::int32_t>(__builtin_floorf(to + static_cast<float>(s) * high_change));
-        }
+    const Extents& extents = walk.extents;
+    float low[2], high[2], low_change[2], high_change[2];
+    const auto bound = [&](int which, const Bound& lowest, const Bound& highest, double origin) {
+        low_change[which] = static_cast<float>(lowest.change[index]);
+        high_change[which] = static_cast<float>(highest.change[index]);
+        const double slabs = block.x - walk.begin;
+        low[which] = static_cast<float>(lowest.at(index, slabs) - origin) + smaller(0.0f, low_change[which]) - kPacketMargin;
+        high[which] =
+            static_cast<float>(highest.at(index, slabs) - origin) + larger(0.0f, high_change[which]) + kPacketMargin;
     };
-    range(bounds.u_low, bounds.u_high, column_low, column_high);
-    range(bounds.v_low, bounds.v_high, row_low, row_high);
+    bound(0, extents.u_low, extents.u_high, block.u);
+    bound(1, extents.v_low, extents.v_high, block.v);
+    const Lanes one(1.0f), width(static_cast<float>(N)), rows_of_slab(static_cast<float>(box.rows));
+    for (int s = 0; s < box.slabs; s += N) {
+        const Lanes slab = Lanes::load(kSlabs.number + s);
+        const auto at = [&](const float (&bounds)[2], const float (&changes)[2], int which) {
+            return floor(multiply_add(slab, Lanes(changes[which]), Lanes(bounds[which])));
+        };
+        const Lanes corner_u = Lanes::load(block.corner_u + s), corner_v = Lanes::load(block.corner_v + s);
+        const Lanes row = at(low, low_change, 1), rows = at(high, high_change, 1) - row + one;
+        const Lanes from = at(low, low_change, 0) - corner_u, to = at(high, high_change, 0) - corner_u;
+        const auto is_at_most = [](Lanes a, int most) { return less(a, Lanes(static_cast<float>(most) + 0.5f)); };
+        const Mask narrow = is_at_most(to - from, N - 1), wide = is_at_most(to - from, 2 * N - 1);
+        Lanes reading(static_cast<float>(Reading::anywhere)), breadth = width + width;
+        const auto prefer = [&](Mask possible, Reading better) {
+            reading = choose(possible, Lanes(static_cast<float>(better)), reading);
+        };
+        if (kHasPatches) {
+            const Mask in_4 = narrow & is_at_most(rows, 4), in_8 = narrow & is_at_most(rows, 8);
+            prefer(wide & is_at_most(rows, 4), Reading::wide_patch_of_8);
+            prefer(in_8, Reading::tall_patch_of_8);
+            breadth = choose(in_8, width, breadth);
+            prefer(wide & is_at_most(rows, 2), Reading::wide_patch);
+            breadth = choose(wide & is_at_most(rows, 2), width + width, breadth);
+            prefer(in_4, Reading::tall_patch);
+            breadth = choose(in_4, width, breadth);
+        }
+        prefer(wide & is_at_most(rows, 1), Reading::one_row);
+        breadth = choose(wide & is_at_most(rows, 1), width + width, breadth);
+        // Loads that straddle no lines are faster: begin where a line begins, if what is read still holds all.
+        const Lanes line = floor(from / width) * width, column = choose(less(to - line, breadth), line, from);
+        to_index(reading).store(places.reading + s);
+        const Lanes row_of_brick = multiply_add(slab, rows_of_slab, row - corner_v);
+        to_index(multiply_add(row_of_brick, Lanes(static_cast<float>(box.pitch)), column)).store(places.at + s);
+        (Lanes(kRound) - column - corner_u).store(places.from_u + s);
+        (Lanes(kRound) - row).store(places.from_v + s);
+    }
+}
 
+// A coordinate of a packet's rays within a block, with voxel centres at whole numbers.
+struct Coordinate {
+    Lanes middle;  // at the block's middle plane, relative to `voxel`
+    Lanes motion;  // per slab
+    Index voxel;   // relative to the block's origin
+    Index step;    // to the voxel behind a crossing
+    Crossing<Lanes> crossing;
+};
+
+// Small numbers, which float32 holds to a millionth of a voxel: the way from a voxel at the block's middle plane.
+Coordinate coordinate_of(const double (&position)[N], const double (&motion)[N], const float (&moves)[N],
+                         const float (&slopes)[N], double middle_plane, double origin) {
+    alignas(64) double at[N], floors[N];
+    alignas(64) float middle[N], voxel[N];
+    for (int i = 0; i < N; ++i) at[i] = position[i] + middle_plane * motion[i] - origin;
+    for (int i = 0; i < N; ++i) floors[i] = __builtin_floor(at[i]);
+    for (int i = 0; i < N; ++i) voxel[i] = static_cast<float>(floors[i]);
+    for (int i = 0; i < N; ++i) middle[i] = static_cast<float>(at[i] - floors[i] - 0.5);
+    const Lanes zero(0.0f), motions = Lanes::load(moves), slope = Lanes::load(slopes);
+    return {Lanes::load(middle),
+            motions,
+            to_index(Lanes::load(voxel)),
+            to_index(choose(less(motions, zero), Lanes(-1.0f), Lanes(1.0f))),
+            {slope, Lanes(0.5f) * larger(slope, zero - slope)}};
+}
+
+// Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
+constexpr int kAskSlabs = 4;
+
+template <bool Partial, bool Image, bool Label>
+__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Staging& next) {
+    const Job& job = walk.job;
+    Packet& packet = walk.packets[index];
+    const Box& box = block.box;
+    const int slabs = box.slabs, middle = slabs / 2;
+    Places places;
+    find_places(walk, block, index, places);
+    const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
+    const Coordinate v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
+    Lanes ray_begin, ray_end;
+    if (Partial) {
+        alignas(64) float limits[2][N];
+        for (int i = 0; i < N; ++i) limits[0][i] = static_cast<float>(packet.begin[i] - block.x);
+        for (int i = 0; i < N; ++i) limits[1][i] = static_cast<float>(packet.end[i] - block.x);
+        ray_begin = Lanes::load(limits[0]);
+        ray_end = Lanes::load(limits[1]);
+    }
     const Lanes zero(0.0f), one(1.0f);
-    Lanes sum(0.0f), step(0.0f);
+    Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
     Lanes label, run;
     if (Label) {
         label = Lanes::load(packet.label);
         run = Lanes::load(packet.run);
     }
-    std::ptrdiff_t slab_begin = 0;
-    for (int s = 0; s < slabs; ++s, slab_begin += box.slab_size(), step = step + one) {
-        const std::ptrdiff_t origin = slab_begin - block.corner_v[s] * box.width - block.corner_u[s];
-        const Lanes u = multiply_add(step, du, u_begin), moved_u = floor(u);
-        const Lanes at_u = crossing_share(u - moved_u, cross_u);
-        const bool windowed = column_high[s] - column_low[s] < 2 * N && row_high[s] - row_low[s] < kWindowRows;
-        Lanes begin = zero, end = one;
-        if (Partial) {
-            begin = smaller(larger(Lanes::load(limits[0]) - step, zero), one);
-            end = smaller(larger(Lanes::load(limits[1]) - step, zero), one);
+    Lanes begin = zero, end = one;
+    const auto follow = [&](const Shares<Lanes>& shares, const Voxels& labels) {
+        const auto same = [&](Lanes other, Lanes share) { return equal(other, label) | ~positive(share); };
+        const Mask unchanged =
+            same(labels.entry, shares.entry) & same(labels.middle, shares.middle) & same(labels.exit, shares.exit);
+        run = choose(unchanged, run + (end - begin), run);
+        const unsigned changed = ~bits(unchanged) & all_lanes;
+        if (changed) {
+            run.store(packet.run);
+            label.store(packet.label);
+            change_labels(job, packet, changed, labels, shares);
+            run = Lanes::load(packet.run);
+            label = Lanes::load(packet.label);
         }
-        Shares<Lanes> shares;
-        Corners labels;
-        if (windowed && row_low[s] == row_high[s]) {
-            // Every lane stays in one row, as most do: only crossings in u matter.
-            const Lanes leaves = Partial ? smaller(larger(at_u, begin), end) : at_u;
-            shares = {leaves - begin, end - leaves, zero, zero};
-            const Index at = to_index(moved_u + (first_u - Lanes(static_cast<float>(column_low[s]))));
-            const Index at_next = at + step_u;
-            const std::ptrdiff_t row = origin + static_cast<std::ptrdiff_t>(row_low[s]) * box.width + column_low[s];
+    };
+    const auto walk_slab = [&](int s) {
+        const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+        if (Partial) {
+            const Lanes slab(kSlabs.number[s]);
+            begin = smaller(larger(ray_begin - slab, zero), one);
+            end = smaller(larger(ray_end - slab, zero), one);
+        }
+        const Lanes from_u(places.from_u[s]), u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
+        const Lanes leaves_u = crossing_share(u_at - (u_rounded - from_u), u.crossing);
+        const Index entry_u = bits_of(u_rounded) + u.voxel;
+        if (places.reading[s] == Reading::one_row) {
+            // Only crossings in u matter.
+            const Lanes leaves = Partial ? smaller(larger(leaves_u, begin), end) : leaves_u;
+            const Shares<Lanes> shares{leaves - begin, zero, end - leaves};
+            const Index exit_u = entry_u + u.step;
             if (Image) {
-                sum = multiply_add(shares.stay, window(block.image + row, at), sum);
-                sum = multiply_add(shares.across_u, window(block.image + row, at_next), sum);
+                sum_entry = multiply_add(shares.entry, window(block.image + places.at[s], entry_u), sum_entry);
+                sum_exit = multiply_add(shares.exit, window(block.image + places.at[s], exit_u), sum_exit);
             }
             if (Label) {
-                labels.stay = labels.across_v = window(block.label + row, at);
-                labels.across_u = labels.across_both = window(block.label + row, at_next);
+                const Lanes exit = window(block.label + places.at[s], exit_u);
+                follow(shares, {window(block.label + places.at[s], entry_u), exit, exit});
             }
-        } else {
-            const Lanes v = multiply_add(step, dv, v_begin), moved_v = floor(v);
-            const Lanes at_v = crossing_share(v - moved_v, cross_v);
-            shares = Partial ? slab_shares(at_u, at_v, begin, end) : slab_shares(at_u, at_v);
-            const Reader reader{box.width,         row_low[s],   row_high[s],  column_low[s], first_u + moved_u,
-                                first_v + moved_v, cross_u.step, cross_v.step, windowed};
+            return;
+        }
+        const Lanes from_v(places.from_v[s]), v_at = multiply_add(step, v.motion, v.middle), v_rounded = v_at + from_v;
+        const Lanes leaves_v = crossing_share(v_at - (v_rounded - from_v), v.crossing);
+        const Shares<Lanes> shares =
+            Partial ? slab_shares(leaves_u, leaves_v, begin, end) : slab_shares(leaves_u, leaves_v);
+        const Mask u_first = less(leaves_u, leaves_v);
+        const auto collect = [&](const auto& read) {
             if (Image) {
-                const Corners mu = reader.read(block.image + origin, shares);
-                sum = multiply_add(shares.stay, mu.stay, sum);
-                sum = multiply_add(shares.across_u, mu.across_u, sum);
-                sum = multiply_add(shares.across_v, mu.across_v, sum);
-                sum = multiply_add(shares.across_both, mu.across_both, sum);
+                const Voxels mu = read(block.image + places.at[s]);
+                sum_entry = multiply_add(shares.entry, mu.entry, sum_entry);
+                sum_middle = multiply_add(shares.middle, mu.middle, sum_middle);
+                sum_exit = multiply_add(shares.exit, mu.exit, sum_exit);
             }
-            if (Label) labels = reader.read(block.label + origin, shares);
-        }
-        if (Label) {
-            const auto same = [&](Lanes other, Lanes part) { return equal(other, label) | ~positive(part); };
-            const Mask unchanged = same(labels.stay, shares.stay) & same(labels.across_u, shares.across_u) &
-                                   same(labels.across_v, shares.across_v) &
-                                   same(labels.across_both, shares.across_both);
-            run = choose(unchanged, run + (end - begin), run);
-            const unsigned changed = ~bits(unchanged) & all_lanes;
-            if (changed) {
-                run.store(packet.run);
-                label.store(packet.label);
-                change_labels(job, packet, changed, labels, shares);
-                run = Lanes::load(packet.run);
-                label = Lanes::load(packet.label);
+            if (Label) follow(shares, read(block.label + places.at[s]));
+        };
+        const auto collect_patch = [&](auto registers, int per_row) {
+            const int shift = kRegisterShift + per_row - 1;
+            const Index entry = shifted(bits_of(v_rounded) + v.voxel, shift) + entry_u, across_v = shifted(v.step, shift);
+            const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + u.step + across_v;
+            collect([&](const float* from) {
+                const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
+                return Voxels{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)};
+            });
+        };
+        switch (places.reading[s]) {
+            case Reading::tall_patch:
+                collect_patch(std::integral_constant<int, 4>(), 1);
+                break;
+            case Reading::wide_patch:
+                collect_patch(std::integral_constant<int, 4>(), 2);
+                break;
+            case Reading::tall_patch_of_8:
+                collect_patch(std::integral_constant<int, 8>(), 1);
+                break;
+            case Reading::wide_patch_of_8:
+                collect_patch(std::integral_constant<int, 8>(), 2);
+                break;
+            default: {
+                const Lanes round(kRound), pitch(static_cast<float>(box.pitch));
+                const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step) * pitch;
+                const Lanes entry = multiply_add(v_rounded - round + to_lanes(v.voxel), pitch,
+                                                 u_rounded - round + to_lanes(u.voxel));
+                // A voxel without a share may lie outside the brick: read the voxel of entry instead.
+                const auto there = [&](Lanes share, Lanes way) {
+                    return to_index(choose(positive(share), entry + way, entry));
+                };
+                const Index middle_at = there(shares.middle, choose(u_first, step_u, step_v));
+                const Index exit_at = there(shares.exit, step_u + step_v);
+                collect([&](const float* from) {
+                    return Voxels{gather(from, to_index(entry)), gather(from, middle_at), gather(from, exit_at)};
+                });
             }
         }
+    };
+    for (int s = 0; s < slabs;) {
+        next.ask();
+        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) walk_slab(s);
     }
-    if (Image) (Lanes::load(packet.sum) + sum).store(packet.sum);
+    if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
     if (Label) {
         label.store(packet.label);
         run.store(packet.run);
@@ -490,33 +589,37 @@ __attribute__((noinline)) void walk_packet(const Job& job, const Block& block, P
 
 template <bool Image, bool Label>
 void walk_packets(const Walk& walk, const Block& block, Staging& next) {
-    for (int index = 0; index < walk.count; ++index) {
-        Packet& packet = walk.packets[index];
-        const Packet::Bounds& bounds = packet.bounds[block.parity];
+    const Extents& extents = walk.extents;
+    const double begin = block.x, end = block.x + block.box.slabs;
+    for (int i = 0; i < walk.count; ++i) {
         next.step();
-        if (!bounds.relevant) continue;
-        if (bounds.partial)
-            walk_packet<true, Image, Label>(walk.job, block, packet);
+        if (!extents.relevant[block.parity][i]) continue;
+        if (extents.begin_high[i] > begin || extents.end_low[i] < end)
+            walk_packet<true, Image, Label>(walk, block, i, next);
         else
-            walk_packet<false, Image, Label>(walk.job, block, packet);
+            walk_packet<false, Image, Label>(walk, block, i, next);
     }
 }
 
 // Does one slab under the whole tile fit the brick, wherever the slab is?
 bool fits(const Walk& walk) {
-    double area = 0.0;
+    const Extents& extents = walk.extents;
+    double most_width = 0.0, area = 0.0;
     for (int side = 0; side < 2; ++side) {
+        const double slabs = side ? walk.end - walk.begin : 0.0;
         double low[2] = {1e300, 1e300}, high[2] = {-1e300, -1e300};
-        for (int index = 0; index < walk.count; ++index) {
-            for (int axis = 0; axis < 2; ++axis) {
-                low[axis] = smaller(low[axis], walk.packets[index].extremes[2 * axis][side]);
-                high[axis] = larger(high[axis], walk.packets[index].extremes[2 * axis + 1][side]);
-            }
+        for (int i = 0; i < walk.count; ++i) {
+            low[0] = smaller(low[0], extents.u_low.at(i, slabs));
+            high[0] = larger(high[0], extents.u_high.at(i, slabs));
+            low[1] = smaller(low[1], extents.v_low.at(i, slabs));
+            high[1] = larger(high[1], extents.v_high.at(i, slabs));
         }
-        // One voxel at each end for rounding, and two for what a slab moves the rays sideways.
-        area = larger(area, (high[0] - low[0] + 4.0) * (high[1] - low[1] + 4.0));
+        // One voxel at each end for rounding, two for what a slab moves the rays sideways, and the rest of a line.
+        const double width = high[0] - low[0] + 4.0 + kLineFloats;
+        most_width = larger(most_width, width);
+        area = larger(area, width * (high[1] - low[1] + 4.0));
     }
-    return area <= kBrickFloats;
+    return most_width <= kMostPitch && area <= kBrickFloats;
 }
 
 void trace(const Job& job, const Tile& tile, const Scratch& scratch);
@@ -540,14 +643,16 @@ void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
 void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const Grid& grid = job.image ? *job.image : *job.label;
     const Plan& plan = job.plan;
-    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, static_cast<Packet*>(scratch.packets), 0, 0.0, 0.0};
+    Packet* const packets = static_cast<Packet*>(scratch.packets);
+    Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
+    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, packets, extents, 0, 0.0, 0.0, {}, {}};
     set_up(walk, tile);
     if (walk.count == 0) return;
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
 
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
-    const int most_slabs = plan.upright ? kBlockSlabs : 16;
+    const int most_slabs = plan.block_slabs;
     // Blocks begin where lines of memory begin.
     const std::int64_t phase =
         plan.upright ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(grid.voxels) /
@@ -572,17 +677,22 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         }
         return false;
     };
-    Block blocks[2];
+    Block blocks[2] = {};
     Staging staging[2];
+    // An upright box is staged when the one before it has been walked: one brick serves both and stays in the cache.
+    const int other = plan.upright ? 0 : 1;
+    float* const images[2] = {scratch.image[0], scratch.image[other]};
+    float* const labels[2] = {scratch.label[0], scratch.label[other]};
     for (int parity = 0; parity < 2; ++parity) {
         blocks[parity].parity = parity;
-        blocks[parity].image = scratch.image[parity];
-        blocks[parity].label = scratch.label[parity];
+        blocks[parity].image = images[parity];
+        blocks[parity].label = labels[parity];
     }
     const auto begin_staging = [&](int parity) {
         const bool more = next_block(blocks[parity]);
         staging[parity] =
-            more ? Staging(job, blocks[parity].box, scratch.image[parity], scratch.label[parity], walk.count)
+            more ? Staging(job, blocks[parity].box, images[parity], labels[parity], 
+                           walk.count * ((blocks[parity].box.slabs + kAskSlabs - 1) / kAskSlabs))
                  : Staging();
         return more;
     };

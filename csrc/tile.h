@@ -11,11 +11,14 @@ namespace drrproj {
 
 // A tile is walked block by block; a block's voxels are staged in a brick that stays in the L2 cache.
 constexpr int kBlockSlabs = 32;
-constexpr int kRunSlabs = 16;  // slabs that share a corner where x is the contiguous axis
+constexpr int kRunSlabs = 16;  // staged together where x is the contiguous axis
 constexpr int kTileRays = 4096;
 constexpr int kBrickFloats = 256 * 1024;
-constexpr int kBrickSlack = 1024;  // windows may read this far past a brick's end
-constexpr int kPacketBytesPerRay = 96;
+constexpr int kPatchLanes = 16;  // packets of so many lanes read patches
+constexpr int kLineFloats = 16;   // rows of a brick begin where lines of the cache begin
+constexpr int kMostPitch = 1024;  // from row to row of a brick, floats
+constexpr int kBrickSlack = 8 * kMostPitch + 64;  // patches may read this far past a brick's end
+constexpr int kPacketBytes = kTileRays * 112 + 512 * 104;
 
 // Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
@@ -32,6 +35,8 @@ struct Plan {
     double shear;
     std::int64_t first_line, lines, lanes;
     int tile_lines, tile_lanes;
+    int packet_lines;  // lines that a packet's rays come from
+    int block_slabs;
 };
 
 struct Tile {
@@ -57,7 +62,7 @@ struct Job {
 struct Scratch {
     float* image[2];  // kBrickFloats + kBrickSlack each, zeroed once
     float* label[2];
-    void* packets;  // kTileRays * kPacketBytesPerRay bytes, aligned to 64
+    void* packets;  // kPacketBytes, aligned to 64
 };
 
 using TraceTile = void (*)(const Job&, const Tile&, const Scratch&);

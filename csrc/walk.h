@@ -1,9 +1,9 @@
 // The walk: one slab of one ray meets at most three voxels, and these are their shares.
 //
-// Coordinates are voxel indices shifted so that voxel i covers [i, i + 1). A ray is followed along its steepest axis
+// A ray is followed along its steepest axis
 // x; the other two coordinates, u and v, move by at most one voxel between the planes x = k and x = k + 1. So within
 // the slab the ray leaves its u voxel at most once and its v voxel at most once, and the slab splits into the share
-// before the first crossing, between the two, and after the second. That is Siddon's exact path, without sorting.
+// before the first crossing, the one between the two, and the one after the second. That is Siddon's exact path, without sorting.
 //
 // Real is float, on host or device, or a packet of float lanes: the formulas are the same.
 #pragma once
@@ -24,34 +24,37 @@
 namespace drrproj {
 namespace DRRPROJ_ISA {
 
+DRRPROJ_HOST_DEVICE inline float multiply_add(float a, float b, float c) { return a * b + c; }
 DRRPROJ_HOST_DEVICE inline float smaller(float a, float b) { return a < b ? a : b; }
 DRRPROJ_HOST_DEVICE inline float larger(float a, float b) { return a > b ? a : b; }
 DRRPROJ_HOST_DEVICE inline double smaller(double a, double b) { return a < b ? a : b; }
 DRRPROJ_HOST_DEVICE inline double larger(double a, double b) { return a > b ? a : b; }
 
-// When a coordinate leaves its voxel, as a share of the slab: `smaller(1, fraction * slope + offset)`, where fraction
-// is how far into the voxel the coordinate stands at the slab's start. `step` is the side on which it leaves.
+// When a coordinate leaves its voxel, as a share of the slab: `smaller(1, from_centre * slope + half)`, where from_centre
+// is how far from the voxel's centre the coordinate stands at the slab's start.
 template <class Real>
 struct Crossing {
-    Real slope, offset, step;
+    Real slope, half;
 };
 
 // A coordinate that does not move crosses at 1e30 slabs: far beyond the slab, and still a finite number to multiply.
-DRRPROJ_HOST_DEVICE inline Crossing<float> crossing_of(float motion) {
-    const float slabs_per_voxel = motion != 0.0f ? smaller(larger(-1.0f / motion, -1e30f), 1e30f) : -1e30f;
-    return {slabs_per_voxel, motion < 0.0f ? 0.0f : -slabs_per_voxel, motion < 0.0f ? -1.0f : 1.0f};
+template <class Real>
+DRRPROJ_HOST_DEVICE inline Crossing<Real> crossing_of(Real motion) {
+    // Adding zero makes zero of minus zero, which would cross to the other side.
+    const Real slope = smaller(larger(Real(-1.0f) / (motion + Real(0.0f)), Real(-1e30f)), Real(1e30f));
+    return {slope, Real(0.5f) * larger(slope, Real(0.0f) - slope)};
 }
 
 template <class Real>
-DRRPROJ_HOST_DEVICE inline Real crossing_share(Real fraction, const Crossing<Real>& crossing) {
-    return smaller(Real(1.0f), fraction * crossing.slope + crossing.offset);
+DRRPROJ_HOST_DEVICE inline Real crossing_share(Real from_centre, const Crossing<Real>& crossing) {
+    return smaller(Real(1.0f), multiply_add(from_centre, crossing.slope, crossing.half));
 }
 
-// Shares of a slab spent in the voxel of entry, its neighbour across u, its neighbour across v, and the one across
-// both. At most three are positive; they sum to `end - begin`.
+// Shares of a slab spent in the voxel of entry, in the one behind the first crossing, and in the one behind both. They
+// sum to `end - begin`. The first crossing is the one of u where `at_u < at_v`, else the one of v.
 template <class Real>
 struct Shares {
-    Real stay, across_u, across_v, across_both;
+    Real entry, middle, exit;
 };
 
 // The part of the slab from `begin` to `end` (0 and 1 for a whole slab), with crossings at shares `at_u` and `at_v`.
@@ -59,13 +62,14 @@ template <class Real>
 DRRPROJ_HOST_DEVICE inline Shares<Real> slab_shares(Real at_u, Real at_v, Real begin, Real end) {
     const Real u = smaller(larger(at_u, begin), end);
     const Real v = smaller(larger(at_v, begin), end);
-    return {smaller(u, v) - begin, larger(Real(0.0f), v - u), larger(Real(0.0f), u - v), end - larger(u, v)};
+    const Real first = smaller(u, v), second = larger(u, v);
+    return {first - begin, second - first, end - second};
 }
 
 template <class Real>
 DRRPROJ_HOST_DEVICE inline Shares<Real> slab_shares(Real at_u, Real at_v) {
-    return {smaller(at_u, at_v), larger(Real(0.0f), at_v - at_u), larger(Real(0.0f), at_u - at_v),
-            Real(1.0f) - larger(at_u, at_v)};
+    const Real first = smaller(at_u, at_v), second = larger(at_u, at_v);
+    return {first, second - first, Real(1.0f) - second};
 }
 
 }  // namespace DRRPROJ_ISA
