@@ -97,6 +97,7 @@ struct ToChannelWide {
 };
 
 inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline int smaller(int a, int b) { return a < b ? a : b; }
 
 inline Lanes not_nan(Lanes a) { return choose(equal(a, a), a, Lanes(0.0f)); }

@@ -2,6 +2,7 @@
 #include "cpu.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -23,6 +24,7 @@ namespace {
 struct InstructionSet {
     const char* name;
     TraceTile trace_tile;
+    LookIntoCells look_into_cells;
     int lanes;
     bool (*runs_here)();
 };
@@ -30,16 +32,16 @@ struct InstructionSet {
 const InstructionSet kInstructionSets[] = {
 #if defined(DRRPROJ_X86)
     // Feature by feature: the compilers' names for whole levels are not known to all of them.
-    {"avx512", avx512::trace_tile, 16,
+    {"avx512", avx512::trace_tile, avx512::look_into_cells, 16,
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
      }},
-    {"avx2", avx2::trace_tile, 8,
+    {"avx2", avx2::trace_tile, avx2::look_into_cells, 8,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"); }},
 #endif
-    {"baseline", baseline::trace_tile, 8, [] { return true; }},
+    {"baseline", baseline::trace_tile, baseline::look_into_cells, 8, [] { return true; }},
 };
 
 std::string& chosen_instruction_set() {
@@ -144,7 +146,7 @@ struct Shape {
 // where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
 // are relative, measured on 512 x 512 x 400.
 constexpr Shape kShapes[] = {{8, 512, 1.0, 1.5},  {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
-                             {16, 64, 1.35, 1.0}, {32, 64, 1.4, 1.05},  {32, 32, 1.7, 1.15}};
+                             {16, 64, 1.35, 1.05}, {32, 64, 1.4, 1.1},  {32, 32, 1.7, 1.15}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
     double lowest = 1e300;
@@ -177,8 +179,10 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
 double reading_cost(int rows, int columns, int lanes) {
     if (rows <= 1 && columns <= 2 * lanes) return 9.0;
     if (lanes < kPatchLanes) return 40.0;
-    if ((rows <= 4 && columns <= lanes) || (rows <= 2 && columns <= 2 * lanes)) return 22.0;
-    if ((rows <= 8 && columns <= lanes) || (rows <= 4 && columns <= 2 * lanes)) return 34.0;
+    if (rows <= 4 && columns <= lanes) return 22.0;
+    if (rows <= 2 && columns <= 2 * lanes) return 28.0;
+    if (rows <= 8 && columns <= lanes) return 34.0;
+    if (rows <= 4 && columns <= 2 * lanes) return 42.0;
     return 75.0;
 }
 
@@ -242,6 +246,22 @@ bool middle_pixel(const Plan& plan, std::int64_t rows, std::int64_t columns, dou
     return count > 0.0;
 }
 
+void choose_axes(Plan& plan, const Grid& grid, int axis_x) {
+    const auto bytes = [&](int axis) { return std::abs(grid.stride[axis]); };
+    plan.axis_x = axis_x;
+    plan.axis_u = (axis_x + 1) % 3;
+    plan.axis_v = (axis_x + 2) % 3;
+    if (bytes(plan.axis_v) < bytes(plan.axis_u)) std::swap(plan.axis_u, plan.axis_v);
+    plan.upright = grid.stride[axis_x] == size_of(grid.type);
+}
+
+int widest_stride(const Grid& grid) {
+    int widest = 0;
+    for (int axis = 1; axis < 3; ++axis)
+        if (std::abs(grid.stride[axis]) > std::abs(grid.stride[widest])) widest = axis;
+    return widest;
+}
+
 // One plan per steepest axis that occurs in the view.
 std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t rows, std::int64_t columns, int lanes) {
     Plan plan{};
@@ -275,12 +295,7 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
     std::vector<Plan> plans;
     for (int axis = 0; axis < 3; ++axis) {
         if (!mixed && axis != first / 2) continue;
-        plan.axis_x = axis;
-        const auto bytes = [&](int other) { return std::abs(grid.stride[other]); };
-        plan.axis_u = (axis + 1) % 3;
-        plan.axis_v = (axis + 2) % 3;
-        if (bytes(plan.axis_v) < bytes(plan.axis_u)) std::swap(plan.axis_u, plan.axis_v);
-        plan.upright = grid.stride[axis] == size_of(grid.type);
+        choose_axes(plan, grid, axis);
         double row, column;
         // Rays that no sample meets are few, a sliver at the detector's edge: any order serves them.
         if (!middle_pixel(plan, rows, columns, row, column)) row = column = 0.0;
@@ -324,19 +339,53 @@ struct Task {
     Tile tile;
 };
 
+// What one thread works in.
+struct Workspace {
+    Workspace(bool image, bool label)
+        : images{Zeros(image ? kBrick : 0), Zeros(image ? kBrick : 0)},
+          labels{Zeros(label ? kBrick : 0), Zeros(label ? kBrick : 0)},
+          packets(kPacketBytes) {}
+    Scratch scratch() const {
+        return {{images[0].floats(), images[1].floats()}, {labels[0].floats(), labels[1].floats()}, packets.get()};
+    }
+
+    static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
+    Zeros images[2], labels[2], packets;
+};
+
+// Workspaces that wait for the next call: mapping fresh memory takes longer than projecting a small volume. Without
+// locks, which a forked process could find locked for ever.
+class Workspaces {
+  public:
+    ~Workspaces() {
+        for (std::atomic<Workspace*>& place : places_) delete place.load();
+    }
+    std::unique_ptr<Workspace> take() {
+        for (std::atomic<Workspace*>& place : places_)
+            if (Workspace* found = place.exchange(nullptr)) return std::unique_ptr<Workspace>(found);
+        return nullptr;
+    }
+    void keep(std::unique_ptr<Workspace> workspace) {
+        for (std::atomic<Workspace*>& place : places_) {
+            Workspace* empty = nullptr;
+            if (place.compare_exchange_strong(empty, workspace.get())) {
+                workspace.release();
+                return;
+            }
+        }
+    }
+
+  private:
+    std::array<std::atomic<Workspace*>, 64> places_{};
+};
+
 // Take tasks until there are none left, or until `stop` says so between two of them.
-void work(TraceTile trace_tile, const std::vector<Job>& jobs, const std::vector<Task>& tasks,
-          std::atomic<std::size_t>& next, const std::function<bool()>& stop) {
-    const bool image = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.image != nullptr; });
-    const bool label = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.label != nullptr; });
-    constexpr std::size_t brick = (kBrickFloats + kBrickSlack) * sizeof(float);
-    const Zeros images[2] = {Zeros(image ? brick : 0), Zeros(image ? brick : 0)};
-    const Zeros labels[2] = {Zeros(label ? brick : 0), Zeros(label ? brick : 0)};
-    const Zeros packets(kPacketBytes);
-    const Scratch scratch{
-        {images[0].floats(), images[1].floats()}, {labels[0].floats(), labels[1].floats()}, packets.get()};
-    for (std::size_t i = next++; i < tasks.size() && !stop(); i = next++)
-        trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
+void work(std::size_t tasks, bool image, bool label, Workspaces& workspaces, std::atomic<std::size_t>& next,
+          const std::function<bool()>& stop, const std::function<void(std::size_t, const Scratch&)>& task) {
+    std::unique_ptr<Workspace> workspace = workspaces.take();
+    if (!workspace) workspace = std::make_unique<Workspace>(image, label);
+    for (std::size_t i = next++; i < tasks && !stop(); i = next++) task(i, workspace->scratch());
+    workspaces.keep(std::move(workspace));
 }
 
 bool same_grid(const Grid& a, const Grid& b) {
@@ -392,53 +441,19 @@ void use_instruction_set(const std::string& name) {
     }
 }
 
-void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
-             const std::function<bool()>& interrupted) {
-    const InstructionSet* const chosen = &chosen_set();
-    const TraceTile trace_tile = chosen->trace_tile;
-    const std::vector<float> table = channel_table(scene);
-    const bool image = scene.image && outputs.line_integral;
-    const bool label = scene.label && (outputs.path_length || outputs.mask);
-    const bool together = image && label && same_grid(*scene.image, *scene.label);
-    const std::int64_t pixels = views.rows * views.columns;
-    const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
+namespace {
 
-    std::vector<Job> jobs;
-    std::vector<Task> tasks;
-    const auto add = [&](std::int64_t view, const Grid* image_grid, const Grid* label_grid) {
-        for (const Plan& plan :
-             plan_view(image_grid ? *image_grid : *label_grid, views.matrices + 16 * view, views.rows, views.columns,
-                       chosen->lanes)) {
-            jobs.push_back({plan, image_grid, label_grid, scene.attenuation, table.data(), scene.channels, views.rows,
-                            views.columns, image_grid ? outputs.line_integral + view * pixels : nullptr,
-                            label_grid && outputs.path_length ? outputs.path_length + view * pixels : nullptr,
-                            label_grid && outputs.mask ? outputs.mask + view * packed : nullptr, views.count * pixels,
-                            views.count * packed});
-            const std::int64_t last_line = plan.first_line + plan.lines;
-            for (std::int64_t line = plan.first_line; line < last_line; line += plan.tile_lines)
-                for (std::int64_t lane = 0; lane < plan.lanes; lane += plan.tile_lanes)
-                    tasks.push_back(
-                        {jobs.size() - 1,
-                         {line, lane, static_cast<int>(std::min<std::int64_t>(plan.tile_lines, last_line - line)),
-                          static_cast<int>(std::min<std::int64_t>(plan.tile_lanes, plan.lanes - lane))}});
-        }
-    };
-    for (std::int64_t view = 0; view < views.count; ++view) {
-        if (together) {
-            add(view, scene.image, scene.label);
-            continue;
-        }
-        if (image) add(view, scene.image, nullptr);
-        if (label) add(view, nullptr, scene.label);
-    }
-
+// Have a team of threads take on the tasks; false when interrupted.
+bool share_out(std::size_t tasks, bool image, bool label, Workspaces& workspaces, int threads,
+               const std::function<bool()>& interrupted,
+               const std::function<void(std::size_t, const Scratch&)>& task) {
     std::atomic<std::size_t> next{0};
     std::atomic<bool> stopped{false};
     std::exception_ptr failure;
     std::mutex failure_door;
     const auto guarded = [&](bool may_give_up, const std::function<bool()>& stop) {
         try {
-            work(trace_tile, jobs, tasks, next, stop);
+            work(tasks, image, label, workspaces, next, stop, task);
         } catch (const std::bad_alloc&) {
             // A helper without memory for its bricks leaves the work to the others: the same result, later.
             if (may_give_up) return;
@@ -448,7 +463,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
             failure = std::current_exception();
         }
     };
-    const std::size_t helpers = std::min<std::size_t>(static_cast<std::size_t>(threads), tasks.size());
+    const std::size_t helpers = std::min<std::size_t>(static_cast<std::size_t>(threads), tasks);
     std::vector<std::thread> team;
     team.reserve(helpers);
     for (std::size_t i = 1; i < helpers; ++i) {
@@ -469,6 +484,144 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     });
     for (std::thread& thread : team) thread.join();
     if (failure) std::rethrow_exception(failure);
+    return !stopped;
+}
+
+// Do rays of the same pixels pass close to each other?
+bool are_alike(const Plan& a, const Plan& b, const Grid& grid, std::int64_t rows, std::int64_t columns) {
+    if (a.axis_x != b.axis_x || a.tile_lines != b.tile_lines || a.tile_lanes != b.tile_lanes ||
+        a.lanes_are_rows != b.lanes_are_rows)
+        return false;
+    for (int corner = 0; corner < 4; ++corner) {
+        const double row = corner & 1 ? static_cast<double>(rows - 1) : 0.0;
+        const double column = corner & 2 ? static_cast<double>(columns - 1) : 0.0;
+        const Position at_a = middle_crossing(a, grid, row, column), at_b = middle_crossing(b, grid, row, column);
+        if (!(std::fabs(at_a.u - at_b.u) < kCellVoxels && std::fabs(at_a.v - at_b.v) < kCellVoxels)) return false;
+    }
+    return true;
+}
+
+// A volume is summarized when more views than this were asked of it: looking for what is empty takes about as long as
+// a view.
+constexpr std::int64_t kViewsWithoutSummary = 8;
+// Less emptiness than this share of the cells does not pay for asking.
+constexpr double kLeastEmpty = 1.0 / 16;
+
+}  // namespace
+
+struct Shared::Kept {
+    Workspaces workspaces;
+    std::atomic<std::int64_t> views{0};
+    std::mutex door;  // only ever tried
+    std::atomic<bool> summarized{false};
+    std::vector<std::uint8_t> image_cells, label_cells;
+};
+
+Shared::Shared() : kept_(std::make_unique<Kept>()) {}
+Shared::~Shared() = default;
+Shared::Shared(Shared&&) noexcept = default;
+Shared& Shared::operator=(Shared&&) noexcept = default;
+
+void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
+             const std::function<bool()>& interrupted, const Shared& shared) {
+    Shared::Kept& kept = *shared.kept_;
+    const InstructionSet& chosen = chosen_set();
+    const std::vector<float> table = channel_table(scene);
+    const bool image = scene.image && outputs.line_integral;
+    const bool label = scene.label && (outputs.path_length || outputs.mask);
+    const bool together = image && label && same_grid(*scene.image, *scene.label);
+    const std::int64_t pixels = views.rows * views.columns;
+    const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
+    const auto cells_of = [](const Grid* grid, const std::vector<std::uint8_t>& hold_something) {
+        Cells cells{hold_something.empty() ? nullptr : hold_something.data(), {}};
+        for (int axis = 0; axis < 3 && grid; ++axis) cells.count[axis] = (grid->size[axis] + kCellVoxels - 1) / kCellVoxels;
+        return cells;
+    };
+    const auto job_of = [&](const Grid* image_grid, const Grid* label_grid) {
+        Job job{};
+        job.image = image_grid;
+        job.label = label_grid;
+        job.attenuation = scene.attenuation;
+        job.channel_of_small_id = table.data();
+        job.channels = scene.channels;
+        const bool known = kept.summarized.load(std::memory_order_acquire);
+        static const std::vector<std::uint8_t> unknown;
+        job.image_cells = cells_of(image_grid, known ? kept.image_cells : unknown);
+        job.label_cells = cells_of(label_grid, known ? kept.label_cells : unknown);
+        job.rows = views.rows;
+        job.columns = views.columns;
+        job.path_length_stride = views.count * pixels;
+        job.mask_stride = views.count * packed;
+        return job;
+    };
+
+    const auto summarize = [&](const Grid* grid, bool is_label, std::vector<std::uint8_t>& hold_something) {
+        Job job = job_of(is_label ? nullptr : grid, is_label ? grid : nullptr);
+        const Cells cells = is_label ? job.label_cells : job.image_cells;
+        std::vector<std::uint8_t> found(static_cast<std::size_t>(cells.count[0] * cells.count[1] * cells.count[2]));
+        choose_axes(job.plan, *grid, widest_stride(*grid));
+        const bool done = share_out(
+            static_cast<std::size_t>(cells.count[job.plan.axis_x]), scene.image != nullptr, scene.label != nullptr,
+            kept.workspaces, threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
+                chosen.look_into_cells(job, static_cast<std::int64_t>(i), found.data(), found.data(), scratch);
+            });
+        const auto empty = static_cast<double>(std::count(found.begin(), found.end(), 0));
+        if (done && empty > kLeastEmpty * static_cast<double>(found.size())) hold_something = std::move(found);
+        return done;
+    };
+    if (kept.views.fetch_add(views.count) + views.count > kViewsWithoutSummary && !kept.summarized) {
+        const std::unique_lock<std::mutex> lock(kept.door, std::try_to_lock);
+        if (lock && !kept.summarized) {
+            const bool done = (!scene.image || summarize(scene.image, false, kept.image_cells)) &&
+                              (!scene.label || summarize(scene.label, true, kept.label_cells));
+            if (!done) return;
+            kept.summarized.store(true, std::memory_order_release);
+        }
+    }
+
+    std::vector<Job> jobs;
+    std::vector<Task> tasks;
+    // Jobs from `first` on take turns, tile by tile, so that one finds the voxels in the cache that another has read.
+    std::size_t first = 0;
+    const auto hand_out = [&] {
+        for (std::size_t tile = 0, had = 1; had > 0; ++tile) {
+            had = 0;
+            for (std::size_t i = first; i < jobs.size(); ++i) {
+                const Plan& plan = jobs[i].plan;
+                const std::int64_t across = (plan.lanes + plan.tile_lanes - 1) / plan.tile_lanes;
+                const auto number = static_cast<std::int64_t>(tile);
+                const std::int64_t line = number / across * plan.tile_lines, lane = number % across * plan.tile_lanes;
+                if (line >= plan.lines) continue;
+                ++had;
+                tasks.push_back({i,
+                                 {plan.first_line + line, lane,
+                                  static_cast<int>(std::min<std::int64_t>(plan.tile_lines, plan.lines - line)),
+                                  static_cast<int>(std::min<std::int64_t>(plan.tile_lanes, plan.lanes - lane))}});
+            }
+        }
+        first = jobs.size();
+    };
+    const auto add = [&](std::int64_t view, const Grid* image_grid, const Grid* label_grid) {
+        const Grid& grid = image_grid ? *image_grid : *label_grid;
+        for (const Plan& plan : plan_view(grid, views.matrices + 16 * view, views.rows, views.columns, chosen.lanes)) {
+            if (first < jobs.size() && !are_alike(jobs.back().plan, plan, grid, views.rows, views.columns)) hand_out();
+            jobs.push_back(job_of(image_grid, label_grid));
+            Job& job = jobs.back();
+            job.plan = plan;
+            if (image_grid) job.line_integral = outputs.line_integral + view * pixels;
+            if (label_grid && outputs.path_length) job.path_length = outputs.path_length + view * pixels;
+            if (label_grid && outputs.mask) job.mask = outputs.mask + view * packed;
+        }
+    };
+    if (image) for (std::int64_t view = 0; view < views.count; ++view) add(view, scene.image, together ? scene.label : nullptr);
+    hand_out();
+    if (label && !together) for (std::int64_t view = 0; view < views.count; ++view) add(view, nullptr, scene.label);
+    hand_out();
+
+    share_out(tasks.size(), scene.image != nullptr, scene.label != nullptr, kept.workspaces, threads, interrupted,
+              [&](std::size_t i, const Scratch& scratch) {
+                  chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
+              });
 }
 
 }  // namespace drrproj

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,24 @@ struct Scene {
     Channels channels;
 };
 
+// What projections of one scene share: memory to work in, and where the scene is empty.
+class Shared {
+  public:
+    Shared();
+    ~Shared();
+    Shared(Shared&&) noexcept;
+    Shared& operator=(Shared&&) noexcept;
+
+  private:
+    struct Kept;
+    std::unique_ptr<Kept> kept_;
+    friend void project(const Scene&, const Views&, const Outputs&, int, const std::function<bool()>&, const Shared&);
+};
+
 // Project every view; bit-identical for any number of threads. The calling thread asks `interrupted` ten times a
 // second, and stops early, with outputs unfinished, when it says true.
 void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
-             const std::function<bool()>& interrupted);
+             const std::function<bool()>& interrupted, const Shared& shared);
 
 // Instruction sets that this machine can run, best first.
 std::vector<std::string> instruction_sets();

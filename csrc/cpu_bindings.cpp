@@ -83,6 +83,7 @@ struct Prepared {
     std::optional<drrproj::Grid> volume_grid, label_grid;
     std::vector<float> knots, slope_changes;
     std::vector<std::int64_t> label_ids;
+    drrproj::Shared shared;
 };
 
 Prepared prepare(std::optional<py::array> volume, std::optional<Matrix> volume_voxel_from_world,
@@ -155,10 +156,11 @@ py::dict trace(const Prepared& prepared, const Matrix& views, std::pair<std::int
         {prepared.label_ids.data(), channels}};
     {
         const py::gil_scoped_release released;
-        drrproj::project(scene, {views.data(), count, rows, columns}, memory, threads, [] {
+        const auto interrupted = [] {
             const py::gil_scoped_acquire acquired;
             return PyErr_CheckSignals() != 0;
-        });
+        };
+        drrproj::project(scene, {views.data(), count, rows, columns}, memory, threads, interrupted, prepared.shared);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
     return results;

@@ -601,6 +601,31 @@ void walk_packets(const Walk& walk, const Block& block, Staging& next) {
     }
 }
 
+bool may_hold_something(const Cells& cells, const Grid& grid, const Box& box) {
+    if (!cells.hold_something) return true;
+    std::int64_t low[3], high[3];
+    const auto include = [&](int axis, std::int64_t first, std::int64_t last) {
+        low[axis] = larger(0, smaller(low[axis], first));
+        high[axis] = smaller(grid.size[axis] - 1, larger(high[axis], last));
+    };
+    for (int axis = 0; axis < 3; ++axis) low[axis] = grid.size[axis], high[axis] = -1;
+    include(box.axis_x, box.x, box.x + box.slabs - 1);
+    for (int s = 0; s < box.slabs; ++s) {
+        include(box.axis_u, box.u[s], box.u[s] + box.width - 1);
+        include(box.axis_v, box.v[s], box.v[s] + box.rows - 1);
+    }
+    for (std::int64_t i = low[0] / kCellVoxels; i * kCellVoxels <= high[0]; ++i)
+        for (std::int64_t j = low[1] / kCellVoxels; j * kCellVoxels <= high[1]; ++j)
+            for (std::int64_t k = low[2] / kCellVoxels; k * kCellVoxels <= high[2]; ++k)
+                if (cells.hold_something[(i * cells.count[1] + j) * cells.count[2] + k]) return true;
+    return false;
+}
+
+bool may_hold_something(const Job& job, const Box& box) {
+    return (job.image && may_hold_something(job.image_cells, *job.image, box)) ||
+           (job.label && may_hold_something(job.label_cells, *job.label, box));
+}
+
 // Does one slab under the whole tile fit the brick, wherever the slab is?
 bool fits(const Walk& walk) {
     const Extents& extents = walk.extents;
@@ -673,7 +698,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
             }
             x += slabs;
             slabs = slabs_at(x);
-            if (meets) return true;
+            if (meets && may_hold_something(job, block.box)) return true;
         }
         return false;
     };
@@ -744,6 +769,32 @@ void trace_tile(const Job& job, const Tile& tile, const Scratch& scratch) {
         first = signed_axis;
     }
     if (mixed || first / 2 == job.plan.axis_x) trace(job, tile, scratch);
+}
+
+void look_into_cells(const Job& job, std::int64_t number, std::uint8_t* image_cells, std::uint8_t* label_cells,
+                     const Scratch& scratch) {
+    const Grid& grid = job.image ? *job.image : *job.label;
+    const Cells& cells = job.image ? job.image_cells : job.label_cells;
+    Box box{};
+    box.axis_x = job.plan.axis_x;
+    box.axis_u = job.plan.axis_u;
+    box.axis_v = job.plan.axis_v;
+    box.x = number * kCellVoxels;
+    box.slabs = static_cast<int>(smaller(std::int64_t{kCellVoxels}, grid.size[box.axis_x] - box.x));
+    box.width = box.pitch = kCellVoxels;
+    box.rows = 1;
+    std::int64_t at[3] = {};
+    at[box.axis_x] = number;
+    for (std::int64_t v = 0; v < grid.size[box.axis_v]; ++v) {
+        at[box.axis_v] = v / kCellVoxels;
+        for (std::int64_t u = 0; u < grid.size[box.axis_u]; u += kCellVoxels) {
+            at[box.axis_u] = u / kCellVoxels;
+            const std::int64_t cell = (at[0] * cells.count[1] + at[1]) * cells.count[2] + at[2];
+            for (int s = 0; s < box.slabs; ++s) box.u[s] = u, box.v[s] = v;
+            if (job.image && !image_cells[cell]) image_cells[cell] = stage_image(job, box, 0, scratch.image[0]);
+            if (job.label && !label_cells[cell]) label_cells[cell] = stage_label(job, box, 0, scratch.label[0]);
+        }
+    }
 }
 
 }  // namespace DRRPROJ_ISA

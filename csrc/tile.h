@@ -44,6 +44,13 @@ struct Tile {
     int lines, lanes;
 };
 
+// Where a grid holds anything but zero: one byte for each cube of kCellVoxels^3 voxels, last axis first. Null: unknown.
+constexpr int kCellVoxels = 16;
+struct Cells {
+    const std::uint8_t* hold_something;
+    std::int64_t count[3];
+};
+
 // What one tile walk reads and writes. Image and label share one plan; either may be null.
 struct Job {
     Plan plan;
@@ -52,6 +59,7 @@ struct Job {
     Attenuation attenuation;
     const float* channel_of_small_id;  // 1 + channel, or 0; by the id as an unsigned 8 or 16-bit number
     Channels channels;                 // for wider ids
+    Cells image_cells, label_cells;
     std::int64_t rows, columns;
     float* line_integral;                          // this view's (rows, columns)
     float* path_length;                            // this view's part of (channels, views, rows, columns)
@@ -66,15 +74,21 @@ struct Scratch {
 };
 
 using TraceTile = void (*)(const Job&, const Tile&, const Scratch&);
+// Fill in those of the job's cells that have this number along the grid's widest stride.
+using LookIntoCells = void (*)(const Job&, std::int64_t, std::uint8_t* image_cells, std::uint8_t* label_cells,
+                               const Scratch&);
 
 namespace baseline {
 void trace_tile(const Job&, const Tile&, const Scratch&);
-}
+void look_into_cells(const Job&, std::int64_t, std::uint8_t*, std::uint8_t*, const Scratch&);
+}  // namespace baseline
 namespace avx2 {
 void trace_tile(const Job&, const Tile&, const Scratch&);
-}
+void look_into_cells(const Job&, std::int64_t, std::uint8_t*, std::uint8_t*, const Scratch&);
+}  // namespace avx2
 namespace avx512 {
 void trace_tile(const Job&, const Tile&, const Scratch&);
-}
+void look_into_cells(const Job&, std::int64_t, std::uint8_t*, std::uint8_t*, const Scratch&);
+}  // namespace avx512
 
 }  // namespace drrproj
