@@ -158,6 +158,20 @@ inline void stage_packet(const Number* from, float* to, Convert convert, Seen& s
     }
 }
 
+inline void reverse(float* row, int count) {
+    int low = 0, high = count - Lanes::width;
+    for (; low + Lanes::width <= high; low += Lanes::width, high -= Lanes::width) {
+        const Lanes first = Lanes::load_anywhere(row + low), last = Lanes::load_anywhere(row + high);
+        reversed(last).store_anywhere(row + low);
+        reversed(first).store_anywhere(row + high);
+    }
+    for (high += Lanes::width - 1; low < high; ++low, --high) {
+        const float first = row[low];
+        row[low] = row[high];
+        row[high] = first;
+    }
+}
+
 // A row along u. Where its voxels are neighbours in memory it is taken a packet at a time, the last one overlapping.
 template <class Number, class Convert>
 inline void stage_row(const char* from, std::int64_t stride, int count, float* to, Convert convert, Seen& seen) {
@@ -168,6 +182,10 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
         if (i < count) stage_packet(numbers + count - Lanes::width, to + count - Lanes::width, convert, seen);
         return;
     }
+    if (stride == -static_cast<std::int64_t>(sizeof(Number)) && count >= Lanes::width) {
+        stage_row<Number>(from + (count - 1) * stride, -stride, count, to, convert, seen);
+        return reverse(to, count);
+    }
     for (int i = 0; i < count; ++i, from += stride) {
         to[i] = convert(*reinterpret_cast<const Number*>(from));
         seen.include(0, to[i]);
@@ -176,12 +194,11 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
 
 // A row too narrow for squares, or a volume too thin.
 template <class Number, class Convert>
-void stage_turned_narrow(const char* from, std::int64_t stride_u, int count, int slabs, std::ptrdiff_t slab_size,
-                         float* to, Convert convert, Seen& seen) {
+void stage_turned_narrow(const char* from, std::int64_t stride_x, std::int64_t stride_u, int count, int slabs,
+                         std::ptrdiff_t slab_size, float* to, Convert convert, Seen& seen) {
     for (int u = 0; u < count; ++u) {
-        const Number* numbers = reinterpret_cast<const Number*>(from + u * stride_u);
         for (int s = 0; s < slabs; ++s) {
-            to[s * slab_size + u] = convert(numbers[s]);
+            to[s * slab_size + u] = convert(*reinterpret_cast<const Number*>(from + u * stride_u + s * stride_x));
             seen.include(s % Lanes::width, to[s * slab_size + u]);
         }
     }
@@ -192,7 +209,7 @@ struct Turned {
     const Box& box;
     int row, column;   // in the box, of the first voxel
     const char* from;  // that voxel, in the first slab
-    std::int64_t stride_u, stride_v;
+    std::int64_t stride_x, stride_u, stride_v;
     int count;
     std::int64_t before, after;  // voxels that the array has before the first slab, and from it on
 
@@ -215,7 +232,9 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
     constexpr std::int64_t kRunBytes = kRunSlabs * static_cast<std::int64_t>(sizeof(Number));
     const int all_slabs = row.box.slabs;
     if (row.count < N || row.before + row.after < N)
-        return stage_turned_narrow<Number>(row.from, row.stride_u, row.count, all_slabs, slab_size, to, convert, seen);
+        return stage_turned_narrow<Number>(row.from, row.stride_x, row.stride_u, row.count, all_slabs, slab_size, to, convert, seen);
+    // Where x runs backwards through memory, what is read together begins with its last slab.
+    const bool backwards = row.stride_x < 0;
     Lanes any(0.0f);
     const int groups = (row.count + N - 1) / N;
     for (int group = 0; group < groups; ++group) {
@@ -225,10 +244,12 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
             const char* ahead = row.from + rows_later * row.stride_v + first_of(later % groups) * row.stride_u;
             // Lines that are neighbours are asked for together: they come at nearly twice the rate of single ones.
             for (int run = 0; run < kRuns; ++run)
-                if (row.needs(run, row.row + rows_later))
-                    for (int i = 0; i < N; ++i)
+                if (row.needs(run, row.row + rows_later)) {
+                    const char* first = ahead + (run * kRunSlabs + (backwards ? kRunSlabs - 1 : 0)) * row.stride_x;
+                    for (int i = 0; i < N; ++i, first += row.stride_u)
                         for (std::int64_t byte = 0; byte < kRunBytes; byte += 64)
-                            __builtin_prefetch(ahead + i * row.stride_u + run * kRunBytes + byte, 0, 2);
+                            __builtin_prefetch(first + byte, 0, 2);
+                }
         }
         for (int s = 0; s < all_slabs; s += N) {
             if (!row.needs(s / kRunSlabs, row.row, row.column + u, N)) continue;
@@ -236,7 +257,7 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
             const int back = static_cast<int>(larger(0, s + N - row.after)), slabs = smaller(N, all_slabs - s);
             // Runs lie far apart and share few sets of the cache: each line is read once, at once.
             alignas(64) float square[N][N];
-            const char* from = row.from + u * row.stride_u + (s - back) * static_cast<std::int64_t>(sizeof(Number));
+            const char* from = row.from + u * row.stride_u + (s - back + (backwards ? N - 1 : 0)) * row.stride_x;
             for (int i = 0; i < N; ++i, from += row.stride_u)
                 convert_packet(reinterpret_cast<const Number*>(from), square[i], convert);
             // Compilers would keep the square in registers, and turn it with twice the shuffles.
@@ -246,11 +267,12 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
                 any = either(any, values);
                 values.store_anywhere(column + j * slab_size);
             };
-            if (slabs == N && back == 0)
+            if (slabs == N && back == 0 && !backwards)
                 transpose(square[0], N, put);
             else
                 transpose(square[0], N, [&](int j, Lanes values) {
-                    if (j >= back && j < back + slabs) put(j - back, values);
+                    const int slab = (backwards ? N - 1 - j : j) - back;
+                    if (slab >= 0 && slab < slabs) put(slab, values);
                 });
         }
     }
@@ -271,7 +293,7 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
     const std::ptrdiff_t slab_size = box.slab_size();
     float* to = brick + static_cast<std::ptrdiff_t>(row) * box.pitch;
     Seen seen;
-    if (box.upright && stride_x == static_cast<std::int64_t>(sizeof(Number))) {
+    if (box.upright && (stride_x < 0 ? -stride_x : stride_x) == static_cast<std::int64_t>(sizeof(Number))) {
         const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
         const std::int64_t v = box.v[0] + row;
         const bool outside = v < 0 || v >= size_v || u_begin == u_end;
@@ -280,7 +302,7 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
                 for (int j = 0; j < box.width; ++j) to[i * slab_size + j] = 0.0f;
         if (!outside)
             stage_turned<Number>({box, row, static_cast<int>(u_begin - box.u[0]),
-                                  voxels + v * stride_v + u_begin * stride_u, stride_u, stride_v,
+                                  voxels + v * stride_v + u_begin * stride_u, stride_x, stride_u, stride_v,
                                   static_cast<int>(u_end - u_begin), box.x, grid.size[box.axis_x] - box.x},
                                  slab_size, to + (u_begin - box.u[0]), convert, seen);
         return seen.any();
@@ -367,7 +389,12 @@ class Lines {
   public:
     Lines() = default;
     Lines(const Grid& grid, const Box& box)
-        : grid_(&grid), box_(&box), per_run_(static_cast<int>((box.width * grid.stride[box.axis_u] + 63) / 64) + 1) {}
+        : grid_(&grid), box_(&box), per_run_(static_cast<int>((box.width * bytes_of(grid, box) + 63) / 64) + 1) {}
+    // From a voxel of a run to the next.
+    static std::int64_t bytes_of(const Grid& grid, const Box& box) {
+        const std::int64_t stride = grid.stride[box.axis_u];
+        return stride < 0 ? -stride : stride;
+    }
     int per_row() const { return box_->slabs * per_run_; }
     int rows_asked() const { return row_; }
 
@@ -389,7 +416,8 @@ class Lines {
 
   private:
     void begin_run() {
-        const std::int64_t v = box_->v[slab_] + row_, u = clamp(box_->u[slab_], 0, grid_->size[box_->axis_u] - 1);
+        const std::int64_t lowest = grid_->stride[box_->axis_u] < 0 ? box_->u[slab_] + box_->width - 1 : box_->u[slab_];
+        const std::int64_t v = box_->v[slab_] + row_, u = clamp(lowest, 0, grid_->size[box_->axis_u] - 1);
         inside_ = v >= 0 && v < grid_->size[box_->axis_v];
         run_at_ = static_cast<const char*>(grid_->voxels) + (box_->x + slab_) * grid_->stride[box_->axis_x] +
                   u * grid_->stride[box_->axis_u] + v * grid_->stride[box_->axis_v];
@@ -413,7 +441,7 @@ class Staging {
         if (box.upright) return;
         // Nor is there a point where voxels of a row are not neighbours: each is a line of its own.
         const auto in_runs = [&](const Grid* grid) {
-            return grid && grid->stride[box.axis_u] > 0 && grid->stride[box.axis_u] <= 8;
+            return grid && Lines::bytes_of(*grid, box) > 0 && Lines::bytes_of(*grid, box) <= 8;
         };
         if (in_runs(job.image)) {
             image_lines_ = Lines(*job.image, box);

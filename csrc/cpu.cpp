@@ -252,7 +252,7 @@ void choose_axes(Plan& plan, const Grid& grid, int axis_x) {
     plan.axis_u = (axis_x + 1) % 3;
     plan.axis_v = (axis_x + 2) % 3;
     if (bytes(plan.axis_v) < bytes(plan.axis_u)) std::swap(plan.axis_u, plan.axis_v);
-    plan.upright = grid.stride[axis_x] == size_of(grid.type);
+    plan.upright = bytes(axis_x) == size_of(grid.type);
 }
 
 int widest_stride(const Grid& grid) {

@@ -26,6 +26,7 @@ struct Lanes {
     Lanes(__m512 value) : x(value) {}
     explicit Lanes(float value) : x(_mm512_set1_ps(value)) {}
     static Lanes load(const float* from) { return _mm512_load_ps(from); }
+    static Lanes load_anywhere(const float* from) { return _mm512_loadu_ps(from); }
     void store(float* to) const { _mm512_store_ps(to, x); }
     void store_anywhere(float* to) const { _mm512_storeu_ps(to, x); }
 };
@@ -85,6 +86,10 @@ struct Patch {
                                     _mm512_permutex2var_ps(x[first + 2], i.x, x[first + 3]));
     }
 };
+inline Lanes reversed(Lanes a) {
+    const __m512i order = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_permutexvar_ps(order, a.x);
+}
 inline Lanes either(Lanes a, Lanes b) {
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)));
 }
@@ -121,6 +126,7 @@ struct Lanes {
     Lanes(__m256 value) : x(value) {}
     explicit Lanes(float value) : x(_mm256_set1_ps(value)) {}
     static Lanes load(const float* from) { return _mm256_load_ps(from); }
+    static Lanes load_anywhere(const float* from) { return _mm256_loadu_ps(from); }
     void store(float* to) const { _mm256_store_ps(to, x); }
     void store_anywhere(float* to) const { _mm256_storeu_ps(to, x); }
 };
@@ -163,6 +169,7 @@ inline Lanes window(const float* from, Index i) {
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.x, 28)));
 }
 inline Lanes gather(const float* from, Index i) { return _mm256_i32gather_ps(from, i.x, 4); }
+inline Lanes reversed(Lanes a) { return _mm256_permutevar8x32_ps(a.x, _mm256_set_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 inline Lanes either(Lanes a, Lanes b) { return _mm256_or_ps(a.x, b.x); }
 template <class Put>
 inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
@@ -195,6 +202,7 @@ struct Lanes {
         for (int i = 0; i < width; ++i) lanes.x[i] = from[i];
         return lanes;
     }
+    static Lanes load_anywhere(const float* from) { return load(from); }
     void store(float* to) const {
         for (int i = 0; i < width; ++i) to[i] = x[i];
     }
@@ -291,6 +299,9 @@ inline Lanes window(const float* from, Index index) {
 }
 inline Lanes gather(const float* from, Index index) {
     return each<Lanes>([&](int i) { return from[index.x[i]]; });
+}
+inline Lanes reversed(Lanes a) {
+    return each<Lanes>([&](int i) { return a.x[Lanes::width - 1 - i]; });
 }
 inline Lanes either(Lanes a, Lanes b) {
     return each<Lanes>([&](int i) { return a.x[i] != 0.0f ? a.x[i] : b.x[i]; });

@@ -678,13 +678,15 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
     const int most_slabs = plan.block_slabs;
-    // Blocks begin where lines of memory begin.
-    const std::int64_t phase =
-        plan.upright ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(grid.voxels) /
-                                                 static_cast<std::uintptr_t>(grid.stride[plan.axis_x]))
-                     : 0;
+    // Blocks of an upright box begin where lines of memory begin; `first` counts the voxels before plane 0.
+    const std::int64_t stride_x = grid.stride[plan.axis_x];
+    const std::int64_t first = plan.upright ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(grid.voxels) /
+                                                                        static_cast<std::uintptr_t>(size_of(grid.type)))
+                                            : 0;
     const auto slabs_at = [&](std::int64_t plane) {
-        return plan.upright ? most_slabs - static_cast<int>((plane + phase) % most_slabs) : most_slabs;
+        if (!plan.upright) return most_slabs;
+        const auto in_block = static_cast<int>((stride_x < 0 ? first - plane : first + plane) % most_slabs);
+        return stride_x < 0 ? in_block + 1 : most_slabs - in_block;
     };
     int slabs = slabs_at(x);
     // Choose the next block that meets a ray, from plane x on; false when there is none.
