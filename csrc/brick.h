@@ -29,46 +29,44 @@ struct Box {
     int slab_size() const { return rows * pitch; }
 };
 
+inline float not_nan(float value) { return value == value ? value : 0.0f; }
+inline Lanes not_nan(Lanes values) { return choose(equal(values, values), values, Lanes(0.0f)); }
+
+// What becomes of a voxel on its way into the brick: of a float, or of a packet of them.
 struct ToAttenuation {
     static constexpr bool is_label = false;
-    static constexpr bool is_as_is = false;
     Attenuation law;
-    template <class Number>
-    float operator()(Number number) const {
-        const float value = static_cast<float>(number);
-        if (law.bends == 0) return value == value ? value : 0.0f;
+    template <class Real>
+    Real operator()(Real value) const {
         // `larger` returns its second argument for NaN: not a number is air.
-        float mu = law.slope_change[0] * larger(value - law.knot[0], 0.0f);
-        for (int i = 1; i < law.bends; ++i) mu += law.slope_change[i] * larger(value - law.knot[i], 0.0f);
+        Real mu(0.0f);
+        for (int i = 0; i < law.bends; ++i)
+            mu = mu + Real(law.slope_change[i]) * larger(value - Real(law.knot[i]), Real(0.0f));
         return mu;
     }
 };
 
-// Two bends (the bilinear law) are the everyday case: constants in registers let the compiler vectorise the row.
+// Two bends (the bilinear law) are the everyday case: its constants stay in registers.
 struct ToAttenuationBilinear {
     static constexpr bool is_label = false;
-    static constexpr bool is_as_is = false;
     float knot_0, change_0, knot_1, change_1;
-    template <class Number>
-    float operator()(Number number) const {
-        const float value = static_cast<float>(number);
-        return change_0 * larger(value - knot_0, 0.0f) + change_1 * larger(value - knot_1, 0.0f);
+    template <class Real>
+    Real operator()(Real value) const {
+        return Real(change_0) * larger(value - Real(knot_0), Real(0.0f)) +
+               Real(change_1) * larger(value - Real(knot_1), Real(0.0f));
     }
 };
 
 struct AsIs {
     static constexpr bool is_label = false;
-    static constexpr bool is_as_is = true;
-    template <class Number>
-    float operator()(Number number) const {
-        const float value = static_cast<float>(number);
-        return value == value ? value : 0.0f;
+    template <class Real>
+    Real operator()(Real value) const {
+        return not_nan(value);
     }
 };
 
 struct ToChannelSmall {
     static constexpr bool is_label = true;
-    static constexpr bool is_as_is = false;
     const float* channel_of_id;
     float operator()(std::int8_t id) const { return channel_of_id[static_cast<std::uint8_t>(id)]; }
     float operator()(std::uint8_t id) const { return channel_of_id[id]; }
@@ -78,7 +76,6 @@ struct ToChannelSmall {
 
 struct ToChannelWide {
     static constexpr bool is_label = true;
-    static constexpr bool is_as_is = false;
     Channels channels;
     template <class Number>
     float operator()(Number number) const {
@@ -100,61 +97,35 @@ inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : 
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline int smaller(int a, int b) { return a < b ? a : b; }
 
-inline Lanes not_nan(Lanes a) { return choose(equal(a, a), a, Lanes(0.0f)); }
-
-// Whether any staged value was not zero, gathered lane by lane so that it costs one instruction per packet.
+// Whether any staged value was not zero.
 struct Seen {
-    std::uint32_t bits[Lanes::width] = {};
-    void include(int lane, float value) {
-        std::uint32_t pattern;
-        __builtin_memcpy(&pattern, &value, sizeof(pattern));
-        bits[lane] |= pattern & 0x7fffffffu;
-    }
-    void include(Lanes values) {
-        alignas(64) float lanes[Lanes::width];
-        values.store(lanes);
-        for (int i = 0; i < Lanes::width; ++i) include(i, lanes[i]);
-    }
-    bool any() const {
-        std::uint32_t all = 0;
-        for (const std::uint32_t lane : bits) all |= lane;
-        return all != 0;
-    }
+    Lanes packets = Lanes(0.0f);
+    bool single = false;
+    void include(Lanes values) { packets = either(packets, values); }
+    void include(float value) { single = single || value != 0.0f; }
+    bool any() const { return single || any_nonzero(packets); }
 };
 
-// Whether all numbers of a packet are one: anatomy comes in runs, and looking a label up once is four times faster.
-template <class Number>
-inline bool is_one_run(const Number* from) {
-    Number difference = 0;
-    for (int i = 0; i < Lanes::width; ++i) difference = static_cast<Number>(difference | (from[i] ^ from[0]));
-    return difference == 0;
+template <class Number, class Convert>
+inline float converted_one(const Number* from, Convert convert) {
+    if constexpr (Convert::is_label)
+        return convert(*from);
+    else
+        return convert(static_cast<float>(*from));
 }
 
 template <class Number, class Convert>
-inline void convert_packet(const Number* from, float* to, Convert convert) {
+inline Lanes converted(const Number* from, Convert convert) {
     if constexpr (Convert::is_label) {
-        if (is_one_run(from)) {
-            const float value = convert(from[0]);
-            for (int i = 0; i < Lanes::width; ++i) to[i] = value;
-            return;
-        }
-    }
-    for (int i = 0; i < Lanes::width; ++i) to[i] = convert(from[i]);
-}
-
-template <class Number, class Convert>
-inline void stage_packet(const Number* from, float* to, Convert convert, Seen& seen) {
-    if constexpr (Convert::is_label) {
-        if (is_one_run(from)) {
-            const float value = convert(from[0]);
-            for (int i = 0; i < Lanes::width; ++i) to[i] = value;
-            seen.include(0, value);
-            return;
-        }
-    }
-    for (int i = 0; i < Lanes::width; ++i) {
-        to[i] = convert(from[i]);
-        seen.include(i, to[i]);
+        // Anatomy comes in runs: most packets hold one label, and looking it up once is four times faster.
+        Number difference = 0;
+        for (int i = 0; i < Lanes::width; ++i) difference = static_cast<Number>(difference | (from[i] ^ from[0]));
+        if (difference == 0) return Lanes(convert(from[0]));
+        alignas(64) float values[Lanes::width];
+        for (int i = 0; i < Lanes::width; ++i) values[i] = convert(from[i]);
+        return Lanes::load(values);
+    } else {
+        return convert(load_numbers(from));
     }
 }
 
@@ -177,18 +148,22 @@ template <class Number, class Convert>
 inline void stage_row(const char* from, std::int64_t stride, int count, float* to, Convert convert, Seen& seen) {
     if (stride == static_cast<std::int64_t>(sizeof(Number)) && count >= Lanes::width) {
         const Number* numbers = reinterpret_cast<const Number*>(from);
-        int i = 0;
-        for (; i + Lanes::width <= count; i += Lanes::width) stage_packet(numbers + i, to + i, convert, seen);
-        if (i < count) stage_packet(numbers + count - Lanes::width, to + count - Lanes::width, convert, seen);
-        return;
+        Lanes any(0.0f);
+        for (int next = 0; next < count; next += Lanes::width) {
+            const int i = smaller(next, count - Lanes::width);
+            const Lanes values = converted(numbers + i, convert);
+            any = either(any, values);
+            values.store_anywhere(to + i);
+        }
+        return seen.include(any);
     }
     if (stride == -static_cast<std::int64_t>(sizeof(Number)) && count >= Lanes::width) {
         stage_row<Number>(from + (count - 1) * stride, -stride, count, to, convert, seen);
         return reverse(to, count);
     }
     for (int i = 0; i < count; ++i, from += stride) {
-        to[i] = convert(*reinterpret_cast<const Number*>(from));
-        seen.include(0, to[i]);
+        to[i] = converted_one(reinterpret_cast<const Number*>(from), convert);
+        seen.include(to[i]);
     }
 }
 
@@ -198,8 +173,9 @@ void stage_turned_narrow(const char* from, std::int64_t stride_x, std::int64_t s
                          std::ptrdiff_t slab_size, float* to, Convert convert, Seen& seen) {
     for (int u = 0; u < count; ++u) {
         for (int s = 0; s < slabs; ++s) {
-            to[s * slab_size + u] = convert(*reinterpret_cast<const Number*>(from + u * stride_u + s * stride_x));
-            seen.include(s % Lanes::width, to[s * slab_size + u]);
+            const char* at = from + u * stride_u + s * stride_x;
+            to[s * slab_size + u] = converted_one(reinterpret_cast<const Number*>(at), convert);
+            seen.include(to[s * slab_size + u]);
         }
     }
 }
@@ -232,7 +208,8 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
     constexpr std::int64_t kRunBytes = kRunSlabs * static_cast<std::int64_t>(sizeof(Number));
     const int all_slabs = row.box.slabs;
     if (row.count < N || row.before + row.after < N)
-        return stage_turned_narrow<Number>(row.from, row.stride_x, row.stride_u, row.count, all_slabs, slab_size, to, convert, seen);
+        return stage_turned_narrow<Number>(row.from, row.stride_x, row.stride_u, row.count, all_slabs, slab_size, to,
+                                           convert, seen);
     // Where x runs backwards through memory, what is read together begins with its last slab.
     const bool backwards = row.stride_x < 0;
     Lanes any(0.0f);
@@ -259,7 +236,7 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
             alignas(64) float square[N][N];
             const char* from = row.from + u * row.stride_u + (s - back + (backwards ? N - 1 : 0)) * row.stride_x;
             for (int i = 0; i < N; ++i, from += row.stride_u)
-                convert_packet(reinterpret_cast<const Number*>(from), square[i], convert);
+                converted(reinterpret_cast<const Number*>(from), convert).store(square[i]);
             // Compilers would keep the square in registers, and turn it with twice the shuffles.
             asm volatile("" : : "r"(square) : "memory");
             float* const column = to + s * slab_size + u;
@@ -301,10 +278,10 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
             for (int i = 0; i < box.slabs; ++i)
                 for (int j = 0; j < box.width; ++j) to[i * slab_size + j] = 0.0f;
         if (!outside)
-            stage_turned<Number>({box, row, static_cast<int>(u_begin - box.u[0]),
-                                  voxels + v * stride_v + u_begin * stride_u, stride_x, stride_u, stride_v,
-                                  static_cast<int>(u_end - u_begin), box.x, grid.size[box.axis_x] - box.x},
-                                 slab_size, to + (u_begin - box.u[0]), convert, seen);
+            stage_turned<Number>(
+                {box, row, static_cast<int>(u_begin - box.u[0]), voxels + v * stride_v + u_begin * stride_u, stride_x,
+                 stride_u, stride_v, static_cast<int>(u_end - u_begin), box.x, grid.size[box.axis_x] - box.x},
+                slab_size, to + (u_begin - box.u[0]), convert, seen);
         return seen.any();
     }
     for (int s = 0; s < box.slabs; ++s, to += slab_size) {

@@ -145,8 +145,8 @@ struct Shape {
 // Wide tiles read whole rows of voxels, which memory gives faster than parts of rows; compact ones stage fewer voxels
 // where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
 // are relative, measured on 512 x 512 x 400.
-constexpr Shape kShapes[] = {{8, 512, 1.0, 1.5},  {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
-                             {16, 64, 1.35, 1.05}, {32, 64, 1.4, 1.1},  {32, 32, 1.7, 1.15}};
+constexpr Shape kShapes[] = {{8, 512, 1.0, 1.5},   {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
+                             {16, 64, 1.35, 1.05}, {32, 64, 1.4, 1.1},   {32, 32, 1.7, 1.15}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
     double lowest = 1e300;
@@ -174,8 +174,8 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
     }
 }
 
-// Cycles to read what a packet meets in a slab, where it spans so many rows and columns of voxels: in one row, in a patch
-// of 4 or 8 registers, or lane by lane. Measured on Zen 4.
+// Cycles to read what a packet meets in a slab, where it spans so many rows and columns of voxels: in one row, in a
+// patch of 4 or 8 registers, or lane by lane. Measured on Zen 4.
 double reading_cost(int rows, int columns, int lanes) {
     if (rows <= 1 && columns <= 2 * lanes) return 9.0;
     if (lanes < kPatchLanes) return 40.0;
@@ -215,9 +215,8 @@ void shape_packets(Plan& plan, const Grid& grid, double row, double column, int 
     for (const int packet_lines : {1, 2, 4}) {
         const double u = (lanes / packet_lines - 1) * lane.u + (packet_lines - 1 + jump) * line.u + slant_u;
         const double v = (packet_lines - 1 + jump) * line.v + slant_v;
-        const double cost = expected(v, [&](int rows) {
-            return expected(u, [&](int columns) { return reading_cost(rows, columns, lanes); });
-        });
+        const double cost = expected(
+            v, [&](int rows) { return expected(u, [&](int columns) { return reading_cost(rows, columns, lanes); }); });
         if (!(cost < lowest)) continue;
         lowest = cost;
         plan.packet_lines = packet_lines;
@@ -301,8 +300,8 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         if (!middle_pixel(plan, rows, columns, row, column)) row = column = 0.0;
         order_pixels(plan, grid, rows, columns, row, column);
         shape_tiles(plan, grid, rows, columns, row, column);
-        // Runs along x come best in pairs of lines, and rows of wide tiles are few; elsewhere short blocks leave room for the
-        // next one in the cache.
+        // Runs along x come best in pairs of lines, and rows of wide tiles are few; elsewhere short blocks leave room
+        // for the next one in the cache.
         plan.block_slabs = plan.upright || plan.tile_lanes >= 256 ? kBlockSlabs : kBlockSlabs / 2;
         shape_packets(plan, grid, row, column, lanes);
         plans.push_back(plan);
@@ -445,8 +444,7 @@ namespace {
 
 // Have a team of threads take on the tasks; false when interrupted.
 bool share_out(std::size_t tasks, bool image, bool label, Workspaces& workspaces, int threads,
-               const std::function<bool()>& interrupted,
-               const std::function<void(std::size_t, const Scratch&)>& task) {
+               const std::function<bool()>& interrupted, const std::function<void(std::size_t, const Scratch&)>& task) {
     std::atomic<std::size_t> next{0};
     std::atomic<bool> stopped{false};
     std::exception_ptr failure;
@@ -534,7 +532,8 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
     const auto cells_of = [](const Grid* grid, const std::vector<std::uint8_t>& hold_something) {
         Cells cells{hold_something.empty() ? nullptr : hold_something.data(), {}};
-        for (int axis = 0; axis < 3 && grid; ++axis) cells.count[axis] = (grid->size[axis] + kCellVoxels - 1) / kCellVoxels;
+        for (int axis = 0; axis < 3 && grid; ++axis)
+            cells.count[axis] = (grid->size[axis] + kCellVoxels - 1) / kCellVoxels;
         return cells;
     };
     const auto job_of = [&](const Grid* image_grid, const Grid* label_grid) {
@@ -613,15 +612,17 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
             if (label_grid && outputs.mask) job.mask = outputs.mask + view * packed;
         }
     };
-    if (image) for (std::int64_t view = 0; view < views.count; ++view) add(view, scene.image, together ? scene.label : nullptr);
+    if (image)
+        for (std::int64_t view = 0; view < views.count; ++view)
+            add(view, scene.image, together ? scene.label : nullptr);
     hand_out();
-    if (label && !together) for (std::int64_t view = 0; view < views.count; ++view) add(view, nullptr, scene.label);
+    if (label && !together)
+        for (std::int64_t view = 0; view < views.count; ++view) add(view, nullptr, scene.label);
     hand_out();
 
-    share_out(tasks.size(), scene.image != nullptr, scene.label != nullptr, kept.workspaces, threads, interrupted,
-              [&](std::size_t i, const Scratch& scratch) {
-                  chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
-              });
+    share_out(
+        tasks.size(), scene.image != nullptr, scene.label != nullptr, kept.workspaces, threads, interrupted,
+        [&](std::size_t i, const Scratch& scratch) { chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch); });
 }
 
 }  // namespace drrproj

@@ -1,7 +1,7 @@
 // A packet of float lanes: one ray per lane. One type, three ways to compile it.
 //
-// Besides arithmetic it has the three ways to read voxels: `window` picks from 2 * width neighbouring floats and `Patch`
-// from some rows of a few floats, both with in-register permutes; `gather` reads each lane's own address.
+// Besides arithmetic it has the three ways to read voxels: `window` picks from 2 * width neighbouring floats and
+// `Patch` from some rows of a few floats, both with in-register permutes; `gather` reads each lane's own address.
 #pragma once
 
 #include <cmath>
@@ -48,6 +48,7 @@ inline Lanes larger(Lanes a, Lanes b) { return _mm512_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm512_roundscale_ps(a.x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ)}; }
 inline Mask less(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ)}; }
+inline bool any_nonzero(Lanes a) { return _mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_NEQ_UQ) != 0; }
 inline Mask positive(Lanes a) { return {_mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.x, b.x)}; }
@@ -76,7 +77,8 @@ struct Patch {
     }
     Lanes pick(Index i) const {
         if constexpr (Registers == 4) return pick_of_4(0, i);
-        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(64)), pick_of_4(0, i), pick_of_4(4 % Registers, i));
+        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(64)), pick_of_4(0, i),
+                                    pick_of_4(4 % Registers, i));
     }
 
   private:
@@ -86,6 +88,17 @@ struct Patch {
                                     _mm512_permutex2var_ps(x[first + 2], i.x, x[first + 3]));
     }
 };
+inline Lanes load_numbers(const float* from) { return _mm512_loadu_ps(from); }
+inline Lanes load_numbers(const std::int32_t* from) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(from)); }
+inline Lanes load_numbers(const std::int16_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+}
+inline Lanes load_numbers(const std::uint16_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+}
+inline Lanes load_numbers(const std::uint8_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
 inline Lanes reversed(Lanes a) {
     const __m512i order = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_permutexvar_ps(order, a.x);
@@ -93,8 +106,8 @@ inline Lanes reversed(Lanes a) {
 inline Lanes either(Lanes a, Lanes b) {
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)));
 }
-// Column j of 16 rows `stride` floats apart goes to `put(j, column)`. Quarters of rows are placed while they are loaded,
-// which leaves the shuffles half the work.
+// Column j of 16 rows `stride` floats apart goes to `put(j, column)`. Quarters of rows are placed while they are
+// loaded, which leaves the shuffles half the work.
 template <class Put>
 inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
     for (int quarter = 0; quarter < 4; ++quarter) {
@@ -148,6 +161,9 @@ inline Lanes larger(Lanes a, Lanes b) { return _mm256_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm256_floor_ps(a.x); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ)}; }
 inline Mask less(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ)}; }
+inline bool any_nonzero(Lanes a) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_NEQ_UQ)) != 0;
+}
 inline Mask positive(Lanes a) { return {_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_mm256_and_ps(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.x, b.x)}; }
@@ -169,6 +185,19 @@ inline Lanes window(const float* from, Index i) {
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.x, 28)));
 }
 inline Lanes gather(const float* from, Index i) { return _mm256_i32gather_ps(from, i.x, 4); }
+inline Lanes load_numbers(const float* from) { return _mm256_loadu_ps(from); }
+inline Lanes load_numbers(const std::int32_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+inline Lanes load_numbers(const std::int16_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+inline Lanes load_numbers(const std::uint16_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+inline Lanes load_numbers(const std::uint8_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+}
 inline Lanes reversed(Lanes a) { return _mm256_permutevar8x32_ps(a.x, _mm256_set_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 inline Lanes either(Lanes a, Lanes b) { return _mm256_or_ps(a.x, b.x); }
 template <class Put>
@@ -252,6 +281,11 @@ inline Mask equal(Lanes a, Lanes b) {
 inline Mask less(Lanes a, Lanes b) {
     return each<Mask>([&](int i) { return a.x[i] < b.x[i]; });
 }
+inline bool any_nonzero(Lanes a) {
+    bool any = false;
+    for (float lane : a.x) any = any || lane != 0.0f;
+    return any;
+}
 inline Mask positive(Lanes a) {
     return each<Mask>([&](int i) { return a.x[i] > 0.0f; });
 }
@@ -312,6 +346,14 @@ inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
 }
 
 #endif
+
+// Numbers that no instruction above reads.
+template <class Number>
+inline Lanes load_numbers(const Number* from) {
+    alignas(64) float values[Lanes::width];
+    for (int i = 0; i < Lanes::width; ++i) values[i] = static_cast<float>(from[i]);
+    return Lanes::load(values);
+}
 
 #if !defined(__AVX512F__)
 // With fewer permutes a patch takes longer than a gather.

@@ -20,8 +20,8 @@ constexpr float kBoxMargin = 2e-3f;
 
 // N neighbouring rays, all with the same steepest axis. Lanes without a pixel repeat a lane that has one.
 struct alignas(64) Packet {
-    double u[N], v[N], du[N], dv[N];  // u(x) = u + x * du
-    double begin[N], end[N];          // where the ray exists, in x
+    double u[N], v[N], du[N], dv[N];                         // u(x) = u + x * du
+    double begin[N], end[N];                                 // where the ray exists, in x
     float motion_u[N], slope_u[N], motion_v[N], slope_v[N];  // du and dv with what crossing_of makes of them
     float mm_per_slab[N], sum[N];
     float label[N], run[N];          // 1 + channel of the label the ray is in, and how many slabs it has been in it
@@ -29,8 +29,9 @@ struct alignas(64) Packet {
 };
 
 // What bounds the rays of each packet: lowest and highest u and v at the tile's first plane, their change per slab, and
-// where the rays begin and end. The lowest of many straight lines lies above the straight line between its values at the
-// tile's two ends (and on it for the rays of one source), so that line bounds every plane between. Of two blocks, the one walked and the one staged, it says which packets have work there.
+// where the rays begin and end. The lowest of many straight lines lies above the straight line between its values at
+// the tile's two ends (and on it for the rays of one source), so that line bounds every plane between. Of two blocks,
+// the one walked and the one staged, it says which packets have work there.
 constexpr int kMostPackets = kTileRays / N;
 struct Bound {
     double first[kMostPackets], change[kMostPackets];
@@ -46,8 +47,8 @@ static_assert(sizeof(Packet) * kMostPackets + sizeof(Extents) <= kPacketBytes, "
 // Some slabs of the volume, staged, with everything relative to an origin near the tile: floats stay exact there.
 struct Block {
     Box box;
-    int parity;                                                 // which of the packets' two bounds
-    double x, u, v;                                             // first plane and origin, whole numbers
+    int parity;                                                      // which of the packets' two bounds
+    double x, u, v;                                                  // first plane and origin, whole numbers
     alignas(64) float corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
     const float* label;
@@ -75,8 +76,8 @@ int steepest_axis(const double direction[3]) {
     return x >= y && x >= z ? 0 : y >= z ? 1 : 2;
 }
 
-// Fill one packet from `line` and `lane` on; false when none of its pixels exists with this steepest axis. Its loops are
-// kept plain so that compilers turn them into vectors.
+// Fill one packet from `line` and `lane` on; false when none of its pixels exists with this steepest axis. Its loops
+// are kept plain so that compilers turn them into vectors.
 bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int lines, int lanes, Packet& packet) {
     const Job& job = walk.job;
     const Plan& plan = job.plan;
@@ -386,7 +387,8 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
         low_change[which] = static_cast<float>(lowest.change[index]);
         high_change[which] = static_cast<float>(highest.change[index]);
         const double slabs = block.x - walk.begin;
-        low[which] = static_cast<float>(lowest.at(index, slabs) - origin) + smaller(0.0f, low_change[which]) - kPacketMargin;
+        low[which] =
+            static_cast<float>(lowest.at(index, slabs) - origin) + smaller(0.0f, low_change[which]) - kPacketMargin;
         high[which] =
             static_cast<float>(highest.at(index, slabs) - origin) + larger(0.0f, high_change[which]) + kPacketMargin;
     };
@@ -539,7 +541,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         };
         const auto collect_patch = [&](auto registers, int per_row) {
             const int shift = kRegisterShift + per_row - 1;
-            const Index entry = shifted(bits_of(v_rounded) + v.voxel, shift) + entry_u, across_v = shifted(v.step, shift);
+            const Index entry = shifted(bits_of(v_rounded) + v.voxel, shift) + entry_u,
+                        across_v = shifted(v.step, shift);
             const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + u.step + across_v;
             collect([&](const float* from) {
                 const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
@@ -562,8 +565,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             default: {
                 const Lanes round(kRound), pitch(static_cast<float>(box.pitch));
                 const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step) * pitch;
-                const Lanes entry = multiply_add(v_rounded - round + to_lanes(v.voxel), pitch,
-                                                 u_rounded - round + to_lanes(u.voxel));
+                const Lanes entry =
+                    multiply_add(v_rounded - round + to_lanes(v.voxel), pitch, u_rounded - round + to_lanes(u.voxel));
                 // A voxel without a share may lie outside the brick: read the voxel of entry instead.
                 const auto there = [&](Lanes share, Lanes way) {
                     return to_index(choose(positive(share), entry + way, entry));
@@ -717,10 +720,9 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     }
     const auto begin_staging = [&](int parity) {
         const bool more = next_block(blocks[parity]);
-        staging[parity] =
-            more ? Staging(job, blocks[parity].box, images[parity], labels[parity], 
-                           walk.count * ((blocks[parity].box.slabs + kAskSlabs - 1) / kAskSlabs))
-                 : Staging();
+        staging[parity] = more ? Staging(job, blocks[parity].box, images[parity], labels[parity],
+                                         walk.count * ((blocks[parity].box.slabs + kAskSlabs - 1) / kAskSlabs))
+                               : Staging();
         return more;
     };
     int now = 0;

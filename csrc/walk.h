@@ -3,7 +3,8 @@
 // A ray is followed along its steepest axis
 // x; the other two coordinates, u and v, move by at most one voxel between the planes x = k and x = k + 1. So within
 // the slab the ray leaves its u voxel at most once and its v voxel at most once, and the slab splits into the share
-// before the first crossing, the one between the two, and the one after the second. That is Siddon's exact path, without sorting.
+// before the first crossing, the one between the two, and the one after the second. That is Siddon's exact path,
+// without sorting.
 //
 // Real is float, on host or device, or a packet of float lanes: the formulas are the same.
 #pragma once
@@ -30,8 +31,8 @@ DRRPROJ_HOST_DEVICE inline float larger(float a, float b) { return a > b ? a : b
 DRRPROJ_HOST_DEVICE inline double smaller(double a, double b) { return a < b ? a : b; }
 DRRPROJ_HOST_DEVICE inline double larger(double a, double b) { return a > b ? a : b; }
 
-// When a coordinate leaves its voxel, as a share of the slab: `smaller(1, from_centre * slope + half)`, where from_centre
-// is how far from the voxel's centre the coordinate stands at the slab's start.
+// When a coordinate leaves its voxel, as a share of the slab: `smaller(1, from_centre * slope + half)`, where
+// from_centre is how far from the voxel's centre the coordinate stands at the slab's start.
 template <class Real>
 struct Crossing {
     Real slope, half;
