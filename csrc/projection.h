@@ -7,7 +7,8 @@ namespace drrproj {
 
 enum class NumberType : std::int32_t { int8, uint8, int16, uint16, int32, uint32, int64, uint64, float32, float64 };
 
-constexpr std::int64_t size_of(NumberType type) {
+// Of each number in bytes. Static: every instruction set keeps its own.
+[[maybe_unused]] static constexpr std::int64_t size_of(NumberType type) {
     constexpr std::int64_t sizes[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
     return sizes[static_cast<int>(type)];
 }

@@ -47,7 +47,7 @@ static_assert(sizeof(Packet) * kMostPackets + sizeof(Extents) <= kPacketBytes, "
 // Some slabs of the volume, staged, with everything relative to an origin near the tile: floats stay exact there.
 struct Block {
     Box box;
-    int parity;                                                      // which of the packets' two bounds
+    int parity;                                                      // 0 and 1 take turns
     double x, u, v;                                                  // first plane and origin, whole numbers
     alignas(64) float corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
@@ -590,43 +590,82 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     }
 }
 
+// A part of index space, by array axis.
+struct Region {
+    double low[3], high[3];
+};
+
+bool may_hold_something(const Cells& cells, const Region& region) {
+    if (!cells.hold_something) return true;
+    std::int64_t first[3], last[3];
+    for (int axis = 0; axis < 3; ++axis) {
+        first[axis] = clamp(floor_of(region.low[axis]) / kCellVoxels, 0, cells.count[axis] - 1);
+        last[axis] = clamp(floor_of(region.high[axis]) / kCellVoxels, 0, cells.count[axis] - 1);
+    }
+    for (std::int64_t i = first[0]; i <= last[0]; ++i)
+        for (std::int64_t j = first[1]; j <= last[1]; ++j)
+            for (std::int64_t k = first[2]; k <= last[2]; ++k)
+                if (cells.hold_something[(i * cells.count[1] + j) * cells.count[2] + k]) return true;
+    return false;
+}
+
+bool may_hold_something(const Job& job, const Region& region) {
+    return (job.image && may_hold_something(job.image_cells, region)) ||
+           (job.label && may_hold_something(job.label_cells, region));
+}
+
+Region region_of(const Box& box) {
+    Region region;
+    region.low[box.axis_x] = static_cast<double>(box.x);
+    region.high[box.axis_x] = static_cast<double>(box.x + box.slabs - 1);
+    const int last = box.slabs - 1;
+    // Corners move steadily from slab to slab.
+    region.low[box.axis_u] = static_cast<double>(smaller(box.u[0], box.u[last]));
+    region.high[box.axis_u] = static_cast<double>(larger(box.u[0], box.u[last]) + box.width - 1);
+    region.low[box.axis_v] = static_cast<double>(smaller(box.v[0], box.v[last]));
+    region.high[box.axis_v] = static_cast<double>(larger(box.v[0], box.v[last]) + box.rows - 1);
+    return region;
+}
+
+Region region_of(const Walk& walk, const Box& box, int packet) {
+    const double begin = static_cast<double>(box.x) - walk.begin, end = begin + box.slabs;
+    Region region;
+    region.low[box.axis_x] = static_cast<double>(box.x);
+    region.high[box.axis_x] = static_cast<double>(box.x + box.slabs - 1);
+    const auto span = [&](int axis, const Bound& low, const Bound& high) {
+        region.low[axis] = smaller(low.at(packet, begin), low.at(packet, end)) - kBoxMargin;
+        region.high[axis] = larger(high.at(packet, begin), high.at(packet, end)) + kBoxMargin;
+    };
+    span(box.axis_u, walk.extents.u_low, walk.extents.u_high);
+    span(box.axis_v, walk.extents.v_low, walk.extents.v_high);
+    return region;
+}
+
+// What walking through background alone does to a packet: the labels its rays were in end.
+void meet_nothing(const Job& job, Packet& packet) {
+    for (int i = 0; i < N; ++i) {
+        end_run(job, packet, i);
+        packet.label[i] = packet.run[i] = 0.0f;
+    }
+}
+
 template <bool Image, bool Label>
 void walk_packets(const Walk& walk, const Block& block, Staging& next) {
     const Extents& extents = walk.extents;
+    const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
     const double begin = block.x, end = block.x + block.box.slabs;
     for (int i = 0; i < walk.count; ++i) {
         next.step();
         if (!extents.relevant[block.parity][i]) continue;
+        if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) {
+            if (Label) meet_nothing(walk.job, walk.packets[i]);
+            continue;
+        }
         if (extents.begin_high[i] > begin || extents.end_low[i] < end)
             walk_packet<true, Image, Label>(walk, block, i, next);
         else
             walk_packet<false, Image, Label>(walk, block, i, next);
     }
-}
-
-bool may_hold_something(const Cells& cells, const Grid& grid, const Box& box) {
-    if (!cells.hold_something) return true;
-    std::int64_t low[3], high[3];
-    const auto include = [&](int axis, std::int64_t first, std::int64_t last) {
-        low[axis] = larger(0, smaller(low[axis], first));
-        high[axis] = smaller(grid.size[axis] - 1, larger(high[axis], last));
-    };
-    for (int axis = 0; axis < 3; ++axis) low[axis] = grid.size[axis], high[axis] = -1;
-    include(box.axis_x, box.x, box.x + box.slabs - 1);
-    for (int s = 0; s < box.slabs; ++s) {
-        include(box.axis_u, box.u[s], box.u[s] + box.width - 1);
-        include(box.axis_v, box.v[s], box.v[s] + box.rows - 1);
-    }
-    for (std::int64_t i = low[0] / kCellVoxels; i * kCellVoxels <= high[0]; ++i)
-        for (std::int64_t j = low[1] / kCellVoxels; j * kCellVoxels <= high[1]; ++j)
-            for (std::int64_t k = low[2] / kCellVoxels; k * kCellVoxels <= high[2]; ++k)
-                if (cells.hold_something[(i * cells.count[1] + j) * cells.count[2] + k]) return true;
-    return false;
-}
-
-bool may_hold_something(const Job& job, const Box& box) {
-    return (job.image && may_hold_something(job.image_cells, *job.image, box)) ||
-           (job.label && may_hold_something(job.label_cells, *job.label, box));
 }
 
 // Does one slab under the whole tile fit the brick, wherever the slab is?
@@ -681,11 +720,14 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
     const int most_slabs = plan.block_slabs;
-    // Blocks of an upright box begin where lines of memory begin; `first` counts the voxels before plane 0.
-    const std::int64_t stride_x = grid.stride[plan.axis_x];
-    const std::int64_t first = plan.upright ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(grid.voxels) /
-                                                                        static_cast<std::uintptr_t>(size_of(grid.type)))
-                                            : 0;
+    // Blocks of an upright box begin where lines of memory begin. Small volumes lie at addresses that change from run
+    // to run, and the last bits of the result must not change with them; large ones are mapped whole, always alike.
+    constexpr std::int64_t kMappedBytes = std::int64_t{32} << 20;
+    const std::int64_t stride_x = grid.stride[plan.axis_x], number_bytes = size_of(grid.type);
+    const bool by_lines = plan.upright && grid.size[0] * grid.size[1] * grid.size[2] * number_bytes > kMappedBytes;
+    const std::int64_t first = by_lines ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(grid.voxels) /
+                                                                    static_cast<std::uintptr_t>(number_bytes))
+                                        : grid.size[plan.axis_x];
     const auto slabs_at = [&](std::int64_t plane) {
         if (!plan.upright) return most_slabs;
         const auto in_block = static_cast<int>((stride_x < 0 ? first - plane : first + plane) % most_slabs);
@@ -703,7 +745,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
             }
             x += slabs;
             slabs = slabs_at(x);
-            if (meets && may_hold_something(job, block.box)) return true;
+            if (meets && may_hold_something(job, region_of(block.box))) return true;
         }
         return false;
     };

@@ -14,11 +14,11 @@ constexpr int kBlockSlabs = 32;
 constexpr int kRunSlabs = 16;  // staged together where x is the contiguous axis
 constexpr int kTileRays = 4096;
 constexpr int kBrickFloats = 256 * 1024;
-constexpr int kPatchLanes = 16;                   // packets of so many lanes read patches
-constexpr int kLineFloats = 16;                   // rows of a brick begin where lines of the cache begin
-constexpr int kMostPitch = 1024;                  // from row to row of a brick, floats
-constexpr int kBrickSlack = 8 * kMostPitch + 64;  // patches may read this far past a brick's end
-constexpr int kPacketBytes = kTileRays * 112 + 512 * 104;
+constexpr int kPatchLanes = 16;                            // packets of so many lanes read patches
+constexpr int kLineFloats = 16;                            // rows of a brick begin where lines of the cache begin
+constexpr int kMostPitch = 1024;                           // from row to row of a brick, floats
+constexpr int kBrickSlack = 8 * kMostPitch + 64;           // patches may read this far past a brick's end
+constexpr int kPacketBytes = kTileRays * 112 + 512 * 104;  // packets of a tile, with their extents
 
 // Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
