@@ -219,130 +219,112 @@ inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
 
 #else
 
+// Two vectors of the compiler's own, which it maps to what every processor of today has.
+using Floats = float __attribute__((vector_size(16)));
+using Integers = std::int32_t __attribute__((vector_size(16)));
+using Naturals = std::uint32_t __attribute__((vector_size(16)));
+
+#define DRRPROJ_INLINE inline __attribute__((always_inline))
+
 struct Lanes {
     static constexpr int width = 8;
-    float x[width];
+    Floats x[2];
     Lanes() = default;
-    explicit Lanes(float value) {
-        for (float& lane : x) lane = value;
-    }
-    static Lanes load(const float* from) {
+    DRRPROJ_INLINE Lanes(Floats low, Floats high) : x{low, high} {}
+    DRRPROJ_INLINE explicit Lanes(float value) : x{{value, value, value, value}, {value, value, value, value}} {}
+    DRRPROJ_INLINE static Lanes load(const float* from) { return load_anywhere(from); }
+    DRRPROJ_INLINE static Lanes load_anywhere(const float* from) {
         Lanes lanes;
-        for (int i = 0; i < width; ++i) lanes.x[i] = from[i];
+        __builtin_memcpy(&lanes.x[0], from, sizeof(lanes.x[0]));
+        __builtin_memcpy(&lanes.x[1], from + 4, sizeof(lanes.x[1]));
         return lanes;
     }
-    static Lanes load_anywhere(const float* from) { return load(from); }
-    void store(float* to) const {
-        for (int i = 0; i < width; ++i) to[i] = x[i];
+    DRRPROJ_INLINE void store(float* to) const { store_anywhere(to); }
+    DRRPROJ_INLINE void store_anywhere(float* to) const {
+        __builtin_memcpy(to, &x[0], sizeof(x[0]));
+        __builtin_memcpy(to + 4, &x[1], sizeof(x[1]));
     }
-    void store_anywhere(float* to) const { store(to); }
 };
 struct Index {
-    std::int32_t x[Lanes::width];
-    void store(std::int32_t* to) const {
-        for (int i = 0; i < Lanes::width; ++i) to[i] = x[i];
+    Integers x[2];
+    DRRPROJ_INLINE void store(std::int32_t* to) const {
+        __builtin_memcpy(to, &x[0], sizeof(x[0]));
+        __builtin_memcpy(to + 4, &x[1], sizeof(x[1]));
     }
 };
 struct Mask {
-    bool x[Lanes::width];
+    Integers x[2];  // all bits of a lane, or none
 };
 
-template <class Result, class Function>
-inline Result each(Function function) {
-    Result result;
-    for (int i = 0; i < Lanes::width; ++i) result.x[i] = function(i);
-    return result;
+DRRPROJ_INLINE Lanes operator+(Lanes a, Lanes b) { return {a.x[0] + b.x[0], a.x[1] + b.x[1]}; }
+DRRPROJ_INLINE Lanes operator-(Lanes a, Lanes b) { return {a.x[0] - b.x[0], a.x[1] - b.x[1]}; }
+DRRPROJ_INLINE Lanes operator*(Lanes a, Lanes b) { return {a.x[0] * b.x[0], a.x[1] * b.x[1]}; }
+DRRPROJ_INLINE Lanes operator/(Lanes a, Lanes b) { return {a.x[0] / b.x[0], a.x[1] / b.x[1]}; }
+DRRPROJ_INLINE Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return a * b + c; }
+DRRPROJ_INLINE Mask less(Lanes a, Lanes b) { return {{a.x[0] < b.x[0], a.x[1] < b.x[1]}}; }
+DRRPROJ_INLINE Mask equal(Lanes a, Lanes b) { return {{a.x[0] == b.x[0], a.x[1] == b.x[1]}}; }
+DRRPROJ_INLINE Mask positive(Lanes a) { return less(Lanes(0.0f), a); }
+DRRPROJ_INLINE Mask operator&(Mask a, Mask b) { return {{a.x[0] & b.x[0], a.x[1] & b.x[1]}}; }
+DRRPROJ_INLINE Mask operator|(Mask a, Mask b) { return {{a.x[0] | b.x[0], a.x[1] | b.x[1]}}; }
+DRRPROJ_INLINE Mask operator~(Mask a) { return {{~a.x[0], ~a.x[1]}}; }
+DRRPROJ_INLINE Lanes choose(Mask mask, Lanes yes, Lanes no) {
+    return {mask.x[0] ? yes.x[0] : no.x[0], mask.x[1] ? yes.x[1] : no.x[1]};
 }
-inline Lanes operator+(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return a.x[i] + b.x[i]; });
+DRRPROJ_INLINE Index choose(Mask mask, Index yes, Index no) {
+    return {{mask.x[0] ? yes.x[0] : no.x[0], mask.x[1] ? yes.x[1] : no.x[1]}};
 }
-inline Lanes operator-(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return a.x[i] - b.x[i]; });
-}
-inline Lanes operator*(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return a.x[i] * b.x[i]; });
-}
-inline Lanes operator/(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return a.x[i] / b.x[i]; });
-}
-inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return a * b + c; }
-inline Lanes smaller(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return smaller(a.x[i], b.x[i]); });
-}
-inline Lanes larger(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return larger(a.x[i], b.x[i]); });
-}
-inline Lanes floor(Lanes a) {
-    return each<Lanes>([&](int i) { return std::floor(a.x[i]); });
-}
-inline Mask equal(Lanes a, Lanes b) {
-    return each<Mask>([&](int i) { return a.x[i] == b.x[i]; });
-}
-inline Mask less(Lanes a, Lanes b) {
-    return each<Mask>([&](int i) { return a.x[i] < b.x[i]; });
-}
-inline bool any_nonzero(Lanes a) {
-    bool any = false;
-    for (float lane : a.x) any = any || lane != 0.0f;
-    return any;
-}
-inline Mask positive(Lanes a) {
-    return each<Mask>([&](int i) { return a.x[i] > 0.0f; });
-}
-inline Mask operator&(Mask a, Mask b) {
-    return each<Mask>([&](int i) { return a.x[i] && b.x[i]; });
-}
-inline Mask operator|(Mask a, Mask b) {
-    return each<Mask>([&](int i) { return a.x[i] || b.x[i]; });
-}
-inline Mask operator~(Mask a) {
-    return each<Mask>([&](int i) { return !a.x[i]; });
-}
-inline Lanes choose(Mask mask, Lanes yes, Lanes no) {
-    return each<Lanes>([&](int i) { return mask.x[i] ? yes.x[i] : no.x[i]; });
-}
-inline unsigned bits(Mask mask) {
+DRRPROJ_INLINE Lanes smaller(Lanes a, Lanes b) { return choose(less(a, b), a, b); }
+DRRPROJ_INLINE Lanes larger(Lanes a, Lanes b) { return choose(less(b, a), a, b); }
+DRRPROJ_INLINE unsigned bits(Mask mask) {
     unsigned result = 0;
-    for (int i = 0; i < Lanes::width; ++i) result |= static_cast<unsigned>(mask.x[i]) << i;
+    for (int i = 0; i < 4; ++i) result |= (mask.x[0][i] & 1u) << i | (mask.x[1][i] & 1u) << (i + 4);
     return result;
 }
-inline Index to_index(Lanes a) {
-    return each<Index>([&](int i) { return static_cast<std::int32_t>(a.x[i]); });
+DRRPROJ_INLINE bool any_nonzero(Lanes a) { return bits(~equal(a, Lanes(0.0f))) != 0; }
+DRRPROJ_INLINE Index to_index(Lanes a) {
+    return {{__builtin_convertvector(a.x[0], Integers), __builtin_convertvector(a.x[1], Integers)}};
 }
-inline Lanes to_lanes(Index a) {
-    return each<Lanes>([&](int i) { return static_cast<float>(a.x[i]); });
+DRRPROJ_INLINE Lanes to_lanes(Index a) {
+    return {__builtin_convertvector(a.x[0], Floats), __builtin_convertvector(a.x[1], Floats)};
 }
-inline Index bits_of(Lanes a) {
-    Index index;
-    __builtin_memcpy(&index, &a, sizeof(index));
-    return index;
+DRRPROJ_INLINE Lanes floor(Lanes a) {
+    const Lanes toward_zero = to_lanes(to_index(a));
+    return choose(less(a, toward_zero), toward_zero - Lanes(1.0f), toward_zero);
 }
-inline Index shifted(Index a, int by) {
-    return each<Index>([&](int i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.x[i]) << by); });
+DRRPROJ_INLINE Index bits_of(Lanes a) {
+    return {{reinterpret_cast<Integers>(a.x[0]), reinterpret_cast<Integers>(a.x[1])}};
 }
-inline Index choose(Mask mask, Index yes, Index no) {
-    return each<Index>([&](int i) { return mask.x[i] ? yes.x[i] : no.x[i]; });
+DRRPROJ_INLINE Integers sum_of(Integers a, Integers b) {
+    return reinterpret_cast<Integers>(reinterpret_cast<Naturals>(a) + reinterpret_cast<Naturals>(b));
 }
-inline Index operator+(Index a, Index b) {
-    return each<Index>([&](int i) {
-        return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.x[i]) + static_cast<std::uint32_t>(b.x[i]));
-    });
+DRRPROJ_INLINE Index operator+(Index a, Index b) { return {{sum_of(a.x[0], b.x[0]), sum_of(a.x[1], b.x[1])}}; }
+DRRPROJ_INLINE Index shifted(Index a, int by) {
+    const auto natural = static_cast<unsigned>(by);
+    return {{reinterpret_cast<Integers>(reinterpret_cast<Naturals>(a.x[0]) << natural),
+             reinterpret_cast<Integers>(reinterpret_cast<Naturals>(a.x[1]) << natural)}};
 }
-inline Lanes window(const float* from, Index index) {
-    return each<Lanes>([&](int i) { return from[index.x[i] & (2 * Lanes::width - 1)]; });
+DRRPROJ_INLINE Floats gather(const float* from, Integers i) {
+    return Floats{from[i[0]], from[i[1]], from[i[2]], from[i[3]]};
 }
-inline Lanes gather(const float* from, Index index) {
-    return each<Lanes>([&](int i) { return from[index.x[i]]; });
+DRRPROJ_INLINE Lanes gather(const float* from, Index i) { return {gather(from, i.x[0]), gather(from, i.x[1])}; }
+DRRPROJ_INLINE Lanes window(const float* from, Index i) {
+    constexpr int kLast = 2 * Lanes::width - 1;
+    return gather(from, Index{{i.x[0] & kLast, i.x[1] & kLast}});
 }
-inline Lanes reversed(Lanes a) {
-    return each<Lanes>([&](int i) { return a.x[Lanes::width - 1 - i]; });
+DRRPROJ_INLINE Lanes reversed(Lanes a) {
+    return {Floats{a.x[1][3], a.x[1][2], a.x[1][1], a.x[1][0]}, Floats{a.x[0][3], a.x[0][2], a.x[0][1], a.x[0][0]}};
 }
-inline Lanes either(Lanes a, Lanes b) {
-    return each<Lanes>([&](int i) { return a.x[i] != 0.0f ? a.x[i] : b.x[i]; });
+DRRPROJ_INLINE Lanes either(Lanes a, Lanes b) {
+    return {reinterpret_cast<Floats>(reinterpret_cast<Integers>(a.x[0]) | reinterpret_cast<Integers>(b.x[0])),
+            reinterpret_cast<Floats>(reinterpret_cast<Integers>(a.x[1]) | reinterpret_cast<Integers>(b.x[1]))};
 }
 template <class Put>
 inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
-    for (int j = 0; j < Lanes::width; ++j) put(j, each<Lanes>([&](int i) { return from[i * stride + j]; }));
+    for (int j = 0; j < Lanes::width; ++j) {
+        const float* at = from + j;
+        put(j, Lanes(Floats{at[0], at[stride], at[2 * stride], at[3 * stride]},
+                     Floats{at[4 * stride], at[5 * stride], at[6 * stride], at[7 * stride]}));
+    }
 }
 
 #endif
