@@ -42,12 +42,17 @@ def lines(point, direction) -> Rays:
     return Rays(point, direction, True)
 
 
-def rays_of_view(view, shape) -> Rays:
-    """Rays through the pixel centres of one 4x4 view matrix, row by row."""
+def rays_of_pixels(view, rows, columns) -> Rays:
+    """Rays through the centres of these pixels of one 4x4 view matrix."""
     source, first, row_step, column_step = np.asarray(view, float).T
-    rows, columns = np.mgrid[: shape[0], : shape[1]].reshape(2, -1, 1)
+    rows, columns = np.reshape(rows, (-1, 1)), np.reshape(columns, (-1, 1))
     pixels = (first + rows * row_step + columns * column_step)[:, :3]
     return segments(source[:3], pixels) if source[3] == 1 else lines(pixels, -source[:3])
+
+
+def rays_of_view(view, shape) -> Rays:
+    """Rays through the pixel centres of one 4x4 view matrix, row by row."""
+    return rays_of_pixels(view, *np.mgrid[: shape[0], : shape[1]])
 
 
 class Pieces(NamedTuple):

@@ -135,3 +135,20 @@ def test_what_lies_in_memory_around_the_voxels_is_never_read(backend, dtype, see
     truth = oracle.line_integral_images(array, affine, views, DETECTOR)
     image = line_integral(backend, array, affine, views)
     np.testing.assert_allclose(image, truth, atol=1e-5 * truth.max())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_an_array_lies_in_memory_changes_no_bit(backend, seed):
+    rng = np.random.default_rng([31, seed])
+    shape = (70, 20, 24)
+    array = phantoms.noise(rng, shape)
+    affine = phantoms.random_affine(rng, shape)
+    views = [phantoms.random_view(rng, shape, affine, DETECTOR, "cone") for _ in range(3)]
+    images = []
+    for offset in (0, 4, 7, 16, 28):
+        memory = np.zeros(array.size + 64, array.dtype)[offset : offset + array.size]
+        placed = memory.reshape(shape, order="F")
+        placed[:] = array
+        images.append(line_integral(backend, placed, affine, views))
+    for image in images[1:]:
+        np.testing.assert_array_equal(image, images[0])

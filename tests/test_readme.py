@@ -66,8 +66,9 @@ def test_the_two_commands_for_a_fresh_machine_come_first():
     assert commands[1].endswith("python -m pytest")
 
 
-def test_the_speed_table_is_that_of_the_figures():
-    code = "import json, summary; print('\\n'.join(summary.table(json.load(open('figures.json')))))"
+@pytest.mark.parametrize(("maker", "figures"), [("summary", "figures.json"), ("peers_summary", "peers.json")])
+def test_the_speed_tables_are_those_of_the_figures(maker, figures):
+    code = f"import json, {maker}; print('\\n'.join({maker}.table(json.load(open('{figures}')))))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "bench", capture_output=True, text=True, timeout=60, check=True
     )
