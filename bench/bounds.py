@@ -71,6 +71,9 @@ def ratios(figures: dict[str, Any]) -> Iterator[Ratio]:
     yield from _calls(rows)
     for peak in figures["memory"]:
         yield Ratio(f"MiB of memory, {peak['case']}", peak["bytes"] / 2**20, peak["bound"] / 2**20)
+    for call in figures["overhead"]:
+        name = f"us of a Projector's call, {call['threads']} thread{'s' * (call['threads'] > 1)}"
+        yield Ratio(name, call["prepared_microseconds"], call["bound"])
     yield Ratio("import drrproj / import numpy", figures["import"]["ratio"], figures["import"]["bound"])
 
 

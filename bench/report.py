@@ -57,7 +57,10 @@ def closing(figures: dict[str, Any]) -> Iterator[str]:
     numpy, drrproj = (1e3 * statistics.median(seconds[name]) for name in ("numpy", "drrproj"))
     yield f"import numpy {numpy:.0f} ms, import drrproj {drrproj:.0f} ms"
     for call in figures["overhead"]:
-        yield f"a call on an 8 x 8 x 8 volume, {_threads(call['threads'])}: {call['microseconds']:.0f} us"
+        yield (
+            f"a call on an 8 x 8 x 8 volume, {_threads(call['threads'])}: project() {call['microseconds']:.0f} us, "
+            f"Projector {call['prepared_microseconds']:.0f} us"
+        )
     yield f"load of the machine {figures['machine']['load_before']} before and {figures['machine']['load_after']} after"
 
 

@@ -80,24 +80,27 @@ def _below(figures: dict[str, Any]) -> Iterator[str]:
     seconds = figures["import"]["seconds"]
     ours, theirs = (1e3 * statistics.median(seconds[name]) for name in ("drrproj", "numpy"))
     peak = max(case["bytes"] for case in figures["memory"]) / 2**20
-    overhead = figures["overhead"][-1]["microseconds"]
+    call = figures["overhead"][-1]
     yield f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
     yield f"Reading the volume once takes {read['milliseconds']['median']:.0f} ms there, {read['gb_per_s']:.0f} GB/s."
     gathers = {rate["from"]: rate for rate in figures["gather"] if rate["threads"] == threads}
     if gathers:
         cache, memory = (gathers[where]["billions_per_s_and_thread"] for where in ("cache", "memory"))
         yield f"Each thread gathers {cache:.1f} billion elements a second from its cache, {memory:.2f} from the volume."
-    yield f"A call needs at most {peak:.0f} MiB beside its inputs and outputs, and {overhead:.0f} us beside its rays."
+    yield f"A call needs at most {peak:.0f} MiB beside its inputs and outputs."
+    once, prepared = call["microseconds"], call["prepared_microseconds"]
+    yield f"Beside its rays a call of `project()` needs {once:.0f} us, one of a `Projector` {prepared:.0f} us."
     yield f"`import drrproj` takes {ours:.0f} ms, of which `import numpy` is {theirs:.0f} ms."
 
 
-def put_into(text: str, figures: dict[str, Any]) -> str:
-    """Replace what stands between the marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n" + "\n".join(table(figures)) + f"\n{END}{after}"
+def put_between(text: str, begin: str, end: str, lines: Iterator[str]) -> str:
+    """Replace what stands between two marks."""
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}"
 
 
 if __name__ == "__main__":
     found, readme = Path(sys.argv[1]), Path(sys.argv[2])
-    readme.write_text(put_into(readme.read_text(encoding="utf-8"), json.loads(found.read_text(encoding="utf-8"))))
+    lines = table(json.loads(found.read_text(encoding="utf-8")))
+    readme.write_text(put_between(readme.read_text(encoding="utf-8"), BEGIN, END, lines), encoding="utf-8")

@@ -114,10 +114,13 @@ class Projector:
     the same record. What depends on the volume alone is checked, read and prepared here; a call pays for its rays
     and for checks of its views.
 
+    After eight views the C++ engine looks once where the arrays hold nothing but air or background, and skips that from
+    then on; no bit of a result changes with it. It also keeps the memory it works in, up to 5 MiB a thread.
+
     Do not change an array while a projector holds it: it is not copied, and what was once read of it, such as the
-    label ids, is not read again. After a change make a new volume and a new projector. Several threads may call one
-    projector at once. A projector can be pickled, with its arrays; it is prepared anew where it arrives, for the same
-    backend.
+    label ids and where it is empty, is not read again. After a change make a new volume and a new projector. Several
+    threads may call one projector at once. A projector can be pickled, with its arrays; it is prepared anew where it
+    arrives, for the same backend.
 
     Parameters
     ----------
