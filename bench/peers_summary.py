@@ -1,7 +1,10 @@
-"""Puts the figures of a run beside the peers into the README, between its two marks.
+"""Puts the figures of two runs beside the peers into the README, between its two marks.
 
-    python bench/peers.py --json bench/peers.json
-    python bench/peers_summary.py bench/peers.json README.md
+    fast="plain-numba plastimatch-exact rtk-joseph itk-siddon-jacobs"
+    slow="plastimatch-uniform itk-ray-cast diffdrr-siddon diffdrr-trilinear nanodrr flashdrr"
+    python bench/peers.py --case ap around --only $fast --json bench/peers.json
+    python bench/peers.py --case ap --only $slow --json bench/peers_slow.json
+    python bench/peers_summary.py README.md
 
 A test holds the README to the figures that lie beside this file.
 """
@@ -16,28 +19,30 @@ from typing import Any
 
 from summary import put_between
 
-BEGIN, END = "<!-- figures of bench/peers.json -->", "<!-- end of the peers' figures -->"
+BEGIN, END = "<!-- figures of bench/peers.json and bench/peers_slow.json -->", "<!-- end of the peers' figures -->"
+FILES = ("peers.json", "peers_slow.json")
 
 
-def table(figures: dict[str, Any]) -> Iterator[str]:
+def table() -> Iterator[str]:
     """One row per peer: how many times as long as drrproj it takes, and how far off it is."""
-    threads, machine = figures["settings"]["threads"], figures["machine"]
+    runs = [json.loads((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in FILES]
+    rows = [row for run in runs for row in run["peers"]]
+    machine, threads = runs[0]["machine"], runs[0]["settings"]["threads"]
     yield f"| {threads} threads | one AP view | 10 views around the patient | relative L2 error, AP |"
     yield "|---|---|---|---|"
-    rows = {(row["peer"], row["case"]): row for row in figures["peers"]}
-    for peer in dict.fromkeys(row["peer"] for row in figures["peers"]):
-        ap, around = (rows.get((peer, case)) for case in ("ap", "around"))
-        if ap and ap["milliseconds"]:
-            yield f"| {peer} {ap['version']} | {_times(ap)} | {_times(around)} | {ap['relative_l2']:.0e} |"
+    around = {row["peer"]: row for row in rows if row["case"] == "around"}
+    for row in rows:
+        if row["case"] == "ap" and row["milliseconds"]:
+            peer = row["peer"]
+            yield f"| {peer} {row['version']} | {_times(row)} | {_times(around.get(peer))} | {row['relative_l2']:.0e} |"
     yield ""
-    yield f"Times drrproj's own, medians of calls in turns. Machine: {machine['cpu']}, {machine['cores']} cores."
+    yield f"Times of drrproj's own, medians of calls in turns. Machine: {machine['cpu']}, {machine['cores']} cores."
 
 
 def _times(row: dict[str, Any] | None) -> str:
-    return f"{row['times']:.1f} times" if row and row["times"] else "not run"
+    return f"{row['times']:.1f} times as long" if row and row["times"] else "not run"
 
 
 if __name__ == "__main__":
-    found, readme = Path(sys.argv[1]), Path(sys.argv[2])
-    lines = table(json.loads(found.read_text(encoding="utf-8")))
-    readme.write_text(put_between(readme.read_text(encoding="utf-8"), BEGIN, END, lines), encoding="utf-8")
+    readme = Path(sys.argv[1])
+    readme.write_text(put_between(readme.read_text(encoding="utf-8"), BEGIN, END, table()), encoding="utf-8")

@@ -86,7 +86,7 @@ def project(
     --------
     Against a float64 sum over sorted plane crossings, on random volumes and poses: relative L2 error below 2e-6 and
     below 1e-4 of the image maximum in any pixel (``tests/test_exact_images.py``). Images of a few rays that graze
-    faces can exceed the first: in 10,400 random scenes 27 did, mostly by a factor below four.
+    faces can exceed the first: in 20,210 random scenes of small images 5 did on the C++ engine, the worst with 5.5e-6.
 
     Source
     ------
