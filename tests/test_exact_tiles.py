@@ -14,7 +14,7 @@ import oracle
 import phantoms
 import pytest
 
-from drrproj import Geometry, LabelVolume, Volume, attenuation, backends, project
+from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, backends, project
 
 SAMPLES = 80
 
@@ -207,6 +207,8 @@ STORES = {
     "reversed": lambda a: np.ascontiguousarray(a[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
     "first axis reversed": lambda a: np.ascontiguousarray(a[::-1])[::-1],
     "last axis reversed": lambda a: np.ascontiguousarray(a[:, :, ::-1])[:, :, ::-1],
+    "F, first axis reversed": lambda a: np.asfortranarray(a[::-1])[::-1],
+    "F reversed, off a line": lambda a: at_offset(np.ascontiguousarray(a[::-1, ::-1, ::-1].T), 3).T[::-1, ::-1, ::-1],
     "F, middle axis reversed": lambda a: np.asfortranarray(a[:, ::-1])[:, ::-1],
     "turned": lambda a: np.ascontiguousarray(a.transpose(2, 0, 1)).transpose(1, 2, 0),
     "turned the other way": lambda a: np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1),
@@ -244,6 +246,34 @@ def test_an_array_repeated_along_any_axis_without_memory_is_exact(backend, axes,
     truth = oracle.line_integrals(rays_of(name), array, affine)
     oracle.assert_exact(at_pixels(name, image), truth[None, None])
     assert_every_pixel_agrees(image, baseline(lambda: image_of(name, "cpu", np.ascontiguousarray(array), affine)))
+
+
+@functools.cache
+def long_scene():
+    """A volume of 48 MiB that takes 87 kB, seen along its contiguous axis, and at a slant to it."""
+    rng, shape = np.random.default_rng(113), (580, 128, 169)
+    affine = phantoms.affine_around(rng.uniform(-50, 50, 3), phantoms.rotation(rng), shape)
+    center, turn = phantoms.box_of(shape, affine)[0], affine[:3, :3]
+    views = []
+    for beam in ((0.02, 0.03, 1), (-0.5, 0.4, -1)):
+        source, middle = center - turn @ beam * 700, center + turn @ beam * 100
+        views.append(phantoms.view_matrix(source, 1.0, middle, turn[:, 1] * 1.9, turn[:, 0] * 1.7, (40, 150)))
+    plane = phantoms.noise(rng, shape[1:])
+    pixels = np.stack([rng.integers(0, 40, 80), rng.integers(0, 150, 80)])
+    array = np.broadcast_to(plane, shape)
+    truths = [oracle.line_integrals(oracle.rays_of_pixels(view, *pixels), array, affine) for view in views]
+    assert (np.array(truths) > 0).mean() > 0.5
+    return plane, shape, affine, Geometry(views, (40, 150)), pixels, np.array(truths)[:, None]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 5, 13])
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_volume_larger_than_the_caches_is_exact_wherever_its_lines_begin(backend, step, offset):
+    plane, shape, affine, geometry, pixels, truth = long_scene()
+    stored = at_offset(np.ascontiguousarray(plane[:, ::step]), offset)[:, ::step]
+    volume = Volume(np.broadcast_to(stored, shape), affine, unit="1/mm")
+    image = project(volume, geometry, backend=backend).line_integral
+    oracle.assert_exact(image[(slice(None), None, *pixels)], truth)
 
 
 @functools.cache
@@ -363,6 +393,26 @@ def test_labels_are_exact_with_each_axis_contiguous(backend, grid, order, name):
     array, affine = stored_along(order, anatomy.mu, grid_and_view(name)[0])
     labels, label_affine = stored_along(order, anatomy.labels, anatomy.affine)
     assert_anatomy_is_exact(name, grid, shot_of(name, backend, array, affine, labels, label_affine))
+
+
+@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("order", CONTIGUOUS.values(), ids=CONTIGUOUS)
+@pytest.mark.parametrize("grid", ["the image's", "another"])
+def test_what_a_projector_learns_from_many_views_changes_no_bit(backend, grid, order, name):
+    anatomy, (affine, view) = anatomy_of(name, grid), grid_and_view(name)
+    array, affine = stored_along(order, anatomy.mu, affine)
+    labels = LabelVolume(*stored_along(order, anatomy.labels, anatomy.affine))
+    projector = Projector(Volume(array, affine, unit="1/mm"), labels=labels, backend=backend)
+    geometry = Geometry(view, SCENES[name].detector)
+    first = projector.project(geometry)
+    pixel = view.copy()
+    pixel[:, 1] += view[:, 2:] @ (np.array(SCENES[name].detector) / 2)
+    projector.project(Geometry([pixel] * 16, (1, 1)))
+    later = projector.project(geometry)
+    assert_anatomy_is_exact(name, grid, later)
+    np.testing.assert_array_equal(later.line_integral, first.line_integral)
+    np.testing.assert_array_equal(later.path_length.array, first.path_length.array)
+    np.testing.assert_array_equal(later.masks.packed, first.masks.packed)
 
 
 LABEL_STORES = {
