@@ -276,6 +276,19 @@ def test_a_volume_larger_than_the_caches_is_exact_wherever_its_lines_begin(backe
     oracle.assert_exact(image[(slice(None), None, *pixels)], truth)
 
 
+def test_pixels_so_far_apart_that_few_share_what_is_staged_are_exact(backend):
+    rng, shape, detector = np.random.default_rng(114), (900, 11, 950), (16, 24)
+    affine = phantoms.affine_around(rng.uniform(-50, 50, 3), phantoms.rotation(rng), shape)
+    center, turn = phantoms.box_of(shape, affine)[0], affine[:3, :3]
+    source, middle = center - turn @ (10, 5000, -20), center + turn @ (0, 20, 0)
+    view = phantoms.view_matrix(source, 1.0, middle, turn[:, 0] * 80, turn[:, 2] * 81, detector)
+    array = np.broadcast_to(phantoms.noise(rng, shape[1:]), shape)
+    truth = oracle.line_integral_images(array, affine, [view], detector)
+    assert np.count_nonzero(truth) > 100
+    image = project(Volume(array, affine, unit="1/mm"), Geometry(view, detector), backend=backend).line_integral
+    oracle.assert_exact(image, truth)
+
+
 @functools.cache
 def typed_scene(name, dtype):
     """Voxels of a number type with their unit and law, and what they are worth at the sampled rays."""
