@@ -4,7 +4,6 @@
 // `Patch` from some rows of a few floats, both with in-register permutes; `gather` reads each lane's own address.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 

@@ -9,8 +9,6 @@
 // Real is float, on host or device, or a packet of float lanes: the formulas are the same.
 #pragma once
 
-#include <cmath>
-
 #if defined(__CUDACC__)
 #define DRRPROJ_HOST_DEVICE __host__ __device__
 #else
