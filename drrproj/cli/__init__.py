@@ -1,0 +1,81 @@
+"""The command line: one file per command, argument parsing and calls, nothing else."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+import drrproj
+from drrproj.cli import demo, info, project
+from drrproj.cli.commands import Parser
+
+__all__ = ["main"]
+
+BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written; 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> from drrproj.cli import main
+    >>> main(["project", "--view", "PA"])
+    2
+    """
+    with warnings.catch_warnings():
+        # A warning speaks to the person at the keyboard: each time, on one line, without a place in the code.
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            arguments = _parser().parse_args(argv)
+            arguments.run(arguments)
+        except KeyboardInterrupt:
+            return _complain("interrupted", INTERRUPTED)
+        except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
+            # The text of a KeyError is its argument in quotes.
+            return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
+        except (OSError, MemoryError, drrproj.BackendUnavailable) as error:
+            return _complain(str(error) or type(error).__name__, FAILURE)
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print("drrproj: error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"drrproj: warning: {message}", file=sys.stderr)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="drrproj",
+        description="Exact X-ray projections of CT volumes and their anatomy.",
+        epilog="drrproj COMMAND --help explains a command, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"drrproj {drrproj.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (demo, project, info):
+        command.add_to(commands)
+    return parser

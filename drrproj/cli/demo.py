@@ -1,0 +1,45 @@
+"""``drrproj demo``: X-rays of the bundled chest CT."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import drrproj
+from drrproj import io as drrproj_io
+from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.projection import timed_projection
+from drrproj.cli.results import output_folder, write_views
+from drrproj.cli.screen import sizes
+
+__all__ = ["add_to"]
+
+_EXAMPLES = """\
+examples:
+  drrproj demo                    X-rays of the bundled chest, into the folder drrproj_demo
+  drrproj demo -o /tmp/chest      the same, elsewhere
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = add_command(commands, "demo", _run, "X-ray the bundled chest CT: PA and lateral, with anatomy", _EXAMPLES)
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("drrproj_demo"), metavar="OUT", help="folder (default: drrproj_demo)"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    ct, labels = drrproj_io.read_sample()
+    views = [drrproj.Geometry.radiograph(view, ct, shape=(512, 512)) for view in ("PA", "LL")]
+    print(f"chest CT of LIDC-IDRI-0001 at 3 mm (CC BY 3.0): {sizes(ct.shape)} voxels, {len(labels.names)} structures")
+    with output_folder(arguments.out) as folder:
+        shot = timed_projection(
+            ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
+        )
+        written = write_views(folder, shot, None, {"volume": "bundled sample chest_3mm"}, drrproj_io.SAMPLE_ORGANS)
+        print(f"wrote to {folder}: {', '.join(written)}")
+    print(
+        "*.png is the X-ray (16 bit, dense is bright), *_overlay.png shows "
+        f"{len(drrproj_io.SAMPLE_ORGANS)} organs on it, *.json says how it was made"
+    )

@@ -1,0 +1,55 @@
+"""Where the results of a command go: the folder, and the files of each view."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import drrproj
+from drrproj.io.png import QUANTITY
+
+__all__ = ["as_text", "output_folder", "write_views"]
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """Make the folder before the work, so that one that cannot be written costs no time; leave no empty one behind."""
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(f"cannot write to the folder {folder}; choose another with -o")
+    try:
+        yield folder
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def write_views(
+    folder: Path,
+    shot: drrproj.Radiograph,
+    window: Sequence[float] | None,
+    source: dict[str, str],
+    drawn: Sequence[str] | None,
+) -> list[str]:
+    written = []
+    for name in shot.geometry.names:
+        view = shot[name]
+        low, high = drrproj.write_png(folder / f"{name}.png", view, window)
+        display = {"low": low, "high": high, "quantity": QUANTITY}
+        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=display)
+        written += [f"{name}.png", f"{name}.json"]
+        if view.masks is not None:
+            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, window=(low, high))
+            written.append(f"{name}_overlay.png")
+    return written
+
+
+def as_text(path: Path) -> str:
+    """Return the path as UTF-8 can hold it: a file name may have bytes that are none."""
+    return os.fsencode(path).decode(errors="backslashreplace")
