@@ -22,6 +22,7 @@ ARROWS = {
     "geometry": {"volume"},
     "radiograph": {"geometry"},
     "backends": set(),
+    "interchange": {"geometry", "volume"},
     "project": VALUES | {"backends", "threads"},
     "io": VALUES,
     "dataset": VALUES | {"project", "io", "threads"},
