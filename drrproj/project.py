@@ -7,6 +7,7 @@ import itertools
 import os
 import pickle
 import platform
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from drrproj import attenuation as attenuation_models
 from drrproj import backends
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
+from drrproj.mirrored import mirrored_along
 from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
 from drrproj.supersampling import Average
 from drrproj.threads import default_threads
@@ -29,6 +31,7 @@ __all__ = ["Projector", "project"]
 
 Output = Literal["line_integral", "path_length", "mask"]
 _OUTPUTS = ("line_integral", "path_length", "mask")
+_CALLER = 3  # a warning's stacklevel: from a check of this file to whoever called a Projector
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MODELS = {"linear": attenuation_models.linear, "bilinear": attenuation_models.bilinear}
 
@@ -88,6 +91,11 @@ def project(
         If the outputs are larger than this machine's memory.
     BackendUnavailable
         If the backend cannot run here.
+
+    Warns
+    -----
+    UserWarning
+        If a source stands inside the volume, or the labels look mirrored against the CT.
 
     Accuracy
     --------
@@ -206,6 +214,7 @@ class Projector:
         name, engine = backends.choose(backend)
         if labels is not None:
             _check_patient_space(volume, labels)
+            _warn_of_mirrored_labels(volume, labels)
         label_ids = labels.label_ids if labels is not None and set(wanted) & {"path_length", "mask"} else ()
 
         # Nothing of this changes after here, which is what lets several threads call one projector.
@@ -363,6 +372,17 @@ def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
         )
 
 
+def _warn_of_mirrored_labels(volume: Volume, labels: LabelVolume) -> None:
+    exchanged = mirrored_along(volume, labels)
+    if exchanged is not None:
+        warnings.warn(
+            f"the labels look mirrored against the CT, {exchanged} exchanged: mirrored back they fit its tissues far "
+            "better; check the affine of the label file and its frame (RAS or LPS)",
+            UserWarning,
+            stacklevel=_CALLER,
+        )
+
+
 def _check_views(volume: Volume, corners: npt.NDArray[np.float64], geometry: Geometry) -> None:
     """Refuse views that cannot meet the volume, and say where it projects to instead of drawing black."""
     rows, columns = geometry.shape
@@ -384,6 +404,13 @@ def _check_views(volume: Volume, corners: npt.NDArray[np.float64], geometry: Geo
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the source")
         if before_detector <= 0 and not geometry.is_parallel[view]:
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the detector")
+        if behind_source >= 0 and not geometry.is_parallel[view] and _holds(volume, geometry.sources[view]):
+            warnings.warn(
+                f"view {name!r}: the source is inside the volume, and what lies behind it is not in the image; "
+                "check sod and isocenter",
+                UserWarning,
+                stacklevel=_CALLER,
+            )
         if behind_source < 0 and min(within_edges) < 0:
             row, column = solved[view, 2:] / solved[view, 1]
             raise ValueError(
