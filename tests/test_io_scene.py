@@ -135,6 +135,16 @@ def test_a_view_that_misses_the_volume_and_a_parallel_beam_are_drawn(tmp_path):
     assert tuple(np.sign(np.round(middle(parallel, "feet", DETECTOR) / 20))) == (-1, 0)
 
 
+def test_a_principal_point_far_off_the_detector_is_not_drawn(tmp_path):
+    view = Geometry.radiograph("PA", CT, shape=(64, 64))
+    near = places(drawn(tmp_path, view), "image", SOURCE)
+    np.testing.assert_allclose(near.mean(axis=0), 274, atol=1)
+    far = drawn(tmp_path, view.shifted(right=2000))
+    for name in ("feet", "image"):
+        is_red = np.abs(panel(far, name) - SOURCE).max(axis=-1) < 40
+        assert is_red.any() == (name == "feet")
+
+
 def test_attenuation_volumes_are_drawn_as_hu_are(tmp_path):
     view = Geometry.radiograph("PA", CT, shape=(32, 32))
     mu = Volume(np.clip((CT.array / 1000.0 + 1) * 0.02, 0, None).astype(np.float32), CT.affine, unit="1/mm")

@@ -157,6 +157,10 @@ class _Panel:
         placed: Float64Array = self._corner + _PANEL / 2 + (points - self._middle) * self._scale
         return placed
 
+    def holds(self, place: Float64Array) -> bool:
+        """Tell whether a place of the sheet is inside the panel; a principal point may be far off the detector."""
+        return bool((np.abs(place - self._corner - _PANEL / 2) < _PANEL / 2).all())
+
     def marks(self, left: str, right: str, top: str, bottom: str, box: Float64Array | None = None) -> None:
         """Write the patient's directions beside the four edges of a box of the plane, or of the panel."""
         ends = self._corner + np.array([(0, 0), (_PANEL, _PANEL)], float) if box is None else self(box)
@@ -253,7 +257,8 @@ class _Scene:
         if not self._parallel:
             foot = geometry.sources + geometry.sdd[:, None] * geometry.normals
             cross = panel(geometry.project_points(foot)[0, 0, ::-1] * mm)
-            for arm in (np.array([7.0, 0]), np.array([0, 7.0])):
-                panel.sheet.line(np.stack([cross - arm, cross + arm]), _SOURCE, 1.5)
+            if panel.holds(cross):
+                for arm in (np.array([7.0, 0]), np.array([0, 7.0])):
+                    panel.sheet.line(np.stack([cross - arm, cross + arm]), _SOURCE, 1.5)
         down, right = geometry.views[0, :3, 2], geometry.views[0, :3, 3]
         panel.marks(letters(-right), letters(right), letters(-down), letters(down), box)
