@@ -170,6 +170,11 @@ class Projector:
     BackendUnavailable
         If the backend cannot run here.
 
+    Warns
+    -----
+    UserWarning
+        If the labels look mirrored against the CT; and from a call, if a source stands inside the volume.
+
     Accuracy
     --------
     That of :func:`project`.
