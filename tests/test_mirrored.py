@@ -83,6 +83,20 @@ def test_a_lesion_whose_opposite_side_is_more_even_is_left_alone():
     Projector(Volume(hu, CT.affine), labels=LabelVolume(lesion, LABELS.affine))
 
 
+@pytest.mark.parametrize(("opposite_hu", "noticed"), [(60, True), (129, False)])
+def test_only_a_mirror_image_that_is_twice_as_even_counts(opposite_hu, noticed):
+    # Six slabs of two tissues, 500 HU apart; the labels lie on the left, where the noise is 164 HU.
+    left = (np.arange(40) < 18)[:, None, None]
+    slab = np.broadcast_to(np.arange(36)[:, None] // 6, (40, 36, 30))
+    noise = np.random.default_rng(122).choice([-1, 1], slab.shape) * np.where(left, 164, opposite_hu)
+    ct = Volume(-500.0 + 500 * (slab % 2) + noise, np.diag([-1.0, 1, 1, 1]))
+    labels = LabelVolume(np.where(left, slab + 1, 0), ct.affine)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        Projector(ct, labels=labels)
+    assert ["look mirrored" in str(warning.message) for warning in said] == [True] * noticed
+
+
 WATER = Volume(
     np.zeros((40, 30, 20), np.int16), phantoms.affine_around(np.zeros(3), np.diag([5.0, 5, 5]), (40, 30, 20))
 )
