@@ -25,25 +25,33 @@ from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from drrproj.io import (
+        read_geometry,
         read_labels,
+        read_landmarks,
         read_npz,
         read_volume,
         write_nifti,
         write_npz,
         write_overlay,
         write_png,
+        write_projected_landmarks,
+        write_scene,
         write_sidecar,
     )
 
 _IO_NAMES = frozenset(
     {
+        "read_geometry",
         "read_labels",
+        "read_landmarks",
         "read_npz",
         "read_volume",
         "write_nifti",
         "write_npz",
         "write_overlay",
         "write_png",
+        "write_projected_landmarks",
+        "write_scene",
         "write_sidecar",
     }
 )
@@ -59,13 +67,17 @@ __all__ = [
     "__version__",
     "attenuation",
     "project",
+    "read_geometry",
     "read_labels",
+    "read_landmarks",
     "read_npz",
     "read_volume",
     "write_nifti",
     "write_npz",
     "write_overlay",
     "write_png",
+    "write_projected_landmarks",
+    "write_scene",
     "write_sidecar",
 ]
 

@@ -9,16 +9,19 @@ owns the frames, the angles and the view names; everything else in the package o
 from __future__ import annotations
 
 import difflib
+import operator
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.directions import words
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["RADIOGRAPH_VIEWS", "Geometry"]
+__all__ = ["RADIOGRAPH_VIEWS", "Geometry", "Rays"]
 
 Beam = Literal["cone", "parallel"]
 Float64Array = npt.NDArray[np.float64]
@@ -36,6 +39,9 @@ RADIOGRAPH_VIEWS: dict[str, tuple[Float64Array, Float64Array]] = {
 
 DETECTOR_GAP_MM = 50.0
 """Distance from the far side of the volume to the detector in :meth:`Geometry.radiograph`: wall-stand and clothes."""
+
+FIT_PIXELS = 0.5
+"""What may overhang a detector's edge and still fits: pixel spacings come rounded."""
 
 
 def _vectors(values: npt.ArrayLike, what: str) -> Float64Array:
@@ -81,6 +87,13 @@ def _positive(value: float, what: str) -> float:
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
     return float(value)
+
+
+class Rays(NamedTuple):
+    """Rays to pixels, ``origins + mm * directions``; both of shape (views, *pixels, 3), world mm."""
+
+    origins: Float64Array
+    directions: Float64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,6 +409,12 @@ class Geometry:
         ValueError
             If the view or beam is unknown, or the source would stand inside the volume.
 
+        Warns
+        -----
+        UserWarning
+            If ``pixel_spacing`` is given and the projection of the whole volume does not fit the detector; a part of
+            the picture that is meant is one by :meth:`cropped`.
+
         Examples
         --------
         >>> import numpy as np, drrproj
@@ -423,15 +442,21 @@ class Geometry:
                 f"sdd {sdd:g} mm puts the source inside the volume, which is {2 * depth:.0f} mm deep in this view; "
                 f"use more than {2 * depth + DETECTOR_GAP_MM:.0f} mm or build the view with Geometry.cone"
             )
-        if pixel_spacing is None:
-            magnification = np.ones(8)
-            if beam == "cone":
-                magnification = sdd / ((corners - source) @ direction)
-            half_height = float(np.abs(magnification * (from_center @ _SUPERIOR)).max())
-            half_width = float(np.abs(magnification * (from_center @ image_right)).max())
-            rows, columns = _detector_shape(shape)
-            pixel_spacing = 2 * max(half_height / rows, half_width / columns)
-        spacing = _pixel_spacing(pixel_spacing)
+        magnification = np.ones(8)
+        if beam == "cone":
+            magnification = sdd / ((corners - source) @ direction)
+        height = 2 * float(np.abs(magnification * (from_center @ _SUPERIOR)).max())
+        width = 2 * float(np.abs(magnification * (from_center @ image_right)).max())
+        rows, columns = _detector_shape(shape)
+        spacing = _pixel_spacing(max(height / rows, width / columns) if pixel_spacing is None else pixel_spacing)
+        if (spacing * (rows, columns) + 2 * FIT_PIXELS * spacing < (height, width)).any():
+            warnings.warn(
+                f"view {view}: the volume does not fit the detector, which is {spacing[0] * rows:.0f} x "
+                f"{spacing[1] * columns:.0f} mm; it needs {height:.0f} x {width:.0f} mm, or pixels of "
+                f"{max(height / rows, width / columns):.3g} mm",
+                UserWarning,
+                stacklevel=2,
+            )
         row_step, column_step = -spacing[0] * _SUPERIOR, spacing[1] * image_right
         if beam == "parallel":
             return cls.parallel(direction, center, row_step, column_step, shape, (view,))
@@ -629,6 +654,332 @@ class Geometry:
         pixels[b <= 0] = np.nan
         return pixels
 
+    def rays(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Rays:
+        """Return the rays that the engine follows to pixels: the inverse of :meth:`project_points`.
+
+        Parameters
+        ----------
+        rows, columns : array_like, any shapes that broadcast, pixels
+            May be fractional and off the detector; (0, 0) is the centre of the first pixel.
+
+        Returns
+        -------
+        Rays
+            ``origins`` and ``directions``, each of shape (views, *pixels, 3), world mm; ``directions`` are unit
+            vectors along the beam. A cone's ray begins at its origin, the source. A parallel beam's ray is a whole
+            line, and its origin is where it meets the detector, behind the patient.
+
+        Raises
+        ------
+        ValueError
+            If rows and columns do not broadcast or are not finite.
+
+        Accuracy
+        --------
+        ``project_points(origins + mm * directions)`` gives rows and columns back within 1e-6 pixels
+        (``tests/test_geometry_points.py``).
+
+        Examples
+        --------
+        >>> import drrproj
+        >>> view = drrproj.Geometry.cone((0, -900, 0), (0, 100, 0), (0, 0, -1), (-1, 0, 0), shape=(101, 101))
+        >>> origins, directions = view.rays(50, 50)
+        >>> origins.tolist(), directions.tolist()
+        ([[0.0, -900.0, 0.0]], [[0.0, 1.0, 0.0]])
+        """
+        rows, columns = np.broadcast_arrays(np.asarray(rows, np.float64), np.asarray(columns, np.float64))
+        if not (np.isfinite(rows).all() and np.isfinite(columns).all()):
+            raise ValueError("rows and columns must be finite pixel coordinates")
+        on_detector = np.stack([np.zeros_like(rows), np.ones_like(rows), rows, columns], axis=-1)
+        pixels = np.einsum("vij,...j->v...i", self.views[:, :3], on_detector)
+        per_view = (len(self), *(1,) * rows.ndim, 3)
+        sources, parallel = self.sources.reshape(per_view), self.is_parallel.reshape((*per_view[:-1], 1))
+        origins = np.where(parallel, pixels, sources)
+        directions = np.where(parallel, -sources, pixels - sources)
+        return Rays(origins, directions / np.linalg.norm(directions, axis=-1, keepdims=True))
+
+    def fits(self, volume: Volume | LabelVolume) -> npt.NDArray[np.bool_]:
+        """Tell which views show a whole volume.
+
+        Parameters
+        ----------
+        volume : Volume or LabelVolume
+            Its box counts, with the air around the patient.
+
+        Returns
+        -------
+        ndarray of bool, shape (views,)
+            Whether all of the box lies in front of the source, a cone's box in front of the detector too, and its
+            projection on the detector, but for up to half a pixel beyond each edge.
+
+        Examples
+        --------
+        >>> import numpy as np, drrproj
+        >>> ct = drrproj.Volume(np.zeros((40, 40, 40), np.int16), np.eye(4))
+        >>> drrproj.Geometry.radiograph("PA", ct).fits(ct).tolist()
+        [True]
+        """
+        low, high = -0.5 - FIT_PIXELS, np.array(self.shape) - 0.5 + FIT_PIXELS
+        pixels = self.project_points(volume.corners)
+        inside = ((pixels >= low) & (pixels <= high)).all(axis=(1, 2))
+        return inside & ~self._reaches_behind_detector(volume.corners)
+
+    def _reaches_behind_detector(self, points: Float64Array) -> npt.NDArray[np.bool_]:
+        from_detector = points[None] - self.views[:, None, :3, 1]
+        behind: npt.NDArray[np.bool_] = (np.einsum("vpi,vi->vp", from_detector, self.normals) > 1e-6).any(axis=1)
+        return behind & ~self.is_parallel
+
+    def rolled(self, degrees: float | Sequence[float]) -> Geometry:
+        """Turn each detector in its plane, about its middle.
+
+        Parameters
+        ----------
+        degrees : float or sequence of float, one per view
+            Clockwise, as the picture is seen; the patient turns the other way in the picture.
+
+        Returns
+        -------
+        Geometry
+
+        Raises
+        ------
+        ValueError
+            If the angles are not finite, or not one or one per view.
+
+        Examples
+        --------
+        A quarter turn: what was up is now on image left.
+
+        >>> import drrproj
+        >>> view = drrproj.Geometry.cone((0, -900, 0), (0, 100, 0), (0, 0, -1), (-1, 0, 0), shape=(101, 101))
+        >>> view.rolled(90).project_points([0, 0, 18]).round(6).tolist()
+        [[[50.0, 30.0]]]
+        """
+        row, column = self.views[:, :3, 2], self.views[:, :3, 3]
+        clockwise = np.cross(column, row)
+        clockwise /= np.linalg.norm(clockwise, axis=1, keepdims=True)
+        angle = np.radians(self._one_per_view(degrees, "degrees"))
+        return self._about_its_middle(_turned(row, clockwise, angle), _turned(column, clockwise, angle))
+
+    def tilted(self, *, top: float | Sequence[float] = 0.0, right: float | Sequence[float] = 0.0) -> Geometry:
+        """Lean each detector about its middle; the source stays.
+
+        Parameters
+        ----------
+        top : float or sequence of float, degrees
+            The upper edge leans away from the source.
+        right : float or sequence of float, degrees
+            The right edge leans away from the source. With ``top`` it is one turn about the axis between, so that
+            neither comes first.
+
+        Returns
+        -------
+        Geometry
+
+        Raises
+        ------
+        ValueError
+            If the angles are not finite, or not one or one per view, or the source would lie in the detector's plane.
+
+        Examples
+        --------
+        >>> import drrproj
+        >>> view = drrproj.Geometry.cone((0, -900, 0), (0, 100, 0), (0, 0, -1), (-1, 0, 0), shape=(101, 101))
+        >>> view.tilted(top=30).normals.round(3).tolist()  # it looked anterior, and now also down
+        [[0.0, 0.866, -0.5]]
+        """
+        row, column, normal = self.views[:, :3, 2], self.views[:, :3, 3], self.normals
+        lean_top, lean_right = np.cross(-row, normal), np.cross(column, normal)
+        turn = self._one_per_view(top, "top")[:, None] * lean_top / np.linalg.norm(lean_top, axis=1, keepdims=True)
+        turn = turn + self._one_per_view(right, "right")[:, None] * lean_right / np.linalg.norm(
+            lean_right, axis=1, keepdims=True
+        )
+        degrees = np.linalg.norm(turn, axis=1)
+        axis = np.where(degrees[:, None] > 0, turn, lean_top) / np.where(degrees > 0, degrees, 1.0)[:, None]
+        angle = np.radians(degrees)
+        return self._about_its_middle(_turned(row, axis, angle), _turned(column, axis, angle))
+
+    def shifted(self, *, down: float | Sequence[float] = 0.0, right: float | Sequence[float] = 0.0) -> Geometry:
+        """Shift each detector in its plane; the principal point moves the other way on it.
+
+        Parameters
+        ----------
+        down, right : float or sequence of float, mm
+            At the detector, along the rows' and the columns' steps: where the detector goes, as the picture is seen.
+            Everything in the picture moves up and left by as many mm.
+
+        Returns
+        -------
+        Geometry
+
+        Raises
+        ------
+        ValueError
+            If the numbers are not finite, or not one or one per view.
+
+        Examples
+        --------
+        A detector shifted sideways, as cone-beam CT has it for a large field of view.
+
+        >>> import drrproj
+        >>> view = drrproj.Geometry.cone((0, -900, 0), (0, 100, 0), (0, 0, -2), (-2, 0, 0), shape=(101, 101))
+        >>> view.shifted(right=80).project_points([0, 0, 0]).round(6).tolist()
+        [[[50.0, 10.0]]]
+        """
+        mm = np.stack([self._one_per_view(down, "down"), self._one_per_view(right, "right")], axis=1)
+        views = self.views.copy()
+        views[:, :3, 1] += np.einsum("vij,vj->vi", views[:, :3, 2:], mm / self.pixel_spacing)
+        return Geometry(views, self.shape, self.names)
+
+    def cropped(self, rows: slice, columns: slice) -> Geometry:
+        """Keep a rectangle of each detector; what is beside it is never computed.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            As for an array of the detector's shape: ``slice(100, 300)``, ``slice(None)`` for all, negative numbers
+            from the end. Steps are none, and a rectangle that reaches off the detector is refused.
+
+        Returns
+        -------
+        Geometry
+            Pixel (0, 0) is the first one kept; each pixel keeps its ray.
+
+        Raises
+        ------
+        TypeError
+            If rows or columns is no slice.
+        ValueError
+            If a slice has a step, keeps nothing or reaches off the detector.
+
+        Accuracy
+        --------
+        The pixels of the whole image within the last bits of float32, because the C++ engine starts its tiles
+        elsewhere: over 47 random crops at most 2e-7 of the image's maximum and 2e-5 mm of path, no bit of a mask, and
+        21 crops equal to the bit. On the Numba backend all of 48 were.
+
+        Examples
+        --------
+        >>> import numpy as np, drrproj
+        >>> ct = drrproj.Volume(np.zeros((40, 40, 40), np.int16), np.eye(4))
+        >>> whole = drrproj.Geometry.radiograph("PA", ct, shape=(2048, 2048))
+        >>> whole.cropped(slice(500, 700), slice(-800, None)).shape
+        (200, 800)
+        """
+        first_row, row_count = _kept(rows, self.shape[0], "rows")
+        first_column, column_count = _kept(columns, self.shape[1], "columns")
+        views = self.views.copy()
+        views[:, :3, 1] += first_row * views[:, :3, 2] + first_column * views[:, :3, 3]
+        return Geometry(views, (row_count, column_count), self.names)
+
+    def _one_per_view(self, values: float | Sequence[float], what: str) -> Float64Array:
+        numbers = np.asarray(values, dtype=np.float64)
+        if numbers.shape not in ((), (1,), (len(self),)) or not np.isfinite(numbers).all():
+            raise ValueError(f"{what} must be a finite number, or one for each of {len(self)} views; got {values!r}")
+        return np.broadcast_to(numbers, (len(self),))
+
+    def _about_its_middle(self, row_step: Float64Array, column_step: Float64Array) -> Geometry:
+        first = _first_pixel(self.centers, row_step, column_step, self.shape)
+        views = self.views.copy()
+        views[:, :3, 1:] = np.stack([first, row_step, column_step], axis=2)
+        return Geometry(views, self.shape, self.names)
+
+    def describe(self, volume: Volume | LabelVolume | None = None, *, isocenter: npt.ArrayLike | None = None) -> str:
+        """Say in words where everything is, view by view.
+
+        Parameters
+        ----------
+        volume : Volume or LabelVolume, optional
+            Adds where it projects to and whether it fits, and its middle is the isocenter.
+        isocenter : array_like, shape (3,), world mm, optional
+            Adds its distance from the source and the magnification there.
+
+        Returns
+        -------
+        str
+            Lines for each view. ``beam`` is that of the ray through the detector's middle, in patient words and as
+            DICOM positioner angles. ``magnification`` is that of lengths parallel to the detector at the isocenter.
+            The ``principal point`` is the pixel below the source, where the detector's normal through it lands.
+            ``tilt`` is the angle between the detector's normal and the ray through its middle; a detector shifted far
+            off the principal point has one, too. ``roll`` is :meth:`rolled` counted from head up (from anterior up
+            where the beam runs along the patient).
+
+        Raises
+        ------
+        ValueError
+            If the isocenter is not three finite numbers.
+
+        Examples
+        --------
+        >>> import drrproj
+        >>> arm = drrproj.Geometry.c_arm(sdd=1200, sod=800, isocenter=(0, 0, 0), primary_angle=30, secondary_angle=0,
+        ...     pixel_spacing=0.5, shape=(600, 800), names=["lao"])
+        >>> print(arm.describe(isocenter=(0, 0, 0)))
+        view lao: cone beam from posterior right to anterior left (LAO 30.0, CRA 0.0 degrees)
+          source: (400.0, -692.8, 0.0) mm RAS+; sdd 1200.0 mm
+          isocenter: (0.0, 0.0, 0.0) mm RAS+; sod 800.0 mm, magnification 1.500
+          detector: 600 rows x 800 columns of 0.5 x 0.5 mm, 300.0 x 400.0 mm; middle at (-200.0, 346.4, 0.0) mm RAS+
+          principal point: row 299.5, column 399.5
+          image: right edge is left posterior, upper edge is superior; roll 0.0, tilt 0.0 degrees
+        """
+        if isocenter is None and volume is not None:
+            isocenter = volume.center
+        point = None if isocenter is None else _vectors(isocenter, "isocenter")
+        if point is not None and len(point) != 1:
+            raise ValueError(f"isocenter must be one point; got {len(point)}")
+        return "\n".join(line for view in self for line in view._lines(volume, None if point is None else point[0]))
+
+    def _lines(self, volume: Volume | LabelVolume | None, isocenter: Float64Array | None) -> Iterator[str]:
+        """Describe the only view of this geometry."""
+        source, normal, center = self.sources[0], self.normals[0], self.centers[0]
+        row_step, column_step = self.views[0, :3, 2], self.views[0, :3, 3]
+        parallel = bool(self.is_parallel[0])
+        beam = -source if parallel else center - source
+        # Rounded, and subtracted from zero, so that noise and a negative zero make no angle of their own.
+        beam = np.round(beam / np.linalg.norm(beam), 12)
+        primary, secondary = np.degrees(np.arctan2(0.0 - beam[0], beam[1])), np.degrees(np.arcsin(beam[2]))
+        yield (
+            f"view {self.names[0]}: {'parallel' if parallel else 'cone'} beam from {words(-beam)} to {words(beam)} "
+            f"({_angle(primary, 'LAO', 'RAO')}, {_angle(secondary, 'CRA', 'CAU')} degrees)"
+        )
+        yield "  source: at infinity" if parallel else f"  source: {_place(source)}; sdd {self.sdd[0]:.1f} mm"
+        if isocenter is not None:
+            line = f"  isocenter: {_place(isocenter)}"
+            if not parallel:
+                depth = float(normal @ (isocenter - source))
+                line += f"; sod {np.linalg.norm(isocenter - source):.1f} mm, "
+                line += f"magnification {self.sdd[0] / depth:.3f}" if depth > 0 else "behind the source"
+            yield line
+        (rows, columns), (row_mm, column_mm) = self.shape, self.pixel_spacing[0]
+        yield (
+            f"  detector: {rows} rows x {columns} columns of {row_mm:.4g} x {column_mm:.4g} mm, "
+            f"{rows * row_mm:.1f} x {columns * column_mm:.1f} mm; middle at {_place(center)}"
+        )
+        if not parallel:
+            row, column = self.project_points(source + self.sdd[0] * normal)[0, 0]
+            yield f"  principal point: row {_number(row)}, column {_number(column)}"
+        head = _SUPERIOR if abs(beam @ _SUPERIOR) < 0.9 else _ANTERIOR
+        right = column_step / np.linalg.norm(column_step)
+        down = row_step - (row_step @ right) * right
+        roll = np.degrees(np.arctan2(-(head @ right), -(head @ down) / np.linalg.norm(down)))
+        tilt = np.degrees(np.arctan2(np.linalg.norm(np.cross(normal, beam)), normal @ beam))
+        yield (
+            f"  image: right edge is {words(column_step)}, upper edge is {words(-row_step)}; "
+            f"roll {_number(roll)}, tilt {_number(tilt)} degrees"
+        )
+        if volume is not None:
+            yield f"  volume: {self._extent(volume)}"
+
+    def _extent(self, volume: Volume | LabelVolume) -> str:
+        pixels = self.project_points(volume.corners)[0]
+        if np.isnan(pixels).any():
+            return "it does not fit: the source is beside or inside it"
+        (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
+        fits = "it fits the detector" if self.fits(volume)[0] else "it does not fit the detector"
+        if self._reaches_behind_detector(volume.corners)[0]:
+            fits = "it does not fit: part of it lies behind the detector"
+        return f"projects to rows {top:.1f} to {bottom:.1f} and columns {left:.1f} to {right:.1f}; {fits}"
+
     def as_record(self) -> dict[str, Any]:
         """Everything needed to rebuild the geometry, as plain values."""
         return {"names": list(self.names), "shape": list(self.shape), "views": self.views.tolist()}
@@ -640,3 +991,39 @@ def _first_pixel(
     rows, columns = _detector_shape(shape)
     first: Float64Array = center - (rows - 1) / 2 * row_step - (columns - 1) / 2 * column_step
     return first
+
+
+def _turned(vectors: Float64Array, axes: Float64Array, angle: Float64Array) -> Float64Array:
+    """Turn vectors about unit axes, right-handed (Rodrigues' formula); one of each per view, radians."""
+    sin, cos = np.sin(angle)[:, None], np.cos(angle)[:, None]
+    along = np.einsum("vi,vi->v", axes, vectors)[:, None] * axes
+    turned: Float64Array = along + cos * (vectors - along) + sin * np.cross(axes, vectors)
+    return turned
+
+
+def _kept(pixels: slice, size: int, what: str) -> tuple[int, int]:
+    if not isinstance(pixels, slice):
+        raise TypeError(f"{what} must be a slice, such as slice(100, 300); got {type(pixels).__name__}")
+    if pixels.step not in (None, 1):
+        raise ValueError(f"a crop keeps every pixel of a rectangle; got {what} with step {pixels.step}")
+    ends = [
+        default if end is None else operator.index(end) + (size if end < 0 else 0)
+        for end, default in ((pixels.start, 0), (pixels.stop, size))
+    ]
+    if not 0 <= ends[0] < ends[1] <= size:
+        raise ValueError(f"{what} {pixels.start} to {pixels.stop} are no part of a detector with {size} {what}")
+    return ends[0], ends[1] - ends[0]
+
+
+def _number(value: float) -> str:
+    # Adding zero turns -0.0, which rounding leaves, into 0.0.
+    return f"{round(float(value), 1) + 0.0:.1f}"
+
+
+def _place(point: Float64Array) -> str:
+    return f"({', '.join(map(_number, point))}) mm RAS+"
+
+
+def _angle(degrees: float, positive: str, negative: str) -> str:
+    rounded = round(float(degrees), 1)
+    return f"{positive if rounded >= 0 else negative} {abs(rounded):.1f}"

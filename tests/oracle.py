@@ -55,6 +55,21 @@ def rays_of_view(view, shape) -> Rays:
     return rays_of_pixels(view, *np.mgrid[: shape[0], : shape[1]])
 
 
+def pixels_of_points(view, points) -> np.ndarray:
+    """Row and column of points, shape (points, 2): the ray meets the detector's plane, and the steps are counted there.
+
+    Only for points in front of a cone's source.
+    """
+    source, first, row_step, column_step = np.asarray(view, float).T
+    points = np.atleast_2d(np.asarray(points, float))
+    direction = points - source[:3] if source[3] == 1 else np.broadcast_to(source[:3], points.shape)
+    normal = np.cross(row_step[:3], column_step[:3])
+    t = ((first[:3] - points) @ normal) / (direction @ normal)
+    from_first = points + t[:, None] * direction - first[:3]
+    steps = np.stack([row_step[:3], column_step[:3]])
+    return np.linalg.solve(steps @ steps.T, steps @ from_first.T).T
+
+
 class Pieces(NamedTuple):
     """Each ray cut at every plane it crosses, shape (rays, pieces): mm in one voxel, and which voxel (flat C index)."""
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 SEEDS = (1, 2, 3, 4)
+CUBE = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))  # corners of a voxel around its index
 AXIS_ORIENTATIONS = [
     (order, flips) for order in itertools.permutations(range(3)) for flips in itertools.product((False, True), repeat=3)
 ]

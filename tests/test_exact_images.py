@@ -59,6 +59,7 @@ def test_a_wide_cone_whose_rays_have_different_steepest_axes_is_exact(backend, s
 
 @pytest.mark.parametrize("seed", phantoms.SEEDS)
 @pytest.mark.parametrize("place", ["source", "detector", "both"])
+@pytest.mark.filterwarnings("ignore:.*the source is inside the volume")
 def test_a_source_or_detector_inside_the_volume_counts_only_what_lies_between(backend, place, seed):
     rng = np.random.default_rng([13, seed])
     affine = phantoms.random_affine(rng, SHAPE)

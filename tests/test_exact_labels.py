@@ -185,6 +185,7 @@ def test_air_inside_a_label_is_found_by_its_millimetres_not_its_attenuation(back
     assert shot.masks["trachea"].sum() == 9 * 9
 
 
+@pytest.mark.filterwarnings("ignore:.*the source is inside the volume")
 def test_rays_of_views_that_start_inside_the_labels_count_only_what_they_passed(backend):
     rng = np.random.default_rng(68)
     affine = phantoms.random_affine(rng, SHAPE)

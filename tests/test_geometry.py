@@ -200,9 +200,35 @@ def test_a_radiograph_holds_the_whole_volume_as_large_as_it_can(view, beam):
 
 
 def test_a_radiograph_takes_the_distance_and_spacing_it_is_given():
-    geometry = Geometry.radiograph("PA", CT, sdd=1500, pixel_spacing=(0.4, 0.6), shape=(32, 48))
+    geometry = Geometry.radiograph("PA", CT, sdd=1500, pixel_spacing=(8, 7), shape=(32, 48))
     np.testing.assert_allclose(geometry.sdd, 1500)
-    np.testing.assert_allclose(geometry.pixel_spacing, [(0.4, 0.6)])
+    np.testing.assert_allclose(geometry.pixel_spacing, [(8, 7)])
+
+
+@pytest.mark.parametrize("beam", ["cone", "parallel"])
+@pytest.mark.parametrize("view", ["PA", "LL"])
+def test_a_radiograph_says_so_when_the_volume_does_not_fit_its_detector(view, beam):
+    fitting = Geometry.radiograph(view, CT, shape=(64, 48), beam=beam)
+    spacing = fitting.pixel_spacing[0, 0]
+    assert fitting.fits(CT).tolist() == [True]
+    for nearly in (1.01 * spacing, 0.99 * spacing):  # half a pixel of 48 or 64 is a little less than 1 %
+        assert Geometry.radiograph(view, CT, shape=(64, 48), beam=beam, pixel_spacing=nearly).fits(CT).all()
+    with pytest.warns(
+        UserWarning, match=f"view {view}: the volume does not fit the detector.*or pixels of {spacing:.3g} mm"
+    ):
+        cut = Geometry.radiograph(view, CT, shape=(64, 48), beam=beam, pixel_spacing=0.96 * spacing)
+    assert cut.fits(CT).tolist() == [False]
+
+
+def test_a_volume_fits_where_all_of_it_is_seen():
+    views = {
+        "whole": arm(30, 10, isocenter=CT.center, pixel_spacing=2),
+        "small detector": arm(30, 10, isocenter=CT.center, pixel_spacing=0.9),
+        "beside the middle": arm(30, 10, isocenter=np.add(CT.center, (0, 0, 150)), pixel_spacing=2),
+        "source inside": arm(30, 10, isocenter=CT.center, pixel_spacing=2, sod=60, sdd=600),
+        "volume partly behind the detector": arm(30, 10, isocenter=CT.center, pixel_spacing=2, sod=800, sdd=850),
+    }
+    assert Geometry.concatenate(list(views.values())).fits(CT).tolist() == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize(

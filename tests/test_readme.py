@@ -35,6 +35,7 @@ def patient(tmp_path, monkeypatch):
     """A folder with the files that the recipes speak of."""
     for name in ("ct.nii.gz", "labels.nii.gz", "labels.json"):
         shutil.copyfile(files("drrproj") / "data" / "chest_3mm" / name, tmp_path / name)
+    (tmp_path / "landmarks.csv").write_text("name,x,y,z\nheart,-41,16,-175\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

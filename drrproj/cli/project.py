@@ -13,6 +13,7 @@ from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_views
 from drrproj.cli.screen import report_padding, say, sizes
+from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
 
 __all__ = ["add_to"]
 
@@ -56,35 +57,7 @@ def add_to(commands: Commands) -> None:
         help="sform or qform settles a disagreement of the two; pixdim accepts a file with neither",
     )
 
-    add = parser.add_argument_group("geometry").add_argument
-    add(
-        "--view",
-        action="append",
-        default=[],
-        metavar="VIEW",
-        help="AP, PA, LL or RL, repeatable; named by the beam (default: PA)",
-    )
-    add("--beam", choices=("cone", "parallel"), default="cone", help="for --view (default: cone)")
-    add(
-        "--c-arm",
-        action="append",
-        nargs=2,
-        type=float,
-        default=[],
-        metavar=("PRIMARY", "SECONDARY"),
-        help="DICOM positioner angles, degrees: + LAO, + cranial; repeatable; needs --sdd, --sod, --pixel-spacing",
-    )
-    add("--sdd", type=float, metavar="MM", help="source to detector (default for --view: 1800)")
-    add("--sod", type=float, metavar="MM", help="source to isocenter, for --c-arm")
-    add("--isocenter", nargs=3, type=float, metavar=("X", "Y", "Z"), help="RAS+ mm (default: middle of the CT)")
-    add("--shape", nargs=2, type=int, default=(512, 512), metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
-    add(
-        "--pixel-spacing",
-        nargs="+",
-        type=float,
-        metavar="MM",
-        help="at the detector; one number, or row and column (default for --view: the whole CT fits)",
-    )
+    add_view_arguments(parser)
 
     add = parser.add_argument_group("attenuation").add_argument
     add("--attenuation", choices=("linear", "bilinear"), help="how HU become attenuation (default: bilinear)")
@@ -105,6 +78,7 @@ def add_to(commands: Commands) -> None:
 
     add = parser.add_argument_group("computation").add_argument
     add("--backend", choices=("auto", *backends.NAMES), default="auto", help="default: the first one available")
+    add("--supersampling", type=int, default=1, metavar="N", help="N x N rays per pixel, photons averaged (default: 1)")
     add("--threads", type=int, metavar="N", help="default: every core this process may use")
 
 
@@ -113,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
     say(f"reading {arguments.ct}")
     ct = drrproj.read_volume(arguments.ct, unit=arguments.unit, prefer=arguments.prefer)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
-    geometry = _geometry(arguments, ct)
+    geometry = views_of(arguments, ct)
     source = {"volume": as_text(arguments.ct)}
     labels = None
     if arguments.labels is not None:
@@ -139,9 +113,11 @@ def _run(arguments: argparse.Namespace) -> None:
             labels=labels,
             attenuation=attenuation,
             outputs=outputs,
+            supersampling=arguments.supersampling,
             backend=arguments.backend,
             threads=arguments.threads,
         )
+        warn_of_cut_views(geometry, ct)
         written = write_views(folder, shot, arguments.window, source, arguments.overlay)
         if arguments.nifti:
             for name in shot.geometry.names:
@@ -169,47 +145,3 @@ def _attenuation(arguments: argparse.Namespace) -> drrproj.Attenuation | None:
     if ct_energy is not None:
         energies["ct_energy_kev"] = ct_energy
     return drrproj.attenuation.bilinear(**energies)
-
-
-def _geometry(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geometry:
-    shape = tuple(arguments.shape)
-    spacing = arguments.pixel_spacing
-    if spacing is not None and len(spacing) > 2:
-        raise ValueError(f"--pixel-spacing takes one number, or row and column; got {len(spacing)} numbers")
-    if spacing is not None and len(spacing) == 1:
-        spacing = spacing[0]
-    views = arguments.view or ([] if arguments.c_arm else ["PA"])
-
-    sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}
-    geometries = [
-        drrproj.Geometry.radiograph(view, ct, beam=arguments.beam, shape=shape, pixel_spacing=spacing, **sdd)
-        for view in views
-    ]
-    if arguments.c_arm:
-        missing = [
-            option
-            for option, value in (("--sdd", arguments.sdd), ("--sod", arguments.sod), ("--pixel-spacing", spacing))
-            if value is None
-        ]
-        if missing or arguments.beam == "parallel":
-            raise ValueError(f"--c-arm needs {', '.join(missing)}" if missing else "a C-arm's beam is a cone")
-        primary, secondary = zip(*arguments.c_arm, strict=True)
-        geometries.append(
-            drrproj.Geometry.c_arm(
-                **sdd,
-                sod=arguments.sod,
-                isocenter=ct.center if arguments.isocenter is None else arguments.isocenter,
-                primary_angle=primary,
-                secondary_angle=secondary,
-                pixel_spacing=spacing,
-                shape=shape,
-                names=[f"c_arm_{first:+g}_{second:+g}" for first, second in arguments.c_arm],
-            )
-        )
-    elif arguments.sod is not None or arguments.isocenter is not None:
-        raise ValueError("--sod and --isocenter belong to --c-arm")
-    geometry = drrproj.Geometry.concatenate(geometries)
-    for name in geometry.names:
-        if geometry.names.count(name) > 1:
-            raise ValueError(f"view {name} is asked for twice, and one would overwrite the other")
-    return geometry

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from drrproj.io.labels import read_labels
+from drrproj.io.landmarks import Landmarks, read_landmarks, write_projected_landmarks
 from drrproj.io.nifti import read_volume, write_nifti
 from drrproj.io.npz import read_npz, write_npz
 from drrproj.io.png import write_overlay, write_png
 from drrproj.io.sample import SAMPLE_ORGANS, read_sample
-from drrproj.io.sidecar import write_sidecar
+from drrproj.io.scene import write_scene
+from drrproj.io.sidecar import read_geometry, write_sidecar
 
 __all__ = [
     "SAMPLE_ORGANS",
+    "Landmarks",
+    "read_geometry",
     "read_labels",
+    "read_landmarks",
     "read_npz",
     "read_sample",
     "read_volume",
@@ -19,5 +24,7 @@ __all__ = [
     "write_npz",
     "write_overlay",
     "write_png",
+    "write_projected_landmarks",
+    "write_scene",
     "write_sidecar",
 ]

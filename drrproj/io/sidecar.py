@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from drrproj.geometry import Geometry
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
-__all__ = ["plain_json", "write_sidecar"]
+__all__ = ["plain_json", "read_geometry", "write_sidecar"]
 
 _INDENT = "  "
 
@@ -55,6 +56,48 @@ def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph, **extra:
     text = plain_json({**extra, **radiograph.record})
     with replaced(path) as file:
         file.write(text.encode() + b"\n")
+
+
+def read_geometry(path: str | os.PathLike[str]) -> Geometry:
+    """Read the views of a picture from the JSON file beside it.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that :func:`write_sidecar` or ``drrproj project`` wrote.
+
+    Returns
+    -------
+    Geometry
+        Equal to the one written, bit by bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no JSON file, or has no geometry of drrproj in it.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj, tempfile
+    >>> ct = drrproj.Volume(np.zeros((20, 10, 20), np.int16), np.eye(4))
+    >>> view = drrproj.Geometry.radiograph("PA", ct, shape=(32, 32))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_sidecar(f"{folder}/pa.json", drrproj.project(ct, view))
+    ...     np.array_equal(drrproj.read_geometry(f"{folder}/pa.json").views, view.views)
+    True
+    """
+    try:
+        record: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        geometry = record["geometry"]
+        return Geometry(geometry["views"], tuple(geometry["shape"]), tuple(geometry["names"]))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: there is no geometry in it; pass the .json beside a picture") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: this is no JSON file of drrproj, or a damaged one: {error}") from error
 
 
 def plain_json(value: Any, indent: str = "") -> str:

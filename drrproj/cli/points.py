@@ -1,0 +1,37 @@
+"""``drrproj points``: 3-D landmarks to a table of pixels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import drrproj
+from drrproj.cli.commands import Commands, add_command
+
+__all__ = ["add_to"]
+
+_EXAMPLES = """\
+examples:
+  Where are the landmarks of 3D Slicer in the pictures that drrproj project made?
+    drrproj points landmarks.mrk.json out/PA.json out/LL.json -o points.csv
+
+  The same from a table with the columns name, x, y, z in LPS:
+    drrproj points landmarks.csv out/PA.json --space LPS -o points.csv
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = add_command(commands, "points", _run, "say where 3-D landmarks lie in the pictures", _EXAMPLES)
+    add = parser.add_argument
+    add("landmarks", type=Path, metavar="LANDMARKS", help=".mrk.json of 3D Slicer, or .csv with name, x, y, z in mm")
+    add("pictures", type=Path, nargs="+", metavar="JSON", help="the .json beside each picture")
+    add("--space", choices=("RAS", "LPS"), help="frame of x, y, z in a .csv (default: RAS)")
+    add("-o", "--out", type=Path, required=True, metavar="CSV", help="table: view, name, row, column, on_detector")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    landmarks = drrproj.read_landmarks(arguments.landmarks, arguments.space)
+    views = [view for picture in arguments.pictures for view in drrproj.read_geometry(picture)]
+    drrproj.write_projected_landmarks(arguments.out, landmarks, views)
+    print(f"wrote {arguments.out}: {len(landmarks)} landmarks in {', '.join(view.names[0] for view in views)}")

@@ -1,0 +1,99 @@
+"""The arguments that say where source and detector are, for every command that needs views of a CT."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+
+import drrproj
+
+__all__ = ["add_view_arguments", "views_of", "warn_of_cut_views"]
+
+_C_ARM = "c_arm_"
+
+
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the group of arguments that :func:`views_of` reads."""
+    add = parser.add_argument_group("geometry").add_argument
+    add(
+        "--view",
+        action="append",
+        default=[],
+        metavar="VIEW",
+        help="AP, PA, LL or RL, repeatable; named by the beam (default: PA)",
+    )
+    add("--beam", choices=("cone", "parallel"), default="cone", help="for --view (default: cone)")
+    add(
+        "--c-arm",
+        action="append",
+        nargs=2,
+        type=float,
+        default=[],
+        metavar=("PRIMARY", "SECONDARY"),
+        help="DICOM positioner angles, degrees: + LAO, + cranial; repeatable; needs --sdd, --sod, --pixel-spacing",
+    )
+    add("--sdd", type=float, metavar="MM", help="source to detector (default for --view: 1800)")
+    add("--sod", type=float, metavar="MM", help="source to isocenter, for --c-arm")
+    add("--isocenter", nargs=3, type=float, metavar=("X", "Y", "Z"), help="RAS+ mm (default: middle of the CT)")
+    add("--shape", nargs=2, type=int, default=(512, 512), metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
+    add(
+        "--pixel-spacing",
+        nargs="+",
+        type=float,
+        metavar="MM",
+        help="at the detector; one number, or row and column (default for --view: the whole CT fits)",
+    )
+
+
+def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geometry:
+    """Build the views that are asked for."""
+    shape = tuple(arguments.shape)
+    spacing = arguments.pixel_spacing
+    if spacing is not None and len(spacing) > 2:
+        raise ValueError(f"--pixel-spacing takes one number, or row and column; got {len(spacing)} numbers")
+    if spacing is not None and len(spacing) == 1:
+        spacing = spacing[0]
+    views = arguments.view or ([] if arguments.c_arm else ["PA"])
+
+    sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}
+    geometries = [
+        drrproj.Geometry.radiograph(view, ct, beam=arguments.beam, shape=shape, pixel_spacing=spacing, **sdd)
+        for view in views
+    ]
+    if arguments.c_arm:
+        missing = [
+            option
+            for option, value in (("--sdd", arguments.sdd), ("--sod", arguments.sod), ("--pixel-spacing", spacing))
+            if value is None
+        ]
+        if missing or arguments.beam == "parallel":
+            raise ValueError(f"--c-arm needs {', '.join(missing)}" if missing else "a C-arm's beam is a cone")
+        primary, secondary = zip(*arguments.c_arm, strict=True)
+        geometries.append(
+            drrproj.Geometry.c_arm(
+                **sdd,
+                sod=arguments.sod,
+                isocenter=ct.center if arguments.isocenter is None else arguments.isocenter,
+                primary_angle=primary,
+                secondary_angle=secondary,
+                pixel_spacing=spacing,
+                shape=shape,
+                names=[f"{_C_ARM}{first:+g}_{second:+g}" for first, second in arguments.c_arm],
+            )
+        )
+    elif arguments.sod is not None or arguments.isocenter is not None:
+        raise ValueError("--sod and --isocenter belong to --c-arm")
+    geometry = drrproj.Geometry.concatenate(geometries)
+    for name in geometry.names:
+        if geometry.names.count(name) > 1:
+            raise ValueError(f"view {name} is asked for twice, and one would overwrite the other")
+    return geometry
+
+
+def warn_of_cut_views(geometry: drrproj.Geometry, ct: drrproj.Volume) -> None:
+    """Say which C-arm views do not show the whole CT; Geometry.radiograph speaks for the others."""
+    for name, fits in zip(geometry.names, geometry.fits(ct), strict=True):
+        if not fits and name.startswith(_C_ARM):
+            warnings.warn(
+                f"view {name} does not show the whole CT; drrproj view draws where it lies", UserWarning, stacklevel=2
+            )

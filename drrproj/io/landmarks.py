@@ -1,0 +1,234 @@
+"""Landmarks: points with names in the patient, and where they lie in the images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.geometry import Geometry
+from drrproj.io.replace import replaced
+
+__all__ = ["Landmarks", "read_landmarks", "write_projected_landmarks"]
+
+Space = Literal["RAS", "LPS"]
+_SIGNS = {"RAS": (1.0, 1.0, 1.0), "LPS": (-1.0, -1.0, 1.0)}
+
+# Columns of a table, in lower case: what the coordinates are called tells their frame, but for x, y, z.
+_AXES: tuple[tuple[tuple[str, str, str], Space | None], ...] = (
+    (("x", "y", "z"), None),
+    (("r", "a", "s"), "RAS"),
+    (("l", "p", "s"), "LPS"),
+)
+_NAME_COLUMNS = ("name", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Points with names.
+
+    Attributes
+    ----------
+    names : tuple of str
+        In the file's order; they may repeat.
+    points : ndarray, shape (points, 3), world mm (RAS+)
+        For :meth:`Geometry.project_points`.
+    """
+
+    names: tuple[str, ...]
+    points: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> Landmarks:
+    r"""Read a list of landmarks: 3D Slicer's markups, or a table.
+
+    Parameters
+    ----------
+    path : str or path
+        ``.json`` (``.mrk.json``): markups of 3D Slicer; the control points of all its lists, lines and curves. The file
+        says whether its frame is LPS or RAS.
+        ``.csv``: a first row that names the columns ``name`` (or ``label``) and ``x, y, z``, in mm; or ``r, a, s`` or
+        ``l, p, s``, as Slicer exports them, which tell the frame. Other columns do not matter.
+    space : {"RAS", "LPS"}, optional
+        Frame of ``x, y, z`` in a table; by default RAS+, as everywhere here. A file that says its frame takes none.
+
+    Returns
+    -------
+    Landmarks
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is neither kind of file, holds no point, a point has no position, a coordinate is no finite number or not
+        in mm, or ``space`` is given where the file says it.
+
+    Source
+    ------
+    3D Slicer, markups-schema-v1.0.3 (``coordinateSystem`` is LPS where it is not given), and its table export.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, drrproj
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = pathlib.Path(folder, "points.csv")
+    ...     _ = table.write_text("name,l,p,s\ncarina,12.5,-3,-140\n")
+    ...     landmarks = drrproj.read_landmarks(table)
+    >>> landmarks.names, landmarks.points.tolist()
+    (('carina',), [[-12.5, 3.0, -140.0]])
+    """
+    if space not in (None, "RAS", "LPS"):
+        raise ValueError(f'space must be "RAS" or "LPS"; got {space!r}')
+    ending = Path(path).suffix.lower()
+    if ending not in (".json", ".csv"):
+        raise ValueError(f"{path}: landmarks come as .mrk.json of 3D Slicer or as .csv; got {ending or 'no ending'}")
+    try:
+        # utf-8-sig, because spreadsheets put a byte order mark first.
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file; landmarks come as .mrk.json or .csv") from None
+    try:
+        named = _from_markups(text, space) if ending == ".json" else _from_table(text, space)
+        if not named:
+            raise ValueError("there is no point in it")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Landmarks(tuple(name for name, _ in named), np.array([point for _, point in named]))
+
+
+def write_projected_landmarks(
+    path: str | os.PathLike[str], landmarks: Landmarks, views: Geometry | Iterable[Geometry]
+) -> None:
+    """Write where landmarks lie in the images, as a CSV table.
+
+    Columns ``view``, ``name``, ``row``, ``column``, ``on_detector``: one line per view and landmark. Row and column are
+    fractional pixels to six decimals, (0, 0) is the centre of the first pixel; they are empty where the point is not
+    in front of the source. ``on_detector`` is 1 where the point falls on a pixel, else 0.
+
+    Parameters
+    ----------
+    path : str or path
+        Replaced whole, or left as it was.
+    landmarks : Landmarks
+        In the patient.
+    views : Geometry or iterable of Geometry
+        Several where their detectors differ in shape.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Accuracy
+    --------
+    That of :meth:`Geometry.project_points`: a single bright voxel is drawn in the very pixel that is written for its
+    centre (``tests/test_geometry_points.py``).
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, drrproj
+    >>> from drrproj.io import Landmarks
+    >>> ct = drrproj.Volume(np.zeros((40, 40, 40), np.int16), np.eye(4))
+    >>> view = drrproj.Geometry.radiograph("PA", ct, shape=(101, 101))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = pathlib.Path(folder, "pa.csv")
+    ...     drrproj.write_projected_landmarks(table, Landmarks(("middle",), ct.center[None]), view)
+    ...     table.read_text().split()
+    ['view,name,row,column,on_detector', 'PA,middle,50.000000,50.000000,1']
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("view", "name", "row", "column", "on_detector"))
+    for view in views:
+        pixels = view.project_points(landmarks.points)
+        # NaN compares false: what is not in front of the source is not on the detector.
+        on_detector = np.logical_and(pixels >= -0.5, pixels < np.array(view.shape) - 0.5)
+        for number, view_name in enumerate(view.names):
+            for name, place, inside in zip(landmarks.names, pixels[number], on_detector[number], strict=True):
+                cells = ("" if math.isnan(x) else f"{x:.6f}" for x in place)
+                table.writerow((view_name, name, *cells, int(inside.all())))
+    with replaced(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _from_markups(text: str, space: Space | None) -> list[tuple[str, list[float]]]:
+    try:
+        document: Any = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not valid JSON: {error}") from error
+    markups = document.get("markups") if isinstance(document, dict) else None
+    if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
+        raise ValueError('these are no markups of 3D Slicer; such a file has a list "markups"')
+    if space is not None:
+        raise ValueError("the file says its frame; leave space out")
+    named = []
+    for markup in markups:
+        frame = markup.get("coordinateSystem", "LPS")
+        if frame not in _SIGNS:
+            raise ValueError(f'"coordinateSystem" must be "LPS" or "RAS"; got {frame!r}')
+        unit = markup.get("coordinateUnits", "mm")
+        if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
+            raise ValueError(f'"coordinateUnits" must be mm; got {unit!r}')
+        points = markup.get("controlPoints", [])
+        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+            raise ValueError('"controlPoints" must be a list of points, each with its "position"')
+        for number, point in enumerate(points, start=1):
+            name = str(point.get("label") or point.get("id") or number)
+            status = point.get("positionStatus", "defined")
+            if status != "defined" or not isinstance(point.get("position"), list):
+                raise ValueError(f"point {name!r} has no position ({status}); place it in Slicer, or delete it")
+            named.append((name, _in_ras(point["position"], frame, f"point {name!r}")))
+    return named
+
+
+def _from_table(text: str, space: Space | None) -> list[tuple[str, list[float]]]:
+    rows = csv.reader(text.splitlines())
+    header = [cell.strip().lower() for cell in next(rows, [])]
+    name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
+    found = [(axes, frame) for axes, frame in _AXES if set(axes) <= set(header)]
+    if name_column is None or len(found) != 1:
+        raise ValueError(
+            "the first row must name the columns name (or label) and x, y, z; or r, a, s; or l, p, s; got "
+            f"{', '.join(header) or 'nothing'}"
+        )
+    axes, frame = found[0]
+    if frame is not None and space is not None:
+        raise ValueError(f"its columns {', '.join(axes)} say the frame; leave space out")
+    defined = header.index("defined") if "defined" in header else None
+    places = [header.index(axis) for axis in axes]
+    named = []
+    for number, row in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) <= max(*places, name_column):
+            raise ValueError(f"line {number} has {len(row)} cells, and needs {max(*places, name_column) + 1}")
+        name = row[name_column].strip() or str(number - 1)
+        if defined is not None and len(row) > defined and row[defined].strip() == "0":
+            raise ValueError(f"point {name!r} has no position (defined is 0); place it, or delete its line")
+        named.append((name, _in_ras([row[place] for place in places], frame or space or "RAS", f"line {number}")))
+    return named
+
+
+def _in_ras(position: list[Any], frame: str, what: str) -> list[float]:
+    try:
+        point = [sign * float(value) for sign, value in zip(_SIGNS[frame], position, strict=True)]
+    except (TypeError, ValueError):
+        point = []
+    if not point or not all(map(math.isfinite, point)):
+        raise ValueError(f"{what} needs three finite coordinates in mm; got {position!r}")
+    return point

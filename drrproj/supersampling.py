@@ -1,0 +1,66 @@
+"""Averages over the rays of each pixel: photons are averaged, not line integrals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Average"]
+
+Results = dict[str, npt.NDArray[Any]]
+
+
+class Average:
+    """Mean over passes, each of one ray per pixel.
+
+    ``-log(mean(exp(-line_integral)))``, the mean of ``path_length``, and the union of the bits of ``mask``.
+
+    Parameters
+    ----------
+    results : dict of arrays
+        Of the first pass, as a backend returns them; changed in place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from drrproj.supersampling import Average
+    >>> passes = [{"line_integral": np.full((1, 1, 1), value, np.float32)} for value in (0, 40)]
+    >>> average = Average(passes[0])
+    >>> average.add(passes[1])
+    >>> round(average.results()["line_integral"].item(), 4)  # half the photons arrive: log 2, not 20
+    0.6931
+    """
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        self._passes = 1
+        # Photons are counted against those of the ray that lets most through, so that none of them underflows.
+        self._photons = np.ones(results["line_integral"].shape) if "line_integral" in results else None
+
+    def add(self, results: Results) -> None:
+        """Add a pass with the same outputs and shapes as the first one."""
+        self._passes += 1
+        if self._photons is not None:
+            # View by view, because each step makes an image of its own.
+            for photons, lowest, line_integral in zip(
+                self._photons, self._results["line_integral"], results["line_integral"], strict=True
+            ):
+                change = np.subtract(line_integral, lowest, dtype=np.float64)
+                np.minimum(lowest, line_integral, out=lowest)
+                photons *= np.exp(np.minimum(change, 0.0))
+                photons += np.exp(-np.maximum(change, 0.0))
+        if "path_length" in results:
+            self._results["path_length"] += results["path_length"]
+        if "mask" in results:
+            self._results["mask"] |= results["mask"]
+
+    def results(self) -> Results:
+        """Return the averages, in the arrays of the first pass; call it once, at the end."""
+        if self._photons is not None:
+            for photons, lowest in zip(self._photons, self._results["line_integral"], strict=True):
+                lowest -= np.log(photons / self._passes)
+        if "path_length" in self._results:
+            self._results["path_length"] /= np.float32(self._passes)
+        return self._results

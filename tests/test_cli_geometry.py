@@ -1,0 +1,122 @@
+"""``drrproj view`` and ``drrproj points``, and the choices of geometry that ``drrproj project`` shares with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+import drrproj
+from drrproj.cli import main
+
+ARM = ["--c-arm", 30, 10, "--sdd", 900, "--sod", 600, "--pixel-spacing", 8, "--shape", 32, 40]
+
+
+@pytest.fixture
+def ct(tmp_path) -> Path:
+    voxels = np.full((24, 20, 16), -1000, np.int16)
+    voxels[2:-2, 2:-2] = 0
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-5.0, 5.0, 8.0, 1.0])), path)
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_view_draws_each_view_and_describes_it(ct, tmp_path, capsys):
+    out = tmp_path / "setup"
+    assert run("view", ct, "--view", "PA", "--view", "LL", "--shape", 32, 40, "-o", out) == 0
+    assert {path.name for path in out.iterdir()} == {"PA_scene.png", "LL_scene.png"}
+    said = capsys.readouterr().out
+    volume = drrproj.read_volume(ct)
+    for view in ("PA", "LL"):
+        assert drrproj.Geometry.radiograph(view, volume, shape=(32, 40)).describe(volume) in said
+    with Image.open(out / "PA_scene.png") as picture:
+        assert picture.mode == "RGB"
+        assert min(picture.size) > 1000
+
+
+def test_view_draws_what_a_picture_was_made_with(ct, tmp_path):
+    assert run("project", ct, *ARM, "-o", tmp_path / "out") == 0
+    assert run("view", ct, "--of", tmp_path / "out" / "c_arm_+30_+10.json", "-o", tmp_path / "of") == 0
+    assert run("view", ct, *ARM, "-o", tmp_path / "same") == 0
+    pictures = [Image.open(tmp_path / name / "c_arm_+30_+10_scene.png") for name in ("of", "same")]
+    np.testing.assert_array_equal(*pictures)
+    for picture in pictures:
+        picture.close()
+
+
+def test_view_draws_a_beam_that_misses_the_ct(ct, tmp_path, capsys):
+    astray = [*ARM, "--isocenter", 0, 0, 3000]
+    assert run("view", ct, *astray, "-o", tmp_path / "setup") == 0
+    said = capsys.readouterr()
+    assert "no X-ray: view 'c_arm_+30_+10' misses the volume" in said.out
+    assert (tmp_path / "setup" / "c_arm_+30_+10_scene.png").exists()
+
+
+@pytest.mark.parametrize("extra", [["--view", "PA"], ["--sdd", "900"], ["--shape", "9", "9"], ["--c-arm", "1", "2"]])
+def test_view_takes_one_geometry(ct, tmp_path, extra, capsys):
+    assert run("view", ct, "--of", tmp_path / "PA.json", *extra, "-o", tmp_path / "setup") == 2
+    assert "--of says the geometry; leave out --view, --c-arm" in capsys.readouterr().err
+
+
+def test_a_c_arm_that_does_not_show_the_whole_ct_is_said(ct, tmp_path, capsys):
+    assert run("project", ct, *ARM, "-o", tmp_path / "whole") == 0
+    assert capsys.readouterr().err == ""
+    small = [*ARM[:-4], 1, "--shape", 32, 40]
+    assert run("project", ct, *small, "-o", tmp_path / "part") == 0
+    assert "drrproj: warning: view c_arm_+30_+10 does not show the whole CT" in capsys.readouterr().err
+    assert run("project", ct, "--view", "PA", "--pixel-spacing", 1, "--shape", 32, 40, "-o", tmp_path / "pa") == 0
+    assert "drrproj: warning: view PA: the volume does not fit the detector" in capsys.readouterr().err
+
+
+def test_project_averages_the_rays_of_a_pixel(ct, tmp_path):
+    assert run("project", ct, *ARM, "--supersampling", 3, "--npz", "-o", tmp_path / "out") == 0
+    shot = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    assert shot.record["supersampling"] == 3
+    expected = drrproj.project(drrproj.read_volume(ct), shot.geometry, supersampling=3)
+    np.testing.assert_array_equal(shot.line_integral, expected.line_integral)
+
+
+def test_points_tells_where_landmarks_lie_in_each_picture(ct, tmp_path, capsys):
+    views = ["--view", "PA", "--view", "LL", "--shape", 32, 40]
+    assert run("project", ct, *views, *ARM[:-3], "-o", tmp_path / "out") == 0
+    landmarks = tmp_path / "landmarks.csv"
+    landmarks.write_text("name,x,y,z\ncarina,10,-20,30\n")
+    pictures = [tmp_path / "out" / f"{name}.json" for name in ("PA", "c_arm_+30_+10")]
+    assert run("points", landmarks, *pictures, "--space", "LPS", "-o", tmp_path / "points.csv") == 0
+    with (tmp_path / "points.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["view"] for row in rows] == ["PA", "c_arm_+30_+10"]
+    for row, picture in zip(rows, pictures, strict=True):
+        geometry = drrproj.read_geometry(picture)
+        expected = geometry.project_points([-10, 20, 30])[0, 0]
+        np.testing.assert_allclose((float(row["row"]), float(row["column"])), expected, atol=1e-6)
+    assert "1 landmarks in PA, c_arm_+30_+10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "no JSON file of drrproj"),
+        ("{}", "there is no geometry in it"),
+        ("[]", "there is no geometry in it"),
+        (json.dumps({"geometry": {"views": [[1]], "shape": [2, 2], "names": ["a"]}}), "views must have shape"),
+        (None, "no such file"),
+    ],
+)
+def test_points_needs_the_geometry_of_a_picture(tmp_path, content, message, capsys):
+    landmarks = tmp_path / "landmarks.csv"
+    landmarks.write_text("name,x,y,z\ncarina,10,-20,30\n")
+    if content is not None:
+        (tmp_path / "PA.json").write_text(content)
+    assert run("points", landmarks, tmp_path / "PA.json", "-o", tmp_path / "points.csv") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "points.csv").exists()
