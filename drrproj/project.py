@@ -314,6 +314,15 @@ def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
         index = grid.voxel_from_world[:3, :3] @ point + grid.voxel_from_world[:3, 3]
         return bool(((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all())
 
+    if (
+        volume.frame_of_reference
+        and labels.frame_of_reference
+        and volume.frame_of_reference != labels.frame_of_reference
+    ):
+        raise ValueError(
+            "labels are on another patient space: their DICOM frame of reference is "
+            f"{labels.frame_of_reference}, the CT's {volume.frame_of_reference}; pass the labels of this CT"
+        )
     if not holds(volume, labels.center) and not holds(labels, volume.center):
         distance = float(np.linalg.norm(labels.center - volume.center))
         raise ValueError(

@@ -1,13 +1,14 @@
-"""Files in and out: one module per format family, and the only importers of nibabel and Pillow."""
+"""Files in and out: one module per format family, and the only importers of nibabel, pydicom and Pillow."""
 
 from __future__ import annotations
 
 from drrproj.io.labels import read_labels
-from drrproj.io.nifti import read_volume, write_nifti
+from drrproj.io.nifti import write_nifti
 from drrproj.io.npz import read_npz, write_npz
 from drrproj.io.png import write_overlay, write_png
 from drrproj.io.sample import SAMPLE_ORGANS, read_sample
 from drrproj.io.sidecar import write_sidecar
+from drrproj.io.volumes import read_volume
 
 __all__ = [
     "SAMPLE_ORGANS",
