@@ -360,9 +360,8 @@ def test_a_slice_that_is_cut_short_is_named(tmp_path):
 
 
 def test_folders_without_dicom(tmp_path):
-    refused(tmp_path, "no DICOM files here; it is empty")
     (tmp_path / "notes.txt").write_text("nothing")
-    refused(tmp_path, "no DICOM files here; none of its 1 files is DICOM")
+    refused(tmp_path, "no DICOM files in it; pass the folder or zip of a CT series")
     with pytest.raises(FileNotFoundError, match="no such file"):
         drrproj.read_volume(tmp_path / "nowhere")
 

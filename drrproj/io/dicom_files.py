@@ -75,7 +75,7 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     FileNotFoundError
         If there is no such folder or file.
     ValueError
-        If there is no DICOM file, or the zip is damaged.
+        If the zip is damaged or has a password.
     """
     place = Path(path)
     if place.is_dir():
@@ -86,11 +86,7 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
         found = [_file(place)]
     else:
         raise FileNotFoundError(f"no such file or folder: {path}")
-    files = [file for file in found if Path(file.name).name.upper() != "DICOMDIR" and _is_dicom_file(file)]
-    if not files:
-        what = f"none of its {len(found)} files is DICOM" if found else "it is empty"
-        raise ValueError(f"{path}: no DICOM files here; {what}")
-    return files
+    return [file for file in found if Path(file.name).name.upper() != "DICOMDIR" and _is_dicom_file(file)]
 
 
 def _file(path: Path) -> DicomFile:

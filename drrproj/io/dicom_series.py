@@ -141,8 +141,11 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     ------
     DICOM PS3.3 C.7.6.2.1.1: the position of a pixel from Image Position, Image Orientation and Pixel Spacing.
     """
+    files = dicom_files(path)
+    if not files:
+        raise ValueError(f"{path}: no DICOM files in it; pass the folder or zip of a CT series")
     with quiet_pydicom():
-        headers = read_headers(dicom_files(path), _KEYWORDS)
+        headers = read_headers(files, _KEYWORDS)
         candidates, left_out = _sorted_out(headers, unit)
         chosen = _chosen(path, candidates, left_out, series)
         slices = [piece for header in chosen for piece in _slices(header, unit)]
