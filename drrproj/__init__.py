@@ -25,9 +25,12 @@ from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from drrproj.io import (
+        read_geometry,
         read_labels,
         read_npz,
         read_volume,
+        write_dicom,
+        write_dicom_seg,
         write_nifti,
         write_npz,
         write_overlay,
@@ -37,9 +40,12 @@ if TYPE_CHECKING:
 
 _IO_NAMES = frozenset(
     {
+        "read_geometry",
         "read_labels",
         "read_npz",
         "read_volume",
+        "write_dicom",
+        "write_dicom_seg",
         "write_nifti",
         "write_npz",
         "write_overlay",
@@ -59,9 +65,12 @@ __all__ = [
     "__version__",
     "attenuation",
     "project",
+    "read_geometry",
     "read_labels",
     "read_npz",
     "read_volume",
+    "write_dicom",
+    "write_dicom_seg",
     "write_nifti",
     "write_npz",
     "write_overlay",

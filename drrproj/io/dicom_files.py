@@ -133,14 +133,14 @@ def read_dataset(file: DicomFile) -> FileDataset:
         return _dcmread()(stream, force=True)
 
 
-def read_headers(files: Sequence[DicomFile], keywords: Sequence[str]) -> list[Header]:
+def read_headers(files: Sequence[DicomFile], keywords: Sequence[str | int]) -> list[Header]:
     """Read the named elements of many files, without their pixels.
 
     Parameters
     ----------
     files : sequence of DicomFile
-    keywords : sequence of str
-        Elements to keep, by DICOM keyword.
+    keywords : sequence of str or int
+        Elements to keep, by DICOM keyword or tag.
 
     Returns
     -------
