@@ -1,4 +1,4 @@
-"""CT series written with pydicom, whose every voxel is known."""
+"""CT series and contours written with pydicom, whose every voxel is known."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 STUDY, SERIES, FRAME = (generate_uid(entropy_srcs=[name]) for name in ("study", "series", "frame of reference"))
 
@@ -108,3 +108,32 @@ def write_ct(
         pydicom.dcmwrite(path, dataset, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def circle(placed, center, radius, k, points=90):
+    """A contour in slice k, in LPS mm, from voxel units."""
+    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
+    return [placed.position(center[0] + radius * np.cos(a), center[1] + radius * np.sin(a), k) for a in angles]
+
+
+def write_rtstruct(path, rois, frame=FRAME):
+    """Write an RTSTRUCT: rois is name -> list of (points, geometric type)."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, "1.2.3.9"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = RTStructureSetStorage, "1.2.3.9", "RTSTRUCT"
+    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
+    for number, (name, contours) in enumerate(rois.items()):  # ROI numbers may begin at 0
+        roi, contour = Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name, frame
+        contour.ReferencedROINumber, contour.ContourSequence = number, []
+        for points, kind in contours:
+            item = Dataset()
+            item.ContourGeometricType, item.NumberOfContourPoints = kind, len(points)
+            item.ContourData = [f"{value:.6f}" for value in np.ravel(points)]
+            contour.ContourSequence.append(item)
+        dataset.StructureSetROISequence.append(roi)
+        dataset.ROIContourSequence.append(contour)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path

@@ -8,10 +8,9 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import FileDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
-from synthetic_dicom import FRAME, STRAIGHT, ct_values, oblique, tilted, write_ct
+from synthetic_dicom import FRAME, STRAIGHT, circle, ct_values, oblique, tilted, write_ct, write_rtstruct
 
 import drrproj
 from drrproj.io.dicom_contours import fill_contours
@@ -195,35 +194,6 @@ def test_filling_is_the_even_odd_rule_for_each_pixel(seed):
     expected = [[sum(is_inside(p, c, r) for p in contours) % 2 == 1 for c in range(13)] for r in range(11)]
     np.testing.assert_array_equal(filled, expected)
     assert 0 < filled.sum() < filled.size
-
-
-def circle(placed, center, radius, k, points=90):
-    """A contour in slice k, in LPS mm, from voxel units."""
-    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return [placed.position(center[0] + radius * np.cos(a), center[1] + radius * np.sin(a), k) for a in angles]
-
-
-def write_rtstruct(path, rois, frame=FRAME):
-    """Write an RTSTRUCT: rois is name -> list of (points, geometric type)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, "1.2.3.9"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = RTStructureSetStorage, "1.2.3.9", "RTSTRUCT"
-    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
-    for number, (name, contours) in enumerate(rois.items()):  # ROI numbers may begin at 0
-        roi, contour = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name, frame
-        contour.ReferencedROINumber, contour.ContourSequence = number, []
-        for points, kind in contours:
-            item = Dataset()
-            item.ContourGeometricType, item.NumberOfContourPoints = kind, len(points)
-            item.ContourData = [f"{value:.6f}" for value in np.ravel(points)]
-            contour.ContourSequence.append(item)
-        dataset.StructureSetROISequence.append(roi)
-        dataset.ROIContourSequence.append(contour)
-    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
-    return path
 
 
 def ring_and_ball(placed, slices=range(3, 8)):

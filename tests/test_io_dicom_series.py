@@ -410,7 +410,7 @@ def test_localizers_and_other_objects_are_left_out_and_said(tmp_path):
     refused(tmp_path / "mr", r"no CT series here, only 3 MR objects")
 
 
-def test_series_and_prefer_belong_to_their_formats(tmp_path):
+def test_series_belongs_to_dicom(tmp_path):
     nibabel.save(nibabel.Nifti1Image(ct_values(), np.eye(4)), tmp_path / "ct.nii")
     refused(tmp_path / "ct.nii", "series chooses among DICOM series", series=3)
 

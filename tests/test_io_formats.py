@@ -386,11 +386,6 @@ def test_names_do_not_matter_where_contents_tell(tmp_path):
         np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
 
 
-def test_prefer_belongs_to_nifti(tmp_path):
-    np.savez(tmp_path / "ct.npz", array=ct_array(), affine=AFFINE)
-    refused(tmp_path / "ct.npz", "prefer settles where a NIfTI file says its voxels are", prefer="sform")
-
-
 def test_a_damaged_zip(tmp_path):
     np.savez(tmp_path / "ct.npz", array=ct_array(), affine=AFFINE)
     (tmp_path / "ct.npz").write_bytes((tmp_path / "ct.npz").read_bytes()[:-200])

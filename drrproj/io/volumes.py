@@ -36,7 +36,8 @@ def read_volume(
         What the voxels are, after the file's own slope and intercept. DICOM in ``"HU"`` must be CT.
     prefer : {"sform", "qform", "pixdim"}, optional
         For NIfTI: ``"sform"`` or ``"qform"`` settles a disagreement of the two; ``"pixdim"`` accepts a file that has
-        neither, and any Analyze file, with voxel axes taken for left, anterior, superior.
+        neither, and any Analyze file, with voxel axes taken for left, anterior, superior. Other formats say it once
+        and need no settling.
     series : str or int, optional
         For DICOM with several series: the description, the number or the UID of the one to read.
 
@@ -79,8 +80,6 @@ def read_volume(
         return read_series(path, unit, series)
     if series is not None:
         raise ValueError(f"{path}: series chooses among DICOM series, and this is a file of another kind; leave it out")
-    if prefer is not None and kind != "nifti":
-        raise ValueError(f"{path}: prefer settles where a NIfTI file says its voxels are; leave it out for this file")
     with blaming(path):
         if kind == "nrrd":
             array, affine, _ = read_nrrd(path)
