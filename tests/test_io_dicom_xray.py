@@ -332,6 +332,13 @@ def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
         assert (dataset.StudyInstanceUID, dataset.PatientID) == (STUDY, "1")
         assert dataset.PatientName == "Müller^Jürgen"
         assert dataset.SeriesDescription == "Simulated radiograph lao25"
+    first = dataset.SOPInstanceUID
+    write_ct(tmp_path / "bare", ct_values(), change=lambda dataset, k: delattr(dataset, "StudyInstanceUID"))
+    with pytest.warns(UserWarning, match="so the picture has a study of its own"):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "bare")
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    assert (dataset.PatientID, dataset.StudyInstanceUID == STUDY) == ("1", False)
+    assert dataset.SOPInstanceUID != first
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="no DICOM file, so it has no patient and study to join"):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "none")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,7 +74,7 @@ def write_dicom(
         Line integrals shown black and white, for viewing; by default as :func:`write_png` has it.
     study : str or path, optional
         A DICOM file, such as a slice of the CT: the picture joins its patient and study. By default it has a study of
-        its own, without a patient's name.
+        its own, without a patient's name; so it has, with a warning, where the file was stripped of its study.
 
     Raises
     ------
@@ -120,19 +121,21 @@ def write_dicom(
     step = _step(image)
     stored = np.rint(image / np.float32(step)).astype("<u2")
     record = json.dumps(radiograph.record, default=str)
-    # From the contents, so that the same picture is the same object in an archive.
-    digest = hashlib.sha256(stored.tobytes() + f"{record}{intent}{low}{high}".encode()).hexdigest()
+    dataset = FileDataset("", {}, preamble=b"\0" * 128)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    _add_patient_and_study(dataset, study)
+    # From the contents, so that the same picture of the same patient and study is the same object in an archive.
+    whose = f"{dataset.PatientID}{dataset.get('StudyInstanceUID')}"
+    digest = hashlib.sha256(stored.tobytes() + f"{record}{intent}{low}{high}{whose}".encode()).hexdigest()
+    if "StudyInstanceUID" not in dataset:
+        dataset.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(_SOP_CLASSES[intent])
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[digest, "instance"])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    _add_patient_and_study(dataset, study)
-    if study is None:
-        dataset.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
     name = radiograph.geometry.names[0]
     dataset.Modality, dataset.SeriesInstanceUID = "DX", generate_uid(entropy_srcs=[digest, "series"])
     dataset.SeriesNumber, dataset.InstanceNumber = 1, 1
@@ -181,12 +184,14 @@ def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Non
         raise ValueError(f"{study}: no DICOM file, so it has no patient and study to join")
     with quiet_pydicom():
         source = read_headers(files[:1], ["SpecificCharacterSet", *keywords, "AccessionNumber"])[0].dataset
-        if not text(source, "StudyInstanceUID"):
-            raise ValueError(f"{study}: it has no {tag_text('StudyInstanceUID')}, so it has no study to join")
         source.decode()
         for keyword in (*keywords, "AccessionNumber"):
-            if keyword in source:
+            if text(source, keyword):
                 dataset[keyword] = source[keyword]
+    if "StudyInstanceUID" not in dataset:
+        warnings.warn(
+            f"{study}: it has no {tag_text('StudyInstanceUID')}, so the picture has a study of its own", stacklevel=3
+        )
 
 
 def _derivation(radiograph: Radiograph) -> str:
