@@ -25,7 +25,7 @@ from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from drrproj.io import (
-        read_geometry,
+        read_dicom_geometry,
         read_labels,
         read_npz,
         read_volume,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _IO_NAMES = frozenset(
     {
-        "read_geometry",
+        "read_dicom_geometry",
         "read_labels",
         "read_npz",
         "read_volume",
@@ -65,7 +65,7 @@ __all__ = [
     "__version__",
     "attenuation",
     "project",
-    "read_geometry",
+    "read_dicom_geometry",
     "read_labels",
     "read_npz",
     "read_volume",

@@ -1,4 +1,4 @@
-"""CT series and contours written with pydicom, whose every voxel is known."""
+"""CT series, contours and X-ray tags written with pydicom, whose every voxel is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    XRayAngiographicImageStorage,
+    generate_uid,
+)
 
 STUDY, SERIES, FRAME = (generate_uid(entropy_srcs=[name]) for name in ("study", "series", "frame of reference"))
 
@@ -135,5 +142,30 @@ def write_rtstruct(path, rois, frame=FRAME):
             contour.ContourSequence.append(item)
         dataset.StructureSetROISequence.append(roi)
         dataset.ROIContourSequence.append(contour)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+XRAY_TAGS = {
+    "Modality": "XA",
+    "Rows": 64,
+    "Columns": 80,
+    "DistanceSourceToDetector": "1100",
+    "DistanceSourceToPatient": "750",
+    "PositionerPrimaryAngle": "30",
+    "PositionerSecondaryAngle": "-15",
+    "ImagerPixelSpacing": ["0.4", "0.3"],
+}
+
+
+def write_xray(path, **changes):
+    """Write an X-ray file without pixels; a tag given as None is left out."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = XRayAngiographicImageStorage, "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    for keyword, value in {**XRAY_TAGS, **changes}.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
     return path

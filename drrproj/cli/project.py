@@ -241,7 +241,7 @@ def _geometry(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geom
         raise ValueError("--sod and --isocenter belong to --c-arm and --pose")
     if arguments.pose is not None:
         geometries.append(
-            drrproj.read_geometry(arguments.pose, isocenter, **sdd, sod=arguments.sod, pixel_spacing=spacing)
+            drrproj.read_dicom_geometry(arguments.pose, isocenter, **sdd, sod=arguments.sod, pixel_spacing=spacing)
         )
     geometry = drrproj.Geometry.concatenate(geometries)
     for name in geometry.names:

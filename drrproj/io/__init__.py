@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drrproj.io.dicom_dx import write_dicom
 from drrproj.io.dicom_masks import write_dicom_seg
-from drrproj.io.dicom_pose import read_geometry
+from drrproj.io.dicom_pose import read_dicom_geometry
 from drrproj.io.labels import read_labels
 from drrproj.io.nifti import write_nifti
 from drrproj.io.npz import read_npz, write_npz
@@ -15,7 +15,7 @@ from drrproj.io.volumes import read_volume
 
 __all__ = [
     "SAMPLE_ORGANS",
-    "read_geometry",
+    "read_dicom_geometry",
     "read_labels",
     "read_npz",
     "read_sample",

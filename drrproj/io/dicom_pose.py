@@ -15,7 +15,7 @@ from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
 from drrproj.io.dicom_files import dicom_files, numbers, one_number, quiet_pydicom, read_headers, tag_text, text
 from drrproj.io.nifti import blaming
 
-__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "STRAIGHT", "patient_directions", "read_geometry"]
+__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "STRAIGHT", "patient_directions", "read_dicom_geometry"]
 
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
 """Where the record of a radiograph stands in a DICOM file that drrproj wrote."""
@@ -48,7 +48,7 @@ _KEYWORDS = (
 )
 
 
-def read_geometry(
+def read_dicom_geometry(
     path: str | os.PathLike[str],
     isocenter: npt.ArrayLike | None = None,
     *,
@@ -110,7 +110,7 @@ def read_geometry(
     ...     pixel_spacing=2, shape=(128, 160))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     drrproj.write_dicom(f"{folder}/arm.dcm", drrproj.project(ct, arm))
-    ...     again = drrproj.read_geometry(f"{folder}/arm.dcm", ct.center)  # from the tags
+    ...     again = drrproj.read_dicom_geometry(f"{folder}/arm.dcm", ct.center)  # from the tags
     >>> np.allclose(again.views, arm.views, atol=1e-2), again.names
     (True, ('arm',))
     """
