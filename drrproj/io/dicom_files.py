@@ -129,8 +129,9 @@ def read_dataset(file: DicomFile) -> FileDataset:
     ValueError
         If it is damaged or cut short.
     """
+    dcmread = _dcmread()
     with _damage(file), quiet_pydicom(), file.open() as stream:
-        return _dcmread()(stream, force=True)
+        return dcmread(stream, force=True)
 
 
 def read_headers(files: Sequence[DicomFile], keywords: Sequence[str | int]) -> list[Header]:
