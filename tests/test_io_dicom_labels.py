@@ -275,3 +275,19 @@ def test_a_damaged_contour_is_refused(tmp_path):
     path = write_rtstruct(tmp_path / "rs.dcm", {"bad": [(circle(STRAIGHT, (5, 5), 2, 3)[:2], "CLOSED_PLANAR")]})
     with pytest.raises(ValueError, match="a closed contour needs three points of three numbers or more; got 6 numbers"):
         drrproj.read_labels(path, volume=ct)
+
+
+@pytest.mark.parametrize("missing", ["ROINumber", "ReferencedROINumber", "SegmentSequence"])
+def test_objects_that_lack_what_the_standard_asks(tmp_path, missing):
+    if missing == "SegmentSequence":
+        path = write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=lambda seg: delattr(seg, missing))
+    else:
+        write_ct(tmp_path / "ct", ct_values(SHAPE))
+        path = write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(STRAIGHT))
+        dataset = pydicom.dcmread(path)
+        holder = dataset.StructureSetROISequence if missing == "ROINumber" else dataset.ROIContourSequence
+        delattr(holder[0], missing)
+        dataset.save_as(path)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    with pytest.raises(ValueError, match=f"(it lacks what the standard asks of it|breaks the standard).*{missing}"):
+        drrproj.read_labels(path, volume=ct)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def _from_dicom(
         what = ", ".join(file.name for file, _ in objects) or f"only {', '.join(sorted({kind for _, kind in found}))}"
         raise ValueError(f"{path}: one SEG or RTSTRUCT is needed, and here {_count(len(objects))}: {what}; pass one")
     file, modality = objects[0]
-    with blaming(file.name):
+    with blaming(file.name), _broken_standard():
         if modality == "RTSTRUCT":
             return read_contours(file, volume, names, overlap, structures)
         labels = read_segmentation(file, names, overlap, structures)
@@ -168,6 +169,15 @@ def _from_dicom(
                 "the SEG of this CT"
             )
         return labels
+
+
+@contextmanager
+def _broken_standard() -> Iterator[None]:
+    """Turn what pydicom says of a missing element into what is wrong with the file."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError) as error:
+        raise ValueError(f"it lacks what the standard asks of it: {error}") from error
 
 
 def _count(number: int) -> str:
