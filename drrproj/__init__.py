@@ -25,11 +25,14 @@ from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from drrproj.io import (
+        read_dicom_geometry,
         read_geometry,
         read_labels,
         read_landmarks,
         read_npz,
         read_volume,
+        write_dicom,
+        write_dicom_seg,
         write_nifti,
         write_npz,
         write_overlay,
@@ -41,11 +44,14 @@ if TYPE_CHECKING:
 
 _IO_NAMES = frozenset(
     {
+        "read_dicom_geometry",
         "read_geometry",
         "read_labels",
         "read_landmarks",
         "read_npz",
         "read_volume",
+        "write_dicom",
+        "write_dicom_seg",
         "write_nifti",
         "write_npz",
         "write_overlay",
@@ -67,11 +73,14 @@ __all__ = [
     "__version__",
     "attenuation",
     "project",
+    "read_dicom_geometry",
     "read_geometry",
     "read_labels",
     "read_landmarks",
     "read_npz",
     "read_volume",
+    "write_dicom",
+    "write_dicom_seg",
     "write_nifti",
     "write_npz",
     "write_overlay",

@@ -369,6 +369,12 @@ def _holds(grid: Volume | LabelVolume, point: npt.NDArray[np.float64]) -> bool:
 
 def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
     """A crop has its centre inside the other's box; grids of different patients or frames usually have not."""
+    frames = volume.frame_of_reference, labels.frame_of_reference
+    if all(frames) and frames[0] != frames[1]:
+        raise ValueError(
+            f"labels are on another patient space: their DICOM frame of reference is {frames[1]}, the CT's is "
+            f"{frames[0]}; pass the labels of this CT"
+        )
     if not _holds(volume, labels.center) and not _holds(labels, volume.center):
         distance = float(np.linalg.norm(labels.center - volume.center))
         raise ValueError(

@@ -132,6 +132,8 @@ class Volume(_Grid):
     space : {"RAS", "LPS"}
         World frame of ``affine``: RAS+ as NIfTI files have it, or LPS+ as DICOM and ITK have it. The stored
         ``affine`` is RAS+ either way.
+    frame_of_reference : str, optional
+        DICOM's UID of the patient space, as its files give it. Labels of another one are refused.
 
     Raises
     ------
@@ -150,6 +152,7 @@ class Volume(_Grid):
 
     unit: Unit = "HU"
     space: InitVar[Space] = "RAS"
+    frame_of_reference: str | None = None
 
     def __post_init__(self, space: Space) -> None:
         object.__setattr__(self, "array", _checked_array(self.array, "the volume"))
@@ -199,6 +202,8 @@ class LabelVolume(_Grid):
         Structure names by id. Ids without a name are called by their number.
     space : {"RAS", "LPS"}
         World frame of ``affine``.
+    frame_of_reference : str, optional
+        DICOM's UID of the patient space, as its files give it. A CT of another one is refused.
 
     Raises
     ------
@@ -219,6 +224,7 @@ class LabelVolume(_Grid):
 
     names: Mapping[int, str] = field(default_factory=dict)
     space: InitVar[Space] = "RAS"
+    frame_of_reference: str | None = None
 
     def __post_init__(self, space: Space) -> None:
         array = _checked_array(self.array, "the label volume")
@@ -254,7 +260,7 @@ class LabelVolume(_Grid):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The names are a read-only view, which does not pickle; workers of a pool need the labels all the same.
-        return LabelVolume, (self.array, self.affine, dict(self.names))
+        return LabelVolume, (self.array, self.affine, dict(self.names), "RAS", self.frame_of_reference)
 
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

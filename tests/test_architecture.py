@@ -38,6 +38,8 @@ OWNERS = {
     "nibabel": "io",
     "isal": "io",
     "pydicom": "io",
+    "highdicom": "io",
+    "nrrd": "io",
     "PIL": "io",
     "tifffile": "io",
     "numba": "backends",
@@ -77,7 +79,7 @@ def test_file_formats_and_compilers_are_imported_only_by_their_owners(path):
 
 
 def test_importing_drrproj_imports_none_of_the_heavy_libraries(tmp_path):
-    heavy = ["nibabel", "PIL", "numba", "cupy", "torch", "pydicom", "matplotlib", "isal"]
+    heavy = ["nibabel", "PIL", "numba", "cupy", "torch", "pydicom", "highdicom", "nrrd", "matplotlib", "isal"]
     code = f"import sys, drrproj; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

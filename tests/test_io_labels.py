@@ -206,7 +206,7 @@ def test_folder_with_large_ids(masks):
 
 
 def test_folder_with_a_mask_that_has_no_id(masks):
-    with pytest.raises(ValueError, match="no id for the masks aorta, heart"):
+    with pytest.raises(ValueError, match="no id for aorta, heart"):
         drrproj.read_labels(masks, names={1: "spleen"})
 
 

@@ -281,23 +281,53 @@ def test_no_such_file(tmp_path):
         drrproj.read_volume(tmp_path / "ct.nii.gz")
 
 
-def test_folder(tmp_path):
-    with pytest.raises(IsADirectoryError, match="is a folder; pass a NIfTI file"):
-        drrproj.read_volume(tmp_path)
-
-
-@pytest.mark.parametrize("contents", [b"", b"hello", b"\0" * 5000, gzip.compress(b"\0" * 5000), b"\0" * 128 + b"DICM"])
-def test_no_nifti_file(tmp_path, contents):
+@pytest.mark.parametrize("contents", [b"", b"hello", b"\0" * 5000, gzip.compress(b"\0" * 5000)])
+def test_no_file_that_is_read(tmp_path, contents):
     path = tmp_path / "ct.nii.gz"
     path.write_bytes(contents)
-    with pytest.raises(ValueError, match=r"ct\.nii\.gz: this is no NIfTI file; drrproj reads \.nii and \.nii\.gz"):
+    with pytest.raises(ValueError, match=r"ct\.nii\.gz: this is no file that drrproj reads: NIfTI and Analyze, "):
         drrproj.read_volume(path)
+
+
+# --- pairs and Analyze --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Pair, nibabel.Nifti2Pair])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_pair_is_read_by_either_half(tmp_path, kind, ending):
+    nibabel.save(kind(ct_array(), LAS_OBLIQUE), tmp_path / f"ct.img{ending}")
+    for half in ("hdr", "img"):
+        ct = drrproj.read_volume(tmp_path / f"ct.{half}{ending}")
+        np.testing.assert_array_equal(ct.array, ct_array())
+        np.testing.assert_allclose(ct.affine, LAS_OBLIQUE, atol=1e-6)
 
 
 def test_half_of_a_pair(tmp_path):
     nibabel.save(nibabel.Nifti1Pair(ct_array(), LAS_OBLIQUE), tmp_path / "ct.img")
-    with pytest.raises(ValueError, match=r"one half of a \.hdr/\.img pair"):
+    (tmp_path / "ct.img").rename(tmp_path / "other.img")
+    with pytest.raises(
+        FileNotFoundError, match=r"ct\.hdr: this is the header half of a pair, and ct\.img is not beside"
+    ):
         drrproj.read_volume(tmp_path / "ct.hdr")
+    with pytest.raises(FileNotFoundError, match=r"this is the image half of a pair, and other\.hdr is not beside it"):
+        drrproj.read_volume(tmp_path / "other.img")
+
+
+@pytest.mark.parametrize("kind", [nibabel.AnalyzeImage, nibabel.Spm99AnalyzeImage])
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_analyze_lies_somewhere_only_when_told(tmp_path, kind, endianness):
+    header = kind.header_class(endianness=endianness)
+    header.set_data_dtype(np.int16)
+    image = kind(ct_array(), None, header)
+    image.header.set_zooms((1, 2, 3))
+    image.to_filename(tmp_path / "ct.img")
+    (tmp_path / "ct.mat").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r'ct\.hdr: it is an Analyze file, which cannot say .*prefer="pixdim"'):
+        drrproj.read_volume(tmp_path / "ct.hdr")
+    ct = drrproj.read_volume(tmp_path / "ct.img", prefer="pixdim")
+    np.testing.assert_array_equal(ct.array, ct_array())
+    assert nibabel.aff2axcodes(ct.affine) == ("L", "A", "S")
+    assert ct.voxel_size.tolist() == [1, 2, 3]
 
 
 @pytest.fixture

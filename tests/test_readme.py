@@ -11,7 +11,11 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
+from synthetic_dicom import Placed, circle, write_ct, write_rtstruct, write_xray
+
+import drrproj
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,12 +34,33 @@ def blocks(language):
     return found
 
 
+@pytest.fixture(scope="module")
+def dicom_files(tmp_path_factory):
+    """The sample as a DICOM series, contours on it, and the tags of an X-ray file."""
+    folder = tmp_path_factory.mktemp("dicom")
+    ct = drrproj.read_volume(files("drrproj") / "data" / "chest_3mm" / "ct.nii.gz")
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.affine
+    size = ct.voxel_size
+    placed = Placed(lps[:3, 3], lps[:3, 0] / size[0], lps[:3, 1] / size[1], (size[1], size[0]), lps[:3, 2])
+    write_ct(folder / "ct_dicom", np.asarray(ct.array), placed)
+    circles = {"heart": ((55, 70), 12), "liver": ((85, 65), 14)}
+    rois = {
+        name: [(circle(placed, center, radius, k), "CLOSED_PLANAR") for k in range(30, 50)]
+        for name, (center, radius) in circles.items()
+    }
+    write_rtstruct(folder / "rtstruct.dcm", rois)
+    write_xray(folder / "angiogram.dcm")
+    return folder
+
+
 @pytest.fixture
-def patient(tmp_path, monkeypatch):
+def patient(tmp_path, monkeypatch, dicom_files):
     """A folder with the files that the recipes speak of."""
     for name in ("ct.nii.gz", "labels.nii.gz", "labels.json"):
         shutil.copyfile(files("drrproj") / "data" / "chest_3mm" / name, tmp_path / name)
     (tmp_path / "landmarks.csv").write_text("name,x,y,z\nheart,-41,16,-175\n")
+    for file in dicom_files.iterdir():
+        (tmp_path / file.name).symlink_to(file)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -56,7 +81,7 @@ def test_shell_recipes_run(code, patient):
     strict = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(strict, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(list(patient.glob("out*/*.png"))) == 6
+    assert len(list(patient.glob("out*/*.png"))) == 7
 
 
 def test_the_two_commands_for_a_fresh_machine_come_first():
@@ -88,8 +113,6 @@ def test_every_link_within_the_repository_leads_somewhere():
 
 
 def test_recipes_name_nothing_that_is_not_there():
-    import drrproj
-
     named = set(re.findall(r"\bdrrproj\.([A-Za-z_]\w*)", "".join(block.values[0] for block in blocks("python"))))
     assert {name for name in named if not hasattr(drrproj, name)} == set()
     assert {"read_volume", "read_labels", "project", "Geometry", "write_png"} <= named

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
-        except (OSError, MemoryError, drrproj.BackendUnavailable) as error:
+        except (OSError, MemoryError, ModuleNotFoundError, drrproj.BackendUnavailable) as error:
             return _complain(str(error) or type(error).__name__, FAILURE)
     return 0
 

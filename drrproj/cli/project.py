@@ -11,7 +11,7 @@ from drrproj import backends
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.projection import timed_projection
-from drrproj.cli.results import as_text, output_folder, write_views
+from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_views
 from drrproj.cli.screen import report_padding, say, sizes
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
 
@@ -26,6 +26,11 @@ examples:
     drrproj project ct.nii.gz --labels seg.nii.gz --view PA -o out
     drrproj project ct.nii.gz --labels segmentations/ --view PA -o out
 
+  A DICOM folder or zip, one of its series; the picture as DICOM too; the pose of a C-arm's own file:
+    drrproj project dicom_folder/ --series "Thorax 1.0" --view PA --dicom -o out
+    drrproj project dicom_folder/ --labels rtstruct.dcm --structures heart "lung left" -o out
+    drrproj project ct.nii.gz --pose angiogram.dcm -o out
+
   A parallel beam, 1 mm pixels, one grey scale for a whole dataset, everything kept for later:
     drrproj project ct.nii.gz --beam parallel --pixel-spacing 1 --window 0 6 --npz -o out
 
@@ -38,19 +43,26 @@ def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_command(commands, "project", _run, "project a CT, and its anatomy labels, to X-ray images", _EXAMPLES)
     add = parser.add_argument
-    add("ct", type=Path, metavar="CT", help="NIfTI file (.nii, .nii.gz)")
+    add("ct", type=Path, metavar="CT", help="DICOM folder or zip, NIfTI, NRRD, MetaImage or NumPy file")
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made when missing")
 
     add = parser.add_argument_group("input").add_argument
     add("--unit", choices=("HU", "1/mm"), default="HU", help="what the voxels are (default: HU)")
-    add("--labels", type=Path, metavar="SEG", help="NIfTI file of label ids, or folder of one mask per structure")
+    add("--series", metavar="NAME", help="of a DICOM folder with several: description, number or UID")
+    add(
+        "--labels",
+        type=Path,
+        metavar="SEG",
+        help="file of label ids, folder of one mask per structure, .seg.nrrd, DICOM SEG or RTSTRUCT",
+    )
     add(
         "--names",
         type=Path,
         metavar="FILE",
         help="label names, .json, .tsv or .csv (default: found beside SEG or in it)",
     )
-    add("--overlap", choices=("first", "last"), help="which id keeps a voxel that two masks of a folder share")
+    add("--structures", nargs="+", metavar="NAME", help="read these only, where SEG names them (default: all)")
+    add("--overlap", choices=("first", "last"), help="which id keeps a voxel that two structures share")
     add(
         "--prefer",
         choices=("sform", "qform", "pixdim"),
@@ -74,6 +86,7 @@ def add_to(commands: Commands) -> None:
     )
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
     add("--npz", action="store_true", help="also write all views with path lengths and masks as radiograph.npz")
+    add("--dicom", action="store_true", help="also write each view as DICOM: VIEW.dcm, and with labels VIEW_seg.dcm")
     add("--nifti", action="store_true", help="also write each view's line integral as VIEW.nii.gz")
 
     add = parser.add_argument_group("computation").add_argument
@@ -85,22 +98,31 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
     say(f"reading {arguments.ct}")
-    ct = drrproj.read_volume(arguments.ct, unit=arguments.unit, prefer=arguments.prefer)
+    ct = drrproj.read_volume(arguments.ct, arguments.unit, arguments.prefer, arguments.series)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
     source = {"volume": as_text(arguments.ct)}
     labels = None
     if arguments.labels is not None:
         say(f"reading {arguments.labels}")
-        labels = drrproj_io.read_labels(arguments.labels, arguments.names, arguments.prefer, arguments.overlap)
+        labels = drrproj_io.read_labels(
+            arguments.labels,
+            arguments.names,
+            arguments.prefer,
+            arguments.overlap,
+            volume=ct,
+            structures=arguments.structures,
+        )
         print(f"{arguments.labels}: {len(labels.label_ids)} structures")
         source["labels"] = as_text(arguments.labels)
         for name in arguments.overlay or ():
             if name not in labels.names.values():
                 near = difflib.get_close_matches(name, labels.names.values(), n=3)
                 raise ValueError(f"no structure {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
-    elif any(choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay)):
-        raise ValueError("--names, --overlap and --overlay belong to labels; add --labels SEG")
+    elif any(
+        choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay, arguments.structures)
+    ):
+        raise ValueError("--names, --structures, --overlap and --overlay belong to labels; add --labels SEG")
     report_padding(ct)
 
     with output_folder(arguments.out) as folder:
@@ -119,6 +141,8 @@ def _run(arguments: argparse.Namespace) -> None:
         )
         warn_of_cut_views(geometry, ct)
         written = write_views(folder, shot, arguments.window, source, arguments.overlay)
+        if arguments.dicom:
+            written += write_dicom_views(folder, shot, arguments.window, arguments.ct, arguments.overlay)
         if arguments.nifti:
             for name in shot.geometry.names:
                 drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import drrproj
+from drrproj.io.kinds import kind_of
 from drrproj.io.png import QUANTITY
 
-__all__ = ["as_text", "output_folder", "write_views"]
+__all__ = ["as_text", "output_folder", "write_dicom_views", "write_views"]
 
 
 @contextlib.contextmanager
@@ -47,6 +48,27 @@ def write_views(
         if view.masks is not None:
             drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, window=(low, high))
             written.append(f"{name}_overlay.png")
+    return written
+
+
+def write_dicom_views(
+    folder: Path,
+    shot: drrproj.Radiograph,
+    window: Sequence[float] | None,
+    ct: Path,
+    drawn: Sequence[str] | None,
+) -> list[str]:
+    written = []
+    # Pictures of a DICOM CT join its patient and study.
+    study = ct if kind_of(ct) in ("dicom", "folder") else None
+    for name in shot.geometry.names:
+        view = shot[name]
+        image = folder / f"{name}.dcm"
+        drrproj.write_dicom(image, view, window=window, study=study)
+        written.append(image.name)
+        if view.masks is not None and any(view.masks[label].any() for label in drawn or view.masks):
+            drrproj.write_dicom_seg(folder / f"{name}_seg.dcm", view, image, drawn)
+            written.append(f"{name}_seg.dcm")
     return written
 
 

@@ -28,6 +28,7 @@ examples:
 _GEOMETRY: dict[str, Any] = {
     "view": [],
     "c_arm": [],
+    "pose": None,
     "beam": "cone",
     "sdd": None,
     "sod": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from pathlib import Path
 
 import drrproj
 
@@ -32,8 +33,14 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("PRIMARY", "SECONDARY"),
         help="DICOM positioner angles, degrees: + LAO, + cranial; repeatable; needs --sdd, --sod, --pixel-spacing",
     )
+    add(
+        "--pose",
+        type=Path,
+        metavar="XRAY",
+        help="DICOM X-ray (XA, RF, DX, CR) whose views to take; --sdd, --sod and --pixel-spacing replace its tags",
+    )
     add("--sdd", type=float, metavar="MM", help="source to detector (default for --view: 1800)")
-    add("--sod", type=float, metavar="MM", help="source to isocenter, for --c-arm")
+    add("--sod", type=float, metavar="MM", help="source to isocenter, for --c-arm and --pose")
     add("--isocenter", nargs=3, type=float, metavar=("X", "Y", "Z"), help="RAS+ mm (default: middle of the CT)")
     add("--shape", nargs=2, type=int, default=(512, 512), metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
     add(
@@ -53,7 +60,8 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
         raise ValueError(f"--pixel-spacing takes one number, or row and column; got {len(spacing)} numbers")
     if spacing is not None and len(spacing) == 1:
         spacing = spacing[0]
-    views = arguments.view or ([] if arguments.c_arm else ["PA"])
+    views = arguments.view or ([] if arguments.c_arm or arguments.pose else ["PA"])
+    isocenter = ct.center if arguments.isocenter is None else arguments.isocenter
 
     sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}
     geometries = [
@@ -73,7 +81,7 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
             drrproj.Geometry.c_arm(
                 **sdd,
                 sod=arguments.sod,
-                isocenter=ct.center if arguments.isocenter is None else arguments.isocenter,
+                isocenter=isocenter,
                 primary_angle=primary,
                 secondary_angle=secondary,
                 pixel_spacing=spacing,
@@ -81,8 +89,12 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
                 names=[f"{_C_ARM}{first:+g}_{second:+g}" for first, second in arguments.c_arm],
             )
         )
-    elif arguments.sod is not None or arguments.isocenter is not None:
-        raise ValueError("--sod and --isocenter belong to --c-arm")
+    elif arguments.pose is None and (arguments.sod is not None or arguments.isocenter is not None):
+        raise ValueError("--sod and --isocenter belong to --c-arm and --pose")
+    if arguments.pose is not None:
+        geometries.append(
+            drrproj.read_dicom_geometry(arguments.pose, isocenter, **sdd, sod=arguments.sod, pixel_spacing=spacing)
+        )
     geometry = drrproj.Geometry.concatenate(geometries)
     for name in geometry.names:
         if geometry.names.count(name) > 1:

@@ -18,6 +18,8 @@ __all__ = ["find_label_names", "names_from_header", "read_label_names"]
 _ID_COLUMNS = ("index", "id", "label_id")
 _NAME_COLUMNS = ("name", "label_name", "structure")
 
+_LABEL_ENDINGS = (".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz", ".npy")
+
 # "unknown" and "caret" in the NIfTI registry: TotalSegmentator writes the one, Connectome Workbench the other.
 _CARET_CODES = (0, 30)
 
@@ -62,7 +64,8 @@ def find_label_names(label_path: str | os.PathLike[str]) -> dict[int, str]:
     A JSON file without any id-and-name pair is passed over: BIDS puts acquisition records under that name.
     """
     label_file = Path(label_path)
-    stem = label_file.name.removesuffix(".gz").removesuffix(".nii")
+    stem = label_file.name.removesuffix(".gz")
+    stem = next((stem.removesuffix(ending) for ending in _LABEL_ENDINGS if stem.endswith(ending)), stem)
     for ending in (".json", ".tsv", ".csv"):
         table = label_file.with_name(stem + ending)
         if table.is_file():

@@ -1,25 +1,32 @@
-"""Anatomy labels from NIfTI: one file of integers, or a folder of one mask per structure."""
+"""read_labels: files of label ids, folders of masks, segmentations and contours to one kind of value."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.dicom_contours import read_contours
+from drrproj.io.dicom_files import dicom_files, read_headers, text
+from drrproj.io.dicom_segmentation import read_segmentation
+from drrproj.io.kinds import kind_of
 from drrproj.io.label_names import find_label_names, names_from_header, read_label_names
+from drrproj.io.metaimage import read_metaimage
 from drrproj.io.nifti import blaming, read_nifti
+from drrproj.io.nrrd import Segment, read_nrrd, slicer_segments
+from drrproj.io.numpy_arrays import read_numpy
 from drrproj.io.orientation import Prefer
-from drrproj.volume import LabelVolume
+from drrproj.io.structures import Overlap, Structure, numbered, painted, selected, unique_names
+from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["Overlap", "read_labels"]
 
 Names = Mapping[int, str] | str | os.PathLike[str]
-Overlap = Literal["first", "last"]
 
 # Masks of one patient that differ by less than this share of a voxel come from rounding in the header.
 _SAME_PLACE = 0.01
@@ -30,24 +37,40 @@ def read_labels(
     names: Names | None = None,
     prefer: Prefer | None = None,
     overlap: Overlap | None = None,
+    *,
+    volume: Volume | None = None,
+    structures: Sequence[str] | None = None,
 ) -> LabelVolume:
-    """Read anatomy labels from a NIfTI file, or from a folder of one mask per structure.
+    """Read anatomy labels from a file or a folder.
+
+    What kind of file it is shows in its contents, not its name.
 
     Parameters
     ----------
     path : str or path
-        A NIfTI file of label ids, or a folder of binary masks such as TotalSegmentator writes it: ``heart.nii.gz``,
-        ``aorta.nii.gz``, ... all on one grid. A folder's structures are numbered 1, 2, ... in the order of their names.
+        - a file of label ids: NIfTI, NRRD, MetaImage or NumPy, as :func:`drrproj.read_volume` takes them;
+        - a folder of binary masks such as TotalSegmentator writes it: ``heart.nii.gz``, ``aorta.nii.gz``, ... all on
+          one grid, numbered 1, 2, ... in the order of their names;
+        - a ``.seg.nrrd`` of 3D Slicer, with its segments' names and values; segments on several layers are numbered
+          1, 2, ... in their order;
+        - a DICOM SEG, with its segments' labels and numbers, or a folder or zip that holds one;
+        - a DICOM RTSTRUCT, numbered 1, 2, ... in its order, filled on the grid of ``volume``: a voxel belongs to a
+          structure where its centre is inside an odd number of the structure's contours.
     names : mapping of int to str, or path, optional
         Structure names by id, or a table of them: ``.json``, ``.tsv`` or ``.csv`` (see
         :func:`drrproj.io.label_names.read_label_names`). By default the table beside the file with the same stem
         (``labels.json`` for ``labels.nii.gz``), else the one in the NIfTI header that TotalSegmentator writes, else
-        none. For a folder it gives the ids, and every mask must be in it.
+        none. Where structures bring their names it gives the ids, and every structure must be in it.
     prefer : {"sform", "qform", "pixdim"}, optional
         As in :func:`drrproj.read_volume`.
     overlap : {"first", "last"}, optional
-        For a folder whose masks overlap: which of two structures keeps a shared voxel, the one with the lower id or
-        the one with the higher. How many voxels that is comes as a warning.
+        Where structures overlap: which of two keeps a shared voxel, the one with the lower id or the one with the
+        higher. How many voxels that is comes as a warning.
+    volume : Volume, optional
+        The CT. An RTSTRUCT needs it, for its grid; a SEG of another frame of reference is refused with it.
+    structures : sequence of str, optional
+        Which structures to read, by name, where they bring their names; all by default. A planning CT's outline of
+        the body overlaps with all the others: leave it out.
 
     Returns
     -------
@@ -59,9 +82,19 @@ def read_labels(
         If there is no such file or folder.
     ValueError
         For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary, lie on different
-        grids, or overlap while ``overlap`` does not say what to do.
+        grids, or overlap while ``overlap`` does not say what to do; for structures that are not there; for a SEG or
+        an RTSTRUCT of another frame of reference than ``volume``, contours between its slices or outside it, and an
+        RTSTRUCT without ``volume``; for a fractional SEG.
     TypeError
         If the labels are not whole numbers.
+    ModuleNotFoundError
+        If a library is missing; the sentence names what to install.
+
+    Warns
+    -----
+    UserWarning
+        Says how many voxels were shared; which structures of an RTSTRUCT have no closed contour, reach beyond the CT
+        or are drawn on some of its slices only.
 
     Examples
     --------
@@ -76,53 +109,150 @@ def read_labels(
     chosen = dict(names) if isinstance(names, Mapping) else read_label_names(names) if names is not None else None
     if chosen is not None:
         chosen.pop(0, None)
-    if os.path.isdir(path):
-        return _from_folder(Path(path), chosen, prefer, overlap)
-    array, affine, header = read_nifti(path, prefer)
+    kind = kind_of(path)
+    if kind == "folder" and _masks_of(Path(path)):
+        return _from_folder(Path(path), chosen, prefer, overlap, structures)
+    if kind in ("dicom", "folder"):
+        return _from_dicom(path, chosen, overlap, volume, structures)
     with blaming(path):
+        if kind == "nrrd":
+            array, affine, header = read_nrrd(path)
+            segments = slicer_segments(header)
+            if segments:
+                return _from_slicer(path, array, affine, segments, chosen, overlap, structures)
+            labels = LabelVolume(array, affine)
+        elif kind == "metaimage":
+            array, affine = read_metaimage(path)
+            labels = LabelVolume(array, affine, space="LPS")
+        elif kind == "numpy":
+            array, affine, space = read_numpy(path)
+            labels = LabelVolume(array, affine, space=space)
+    if kind == "nifti":
+        array, affine, nifti_header = read_nifti(path, prefer)
+    with blaming(path):
+        if structures is not None:
+            raise ValueError("structures chooses where structures bring their names, and this is a file of label ids")
+        if kind == "nifti":
+            labels = LabelVolume(array, affine)
         if chosen is None:
-            chosen = find_label_names(path) or names_from_header(header)
-        return LabelVolume(array, affine, chosen)
+            chosen = find_label_names(path) or (names_from_header(nifti_header) if kind == "nifti" else {})
+        return LabelVolume(labels.array, labels.affine, chosen)
+
+
+def _from_dicom(
+    path: str | os.PathLike[str],
+    names: dict[int, str] | None,
+    overlap: Overlap | None,
+    volume: Volume | None,
+    structures: Sequence[str] | None,
+) -> LabelVolume:
+    files = dicom_files(path)
+    if not files:
+        raise ValueError(
+            f"{path}: no masks in this folder and no DICOM; it needs one .nii.gz file per structure, or a SEG"
+        )
+    headers = read_headers(files, ("Modality",))
+    found = [(header.file, text(header.dataset, "Modality")) for header in headers]
+    objects = [(file, modality) for file, modality in found if modality in ("SEG", "RTSTRUCT")]
+    if len(objects) != 1:
+        what = ", ".join(file.name for file, _ in objects) or f"only {', '.join(sorted({kind for _, kind in found}))}"
+        raise ValueError(f"{path}: one SEG or RTSTRUCT is needed, and here {_count(len(objects))}: {what}; pass one")
+    file, modality = objects[0]
+    with blaming(file.name), _broken_standard():
+        if modality == "RTSTRUCT":
+            return read_contours(file, volume, names, overlap, structures)
+        labels = read_segmentation(file, names, overlap, structures)
+        frames = (labels.frame_of_reference, volume.frame_of_reference if volume is not None else None)
+        if all(frames) and frames[0] != frames[1]:
+            raise ValueError(
+                f"the SEG belongs to another CT: its frame of reference is {frames[0]}, the CT's {frames[1]}; pass "
+                "the SEG of this CT"
+            )
+        return labels
+
+
+@contextmanager
+def _broken_standard() -> Iterator[None]:
+    """Turn what pydicom says of a missing element into what is wrong with the file."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError) as error:
+        raise ValueError(f"it lacks what the standard asks of it: {error}") from error
+
+
+def _count(number: int) -> str:
+    return f"{'are' if number else 'is'} {number or 'none'}"
+
+
+def _from_slicer(
+    path: str | os.PathLike[str],
+    array: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    segments: Sequence[Segment],
+    names: dict[int, str] | None,
+    overlap: Overlap | None,
+    structures: Sequence[str] | None,
+) -> LabelVolume:
+    layers = array if array.ndim == 4 else array[None]
+    labels = unique_names([segment.name for segment in segments])
+    for segment in segments:
+        if not 0 <= segment.layer < len(layers) or segment.value <= 0:
+            raise ValueError(
+                f"its segment {segment.name} is on layer {segment.layer} of {len(layers)}, value {segment.value}"
+            )
+    by_name = dict(zip(labels, segments, strict=True))
+    wanted = selected(labels, structures)
+    ids = {name: by_name[name].value if len(layers) == 1 else place for place, name in enumerate(labels, 1)}
+    members = numbered({name: ids[name] for name in wanted}, names)
+    if len(layers) == 1 and members == [(by_name[name].value, name) for _, name in members] and wanted == labels:
+        return LabelVolume(layers[0], affine, dict(members))
+    masks = (
+        Structure(label_id, name, layers[by_name[name].layer] == by_name[name].value) for label_id, name in members
+    )
+    array = painted(path, layers.shape[1:], masks, members[-1][0] if members else 1, overlap, order="F")
+    return LabelVolume(array, affine, dict(members))
+
+
+def _masks_of(folder: Path) -> list[Path]:
+    # macOS leaves files named ._something beside each file it copies.
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if file.name.endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
+    ]
 
 
 def _from_folder(
-    folder: Path, names: dict[int, str] | None, prefer: Prefer | None, overlap: Overlap | None
+    folder: Path,
+    names: dict[int, str] | None,
+    prefer: Prefer | None,
+    overlap: Overlap | None,
+    structures: Sequence[str] | None,
 ) -> LabelVolume:
     files: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        # macOS leaves files named ._something beside each file it copies.
-        if not file.name.endswith((".nii", ".nii.gz")) or file.name.startswith("."):
-            continue
+    for file in _masks_of(folder):
         if files.setdefault(_structure(file), file) != file:
             raise ValueError(f"{folder}: two files of one structure, {files[_structure(file)].name} and {file.name}")
-    if not files:
-        raise ValueError(f"{folder}: no masks in this folder; it needs one .nii.gz file per structure")
-    if names is None:
-        names = dict(enumerate(sorted(files), start=1))
-    unknown = sorted(set(files) - set(names.values()))
-    if unknown:
-        raise ValueError(f"{folder}: no id for the masks {', '.join(unknown)}; add them to names or take them out")
-    members = [(label_id, name) for label_id, name in sorted(names.items()) if name in files]
+    with blaming(folder):
+        wanted = selected(sorted(files), structures)
+        members = numbered({name: place for place, name in enumerate(sorted(files), 1) if name in wanted}, names)
 
     first_file = files[members[0][1]]
     first, affine = _mask(first_file, prefer)
-    ids = np.zeros(first.shape, np.min_scalar_type(members[-1][0]), order="F")
-    shared: dict[tuple[str, str], int] = {}
-    for label_id, name in members:
-        mask, mask_affine = (first, affine) if files[name] == first_file else _mask(files[name], prefer)
-        if mask.shape != ids.shape or not _same_place(mask_affine, affine):
-            raise ValueError(
-                f"{files[name]} and {first_file.name} lie on different grids (shapes {mask.shape} and {ids.shape}); "
-                "the masks of one folder must share one"
-            )
-        taken = mask & (ids != 0)
-        for other, count in zip(*np.unique(ids[taken], return_counts=True), strict=True):
-            shared[names[int(other)], name] = int(count)
-        ids[mask & ~taken if overlap == "first" else mask] = label_id
-    if shared:
-        _report_overlap(folder, shared, overlap)
+
+    def masks() -> Iterator[Structure]:
+        for label_id, name in members:
+            mask, mask_affine = (first, affine) if files[name] == first_file else _mask(files[name], prefer)
+            if mask.shape != first.shape or not _same_place(mask_affine, affine):
+                raise ValueError(
+                    f"{files[name]} and {first_file.name} lie on different grids (shapes {mask.shape} and "
+                    f"{first.shape}); the masks of one folder must share one"
+                )
+            yield Structure(label_id, name, mask)
+
+    ids = painted(folder, first.shape, masks(), members[-1][0], overlap, order="F")
     with blaming(folder):
-        return LabelVolume(ids, affine, names)
+        return LabelVolume(ids, affine, names if names is not None else dict(members))
 
 
 def _structure(file: Path) -> str:
@@ -145,14 +275,3 @@ def _mask(file: Path, prefer: Prefer | None) -> tuple[npt.NDArray[np.bool_], npt
 def _same_place(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
     voxel = np.linalg.norm(other[:3, :3], axis=0).min()
     return bool(np.abs(affine - other).max() <= _SAME_PLACE * voxel)
-
-
-def _report_overlap(folder: Path, shared: dict[tuple[str, str], int], overlap: Overlap | None) -> None:
-    one, two = max(shared, key=lambda pair: shared[pair])
-    what = f"{folder}: masks overlap in {sum(shared.values())} voxels, {one} and {two} alone in {shared[one, two]}"
-    if overlap is None:
-        raise ValueError(
-            f'{what}, and a voxel can have one label; say which keeps it with overlap="first" or overlap="last" '
-            "(in the order of their ids)"
-        )
-    warnings.warn(f"{what}; the {overlap} in the order of their ids keeps them", stacklevel=4)

@@ -1,4 +1,4 @@
-"""NIfTI files: volumes in, one radiograph's line integral out.
+"""NIfTI and Analyze files: volumes in, one radiograph's line integral out.
 
 Voxels stay as they are on disk, number type and order: an unscaled int16 CT is mapped from the file, or unpacked once
 into the array that is then projected, and nothing is ever float64 that was not float64 on disk.
@@ -17,21 +17,21 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.kinds import FORMATS
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.orientation import Prefer, world_from_voxel
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
-from drrproj.volume import Unit, Volume
 
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
+__all__ = ["blaming", "read_nifti", "write_nifti"]
 
-__all__ = ["blaming", "read_nifti", "read_volume", "write_nifti"]
+# nibabel's headers, of NIfTI and Analyze, carry no types.
+SpatialHeader = Any
 
 # nibabel reports what it mends in a header; that goes to whoever listens to this package's log, not to the screen.
 _LOG = logging.getLogger(__name__)
@@ -39,74 +39,79 @@ _LOG.addHandler(logging.NullHandler())
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 1 << 22
-
-
-def read_volume(path: str | os.PathLike[str], unit: Unit = "HU", prefer: Prefer | None = None) -> Volume:
-    """Read a CT, or any scalar volume, from a NIfTI file.
-
-    Parameters
-    ----------
-    path : str or path
-        A ``.nii`` or ``.nii.gz`` file, NIfTI-1 or NIfTI-2.
-    unit : {"HU", "1/mm"}
-        What the voxels are, after the file's own slope and intercept.
-    prefer : {"sform", "qform", "pixdim"}, optional
-        ``"sform"`` or ``"qform"`` settles a disagreement of the two; ``"pixdim"`` accepts a file that has neither,
-        with voxel axes taken for left, anterior, superior.
-
-    Returns
-    -------
-    Volume
-        With the array in the file's order and number type; a file with a slope or intercept gives float32, or int16
-        where slope is 1 and all values fit. An uncompressed file is mapped, not read: do not overwrite it in place
-        while the volume is in use.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no NIfTI file, is cut short or damaged, is not 3-D, or does not say where its voxels are.
-    TypeError
-        If it holds colours or complex numbers.
-
-    Examples
-    --------
-    >>> import drrproj
-    >>> from importlib.resources import files
-    >>> ct = drrproj.read_volume(files("drrproj") / "data" / "chest_3mm" / "ct.nii.gz")
-    >>> ct.shape, ct.array.dtype.name, ct.voxel_size.tolist()
-    ((120, 120, 110), 'int16', [3.0, 3.0, 3.0])
-    """
-    array, affine, _ = read_nifti(path, prefer)
-    with blaming(path):
-        return Volume(array, affine, unit)
+_IMAGE_ENDINGS = (".img.gz", ".img")
 
 
 def read_nifti(
     path: str | os.PathLike[str], prefer: Prefer | None = None
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], Nifti1Header]:
-    """Read array, affine and header of a NIfTI file; see :func:`read_volume`."""
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path} is a folder; pass a NIfTI file (.nii or .nii.gz)")
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], SpatialHeader]:
+    """Read array, affine and header of a NIfTI or Analyze file, or of a pair by either half.
+
+    Parameters
+    ----------
+    path : str or path
+        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2; ``.hdr`` or ``.img`` of a pair, which may be compressed too.
+    prefer : {"sform", "qform", "pixdim"}, optional
+        As in :func:`drrproj.read_volume`.
+
+    Returns
+    -------
+    array : ndarray, 3-D
+        In the file's order and number type, unless it is scaled; mapped where it is not compressed.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to RAS+ mm.
+    header : nibabel header
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, is cut short or damaged, is not 3-D, or does not say where its voxels are.
+    """
+    first = _header_half(Path(path))
+    with blaming(path), _opened(first) as (stream, plain):
+        header, is_pair = _header(stream)
+        affine = world_from_voxel(header, prefer)
+        shape, slope_inter = _volume_shape(header), _slope_inter(header)
+        if not is_pair:
+            return _scaled(_stored(stream, plain, header, shape), *slope_inter), affine, header
+    with blaming(path), _opened(_image_half(first)) as (stream, plain):
+        return _scaled(_stored(stream, plain, header, shape), *slope_inter), affine, header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
+    """Open what a file holds, through gzip, and the file itself where it can be mapped."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed by the with below; only opening may blame the path
+        file = path.open("rb")
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
     except OSError as error:
         raise type(error)(f"cannot read {path}: {error.strerror}") from error
-    with blaming(path), file:
-        compressed = file.peek(2)[:2] == _GZIP_MAGIC
-        with _unpacked(file) if compressed else file as stream:
-            header = _header(stream)
-            affine = world_from_voxel(header, prefer)
-            dtype, shape, offset = header.get_data_dtype(), _volume_shape(header), header.get_data_offset()
-            slope_inter = _slope_inter(header)
-            if compressed:
-                stored = _read_stored(stream, offset, shape, dtype)
-            else:
-                stored = _map_stored(file, offset, shape, dtype)
-        return _scaled(stored, *slope_inter), affine, header
+    with file:
+        if file.peek(2)[:2] == _GZIP_MAGIC:
+            with _unpacked(file) as stream:
+                yield stream, None
+        else:
+            yield file, file
+
+
+def _header_half(path: Path) -> Path:
+    ending = next((ending for ending in _IMAGE_ENDINGS if path.name.lower().endswith(ending)), None)
+    if ending is None:
+        return path
+    stem = path.name[: -len(ending)]
+    for header in (path.with_name(stem + other) for other in (".hdr", ".hdr.gz", ".HDR")):
+        if header.is_file():
+            return header
+    raise FileNotFoundError(f"{path}: this is the image half of a pair, and {stem}.hdr is not beside it")
+
+
+def _image_half(header: Path) -> Path:
+    stem = header.name[: -len(".hdr.gz")] if header.name.lower().endswith(".gz") else header.name[: -len(".hdr")]
+    for image in (header.with_name(stem + other) for other in (".img", ".img.gz", ".IMG")):
+        if image.is_file():
+            return image
+    raise FileNotFoundError(f"{header}: this is the header half of a pair, and {stem}.img is not beside it")
 
 
 @contextmanager
@@ -137,28 +142,40 @@ def _unpacked(file: BinaryIO) -> Iterator[BinaryIO]:
         raise ValueError(f"the compressed file is cut short or damaged ({error}); copy or download it again") from error
 
 
-def _header(stream: BinaryIO) -> Nifti1Header:
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
+def _header(stream: BinaryIO) -> tuple[SpatialHeader, bool]:
+    """Read the header, and whether the voxels are in another file."""
+    from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+    from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
     from nibabel.spatialimages import HeaderDataError
+    from nibabel.spm2analyze import Spm2AnalyzeHeader
 
     start = stream.read(Nifti2Header.sizeof_hdr)
-    kinds = [kind for kind in (Nifti1Header, Nifti2Header) if kind.may_contain_header(start)]
-    if not kinds:
-        raise ValueError("this is no NIfTI file; drrproj reads .nii and .nii.gz (dcm2niix makes them from DICOM)")
-    if start[344:348] == b"ni1\0":
-        raise ValueError("this is one half of a .hdr/.img pair; convert the pair to one .nii.gz file")
+    kinds = (
+        (Nifti1Header, start[344:348] == b"n+1\0"),
+        (Nifti2Header, start[4:8] == b"n+2\0"),
+        (Nifti1PairHeader, start[344:348] == b"ni1\0"),
+        (Nifti2PairHeader, start[4:8] == b"ni2\0"),
+        # The SPM kind of Analyze, because it knows of a scale; plain Analyze has none there.
+        (Spm2AnalyzeHeader, Spm2AnalyzeHeader.may_contain_header(start)),
+    )
+    kind = next((kind for kind, fits in kinds if fits), None)
+    if kind is None:
+        raise ValueError(f"this is no file that drrproj reads: {FORMATS}")
     stream.seek(0)
     try:
-        header: Nifti1Header = kinds[0].from_fileobj(stream, check=False)
+        header: SpatialHeader = kind.from_fileobj(stream, check=False)
         header.check_fix(logger=_LOG, error_level=logging.ERROR)
         header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError) as error:
-        raise ValueError(f"its NIfTI header is damaged: {error}") from error
-    return header
+        raise ValueError(f"its {_family(kind)} header is damaged: {error}") from error
+    return header, kind not in (Nifti1Header, Nifti2Header)
 
 
-def _volume_shape(header: Nifti1Header) -> tuple[int, ...]:
+def _family(kind: type) -> str:
+    return "Analyze" if "Analyze" in kind.__name__ else "NIfTI"
+
+
+def _volume_shape(header: SpatialHeader) -> tuple[int, ...]:
     shape = tuple(int(size) for size in header.get_data_shape())
     # A time axis of length 1 is how many tools write a single volume.
     while len(shape) > 3 and shape[-1] == 1:
@@ -167,18 +184,27 @@ def _volume_shape(header: Nifti1Header) -> tuple[int, ...]:
         advice = "split it and pass one volume" if len(shape) > 3 else "pass a volume, not a picture"
         raise ValueError(f"it is {len(shape)}-D, shape {shape}, and a volume is 3-D; {advice}")
     if min(shape) < 1:
-        raise ValueError(f"its NIfTI header is damaged: shape {shape}")
+        raise ValueError(f"its {_family(type(header))} header is damaged: shape {shape}")
     return shape
 
 
-def _slope_inter(header: Nifti1Header) -> tuple[float, float]:
+def _slope_inter(header: SpatialHeader) -> tuple[float, float]:
     from nibabel.spatialimages import HeaderDataError
 
     try:
         slope, inter = header.get_slope_inter()
     except HeaderDataError as error:
-        raise ValueError(f"its NIfTI header is damaged: {error}") from error
+        raise ValueError(f"its {_family(type(header))} header is damaged: {error}") from error
     return (1.0, 0.0) if slope is None else (float(slope), float(inter))
+
+
+def _stored(
+    stream: BinaryIO, plain: BinaryIO | None, header: SpatialHeader, shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    offset, dtype = header.get_data_offset(), header.get_data_dtype()
+    if plain is None:
+        return _read_stored(stream, offset, shape, dtype)
+    return _map_stored(plain, offset, shape, dtype)
 
 
 def _read_stored(stream: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -30,7 +30,7 @@ def world_from_voxel(header: Nifti1Header, prefer: Prefer | None = None) -> Affi
 
     Parameters
     ----------
-    header : Nifti1Header or Nifti2Header
+    header : Nifti1Header, Nifti2Header or AnalyzeHeader
         As nibabel reads it.
     prefer : {"sform", "qform", "pixdim"}, optional
         ``"sform"`` or ``"qform"`` settles a disagreement of the two. ``"pixdim"`` accepts a header that has neither:
@@ -48,12 +48,23 @@ def world_from_voxel(header: Nifti1Header, prefer: Prefer | None = None) -> Affi
     """
     if prefer not in (None, "sform", "qform", "pixdim"):
         raise ValueError(f'prefer must be "sform", "qform" or "pixdim"; got {prefer!r}')
+    if "sform_code" not in header:
+        return _of_analyze(header, prefer)
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
         raise ValueError(f"its spatial unit has code {unit}, which NIfTI does not know; set it to 2 (mm)")
     affine = _stated(header, prefer)
     affine[:3] *= _MM_PER_UNIT[unit]
     return affine
+
+
+def _of_analyze(header: Nifti1Header, prefer: Prefer | None) -> Affine:
+    if prefer == "pixdim":
+        return np.array(header.get_base_affine(), dtype=np.float64)
+    raise ValueError(
+        "it is an Analyze file, which cannot say how the patient lies in it; convert it to NIfTI, or accept left, "
+        'anterior, superior voxel axes with prefer="pixdim"'
+    )
 
 
 def _stated(header: Nifti1Header, prefer: Prefer | None) -> Affine:

@@ -13,7 +13,7 @@ from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
-__all__ = ["QUANTITY", "write_overlay", "write_png"]
+__all__ = ["QUANTITY", "display_window", "write_overlay", "write_png"]
 
 QUANTITY = "line integral of linear attenuation, dimensionless"
 
@@ -72,7 +72,7 @@ def write_png(
     from PIL.PngImagePlugin import PngInfo
 
     image = line_integral_of_one_view(radiograph)
-    low, high = _window(image, window)
+    low, high = display_window(image, window)
     levels = np.rint(_displayed(image, low, high) * 65535).astype(np.uint16)
     text = PngInfo()
     text.add_text("display_low", repr(low))
@@ -134,7 +134,7 @@ def write_overlay(
     from PIL import Image
 
     image = line_integral_of_one_view(radiograph)
-    low, high = _window(image, window)
+    low, high = display_window(image, window)
     masks = _masks_by_name(radiograph, labels)
     brightness = _displayed(image, low, high)[..., None]
     fill, outline = (np.zeros((*image.shape, 3), np.float32) for _ in range(2))
@@ -153,7 +153,7 @@ def write_overlay(
     return low, high
 
 
-def _window(image: npt.NDArray[np.float32], window: Sequence[float] | None) -> tuple[float, float]:
+def display_window(image: npt.NDArray[np.float32], window: Sequence[float] | None) -> tuple[float, float]:
     if window is not None:
         # In float32, as the picture is: a window narrower than its rounding shows nothing.
         with np.errstate(over="ignore"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drrproj.io.labels import read_labels
-from drrproj.io.nifti import read_volume
+from drrproj.io.volumes import read_volume
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["SAMPLE_ORGANS", "read_sample"]

@@ -1,0 +1,133 @@
+"""Masks of a radiograph as a DICOM SEG beside its DX image."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_dataset
+from drrproj.io.extras import from_extra
+from drrproj.io.label_colors import label_color
+from drrproj.io.one_view import require_one_view
+from drrproj.io.replace import replaced
+from drrproj.radiograph import Radiograph
+from drrproj.version import __version__
+
+__all__ = ["write_dicom_seg"]
+
+
+def write_dicom_seg(
+    path: str | os.PathLike[str],
+    radiograph: Radiograph,
+    image: str | os.PathLike[str],
+    labels: Iterable[str | int] | None = None,
+) -> None:
+    """Write the masks of one view as a DICOM SEG object of its image.
+
+    One binary segment per structure, on the pixels of the DX image, so structures may overlap. A segment is called by
+    the structure's name and coded as an anatomical structure, because names have no codes of their own here.
+
+    Parameters
+    ----------
+    path : str or path
+        Replaced whole, or left as it was.
+    radiograph : Radiograph
+        Of one view, with masks.
+    image : str or path
+        The DX image of the same view that :func:`write_dicom` wrote; the segmentation joins its patient and study.
+    labels : iterable of str or int, optional
+        Names or ids of the structures; by default all that are on the picture. A structure that is not gets no segment.
+
+    Raises
+    ------
+    ValueError
+        If there are several views, no masks or none that is on the picture, or the image has another size.
+    KeyError
+        If a label is not in the radiograph.
+    OSError
+        If a file cannot be read or written.
+    ModuleNotFoundError
+        If highdicom is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj, pydicom, tempfile
+    >>> ct = drrproj.Volume(np.zeros((20, 10, 20), np.int16), np.eye(4))
+    >>> left_half = np.arange(20)[:, None, None] * np.ones((20, 10, 20), np.int16) < 10
+    >>> labels = drrproj.LabelVolume(left_half, np.eye(4), {1: "left half"})
+    >>> shot = drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, shape=(32, 32)), labels=labels)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_dicom(f"{folder}/pa.dcm", shot)
+    ...     drrproj.write_dicom_seg(f"{folder}/pa_seg.dcm", shot, f"{folder}/pa.dcm")
+    ...     pydicom.dcmread(f"{folder}/pa_seg.dcm").SegmentSequence[0].SegmentLabel
+    'left half'
+    """
+    with from_extra("dicom", "writing DICOM SEG"):
+        import highdicom
+        from highdicom.color import CIELabColor
+        from pydicom.sr.codedict import codes
+        from pydicom.uid import generate_uid
+    require_one_view(radiograph)
+    if radiograph.masks is None:
+        raise ValueError('this radiograph has no masks to write; ask for outputs=(..., "mask") with labels')
+    chosen = radiograph.masks if labels is None else [labels] if isinstance(labels, str) else labels
+    name_of = dict(zip(radiograph.masks.label_ids, radiograph.masks, strict=True))
+    masks = {}
+    for label in chosen:
+        mask = radiograph.masks[label][0]
+        if mask.any():
+            masks[label if isinstance(label, str) else name_of[label]] = mask
+    if not masks:
+        raise ValueError("none of the structures is on this picture, so there is no segment to write")
+    source = read_dataset(dicom_files(image)[0])
+    if (source.get("Rows"), source.get("Columns")) != radiograph.geometry.shape:
+        raise ValueError(
+            f"{image}: the image has {source.get('Rows')} x {source.get('Columns')} pixels, the radiograph "
+            f"{radiograph.geometry.shape[0]} x {radiograph.geometry.shape[1]}; pass the image of this view"
+        )
+    pixels = np.stack(list(masks.values()), axis=-1)[None].astype(np.uint8)
+    digest = hashlib.sha256(pixels.tobytes() + "\n".join([str(source.SOPInstanceUID), *masks]).encode()).hexdigest()
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        "drrproj", codes.cid7162.NeighborhoodAnalysis, __version__, parameters={"mask": "ray meets the structure"}
+    )
+    segments = [
+        highdicom.seg.SegmentDescription(
+            number,
+            name[:64],
+            codes.SCT.AnatomicalStructure,
+            codes.SCT.AnatomicalStructure,
+            "AUTOMATIC",
+            algorithm,
+            display_color=CIELabColor.from_rgb(*label_color(name)),
+        )
+        for number, name in enumerate(masks, start=1)
+    ]
+    with quiet_pydicom():
+        segmentation = highdicom.seg.Segmentation(
+            [source],
+            pixels,
+            "BINARY",
+            segments,
+            series_instance_uid=generate_uid(entropy_srcs=[digest, "series"]),
+            series_number=2,
+            sop_instance_uid=generate_uid(entropy_srcs=[digest, "instance"]),
+            instance_number=1,
+            manufacturer="drrproj",
+            manufacturer_model_name="drrproj",
+            software_versions=__version__,
+            device_serial_number="0",
+            content_label="MASKS",
+            content_description="Structures projected from a CT",
+            series_description=f"Masks of {radiograph.geometry.names[0]}"[:64],
+            omit_empty_frames=False,
+        )
+    # A SEG without a place in the patient needs it, and highdicom leaves it out.
+    segmentation.PatientOrientation = source.get("PatientOrientation", "")
+    buffer = io.BytesIO()
+    segmentation.save_as(buffer)
+    with replaced(path) as file:
+        file.write(buffer.getvalue())

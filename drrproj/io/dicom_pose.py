@@ -1,0 +1,287 @@
+"""Pose from X-ray DICOM: the tags of an angiography, fluoroscopy, DX or CR file as views."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
+from drrproj.io.dicom_files import dicom_files, numbers, one_number, quiet_pydicom, read_headers, tag_text, text
+from drrproj.io.nifti import blaming
+
+__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "STRAIGHT", "patient_directions", "read_dicom_geometry"]
+
+PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
+"""Where the record of a radiograph stands in a DICOM file that drrproj wrote."""
+
+STRAIGHT = 1e-3
+"""Parts of a direction below this come from rounding."""
+
+_MODALITIES = ("XA", "RF", "DX", "CR", "RG")
+_LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
+_LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
+_KEYWORDS = (
+    "Modality",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "DistanceSourceToDetector",
+    "DistanceSourceToPatient",
+    "PositionerPrimaryAngle",
+    "PositionerSecondaryAngle",
+    "PositionerPrimaryAngleIncrement",
+    "PositionerSecondaryAngleIncrement",
+    "DetectorPrimaryAngle",
+    "DetectorSecondaryAngle",
+    "ImagerPixelSpacing",
+    "ViewPosition",
+    "PatientOrientation",
+    "FieldOfViewRotation",
+    "FieldOfViewHorizontalFlip",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+
+def read_dicom_geometry(
+    path: str | os.PathLike[str],
+    isocenter: npt.ArrayLike | None = None,
+    *,
+    sdd: float | None = None,
+    sod: float | None = None,
+    primary_angle: float | Sequence[float] | None = None,
+    secondary_angle: float | Sequence[float] | None = None,
+    pixel_spacing: float | Sequence[float] | None = None,
+) -> Geometry:
+    """Read the views of an X-ray DICOM file: angiography (XA), fluoroscopy (RF), DX or CR.
+
+    The views are those of :meth:`Geometry.c_arm` with the file's distances, positioner angles, pixel spacing and size,
+    one per frame. The central ray meets the middle of the picture. A file without angles whose View Position is AP,
+    PA, LL or RL is that view instead. A file that :func:`write_dicom` wrote gives back its own matrices when no
+    isocenter is passed.
+
+    Parameters
+    ----------
+    path : str or path
+        One DICOM file; its pixels are not read.
+    isocenter : array_like, shape (3,), mm, RAS+
+        The point that the arm turns about, which lies ``sod`` from the source on the central ray. X-ray files do not
+        know where the CT's patient lies: ``ct.center`` is a start.
+    sdd, sod : float, mm, optional
+        Source to detector and source to isocenter, in place of Distance Source to Detector (0018,1110) and Distance
+        Source to Patient (0018,1111). For DX and CR the standard means the second one to the table or stand.
+    primary_angle, secondary_angle : float or sequence of float, degrees, optional
+        In place of Positioner Primary Angle (0018,1510) and Positioner Secondary Angle (0018,1511) and their
+        increments; one, or one per frame.
+    pixel_spacing : float or (float, float), mm, optional
+        At the detector, row and column, in place of Imager Pixel Spacing (0018,1164). Pixel Spacing (0028,0030) is not
+        asked: where it differs, it was calibrated somewhere in the patient.
+
+    Returns
+    -------
+    Geometry
+        Named by the file's name, with the number of the frame where there are several.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no X-ray file, a tag is missing and not replaced, the increments do not fit the frames, the picture is
+        turned or mirrored against the positioner's angles, or the beam is not perpendicular to the detector.
+    ModuleNotFoundError
+        If pydicom is not installed.
+
+    Source
+    ------
+    DICOM PS3.3 C.8.7.5. An increment per frame is an offset from the first angle; a single one is the mean change
+    from frame to frame (C.8.7.5.1.3).
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj, tempfile
+    >>> ct = drrproj.Volume(np.zeros((40, 30, 40), np.int16), np.diag([5, 5, 5, 1]))
+    >>> arm = drrproj.Geometry.c_arm(sdd=1000, sod=700, isocenter=ct.center, primary_angle=30, secondary_angle=-10,
+    ...     pixel_spacing=2, shape=(128, 160))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_dicom(f"{folder}/arm.dcm", drrproj.project(ct, arm))
+    ...     again = drrproj.read_dicom_geometry(f"{folder}/arm.dcm", ct.center)  # from the tags
+    >>> np.allclose(again.views, arm.views, atol=1e-2), again.names
+    (True, ('arm',))
+    """
+    files = dicom_files(path)
+    if len(files) != 1 or os.path.isdir(path):
+        raise ValueError(f"{path}: pass one X-ray file; here are {len(files)} DICOM files")
+    with quiet_pydicom(), blaming(path):
+        dataset = read_headers(files, [*_KEYWORDS, *_private_tags()])[0].dataset
+        modality = text(dataset, "Modality")
+        if modality not in _MODALITIES:
+            known = ", ".join(_MODALITIES)
+            raise ValueError(f"its {tag_text('Modality')} is {modality or 'missing'}; an X-ray's is one of {known}")
+        shape = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
+        stem = Path(path).stem
+        given = (sdd, sod, primary_angle, secondary_angle, pixel_spacing)
+        if isocenter is None and all(value is None for value in given):
+            own = _own_geometry(dataset)
+            if own is not None:
+                return Geometry(np.array(own, dtype=np.float64), shape, (stem,))
+        if isocenter is None:
+            raise ValueError(
+                "it does not say where the patient's CT lies; pass the isocenter in the CT's world, such as ct.center"
+            )
+        _check_upright(dataset)
+        distance = _stated(dataset, "DistanceSourceToDetector", sdd, "sdd")
+        to_isocenter = _stated(dataset, "DistanceSourceToPatient", sod, "sod")
+        spacing = numbers(dataset, "ImagerPixelSpacing", 2) if pixel_spacing is None else pixel_spacing
+        if spacing is None:
+            raise _missing(dataset, "ImagerPixelSpacing", "pixel_spacing")
+        frames = int(one_number(dataset, "NumberOfFrames") or 1)
+        names = [stem] if frames == 1 else [f"{stem}_{frame:0{len(str(frames))}d}" for frame in range(1, frames + 1)]
+        view = text(dataset, "ViewPosition")
+        asked = primary_angle is not None or secondary_angle is not None
+        if view in RADIOGRAPH_VIEWS and not asked and numbers(dataset, "PositionerPrimaryAngle") is None:
+            geometry = _named_view(view, distance, to_isocenter, isocenter, spacing, shape, names)
+        else:
+            primary = _angles(dataset, "PositionerPrimaryAngle", primary_angle, "primary_angle", frames)
+            secondary = _angles(dataset, "PositionerSecondaryAngle", secondary_angle, "secondary_angle", frames)
+            geometry = Geometry.c_arm(
+                sdd=distance,
+                sod=to_isocenter,
+                isocenter=isocenter,
+                primary_angle=primary,
+                secondary_angle=secondary,
+                pixel_spacing=spacing,
+                shape=shape,
+                names=names,
+            )
+        _check_orientation(dataset, geometry)
+        return geometry
+
+
+def _whole(dataset: Any, keyword: str) -> int:
+    value = one_number(dataset, keyword)
+    if value is None:
+        raise ValueError(f"it has no {tag_text(keyword)}")
+    return int(value)
+
+
+def _missing(dataset: Any, keyword: str, argument: str) -> ValueError:
+    where = (
+        "; it is an enhanced multi-frame file, whose functional groups are not read"
+        if "PerFrameFunctionalGroupsSequence" in dataset
+        else ""
+    )
+    return ValueError(f"it has no {tag_text(keyword)}{where}; pass {argument}= where you know it")
+
+
+def _stated(dataset: Any, keyword: str, given: float | None, argument: str) -> float:
+    value = one_number(dataset, keyword) if given is None else given
+    # Some devices write 0 for "not known".
+    if not value:
+        raise _missing(dataset, keyword, argument)
+    return float(value)
+
+
+def _angles(
+    dataset: Any, keyword: str, given: float | Sequence[float] | None, argument: str, frames: int
+) -> list[float]:
+    if given is not None:
+        angles = np.atleast_1d(np.asarray(given, dtype=np.float64))
+        if angles.size not in (1, frames):
+            raise ValueError(f"{argument} must be one angle or {frames}, one per frame; got {angles.size}")
+        return [float(angle) for angle in np.broadcast_to(angles, (frames,))]
+    first = one_number(dataset, keyword)
+    if first is None:
+        raise _missing(dataset, keyword, argument)
+    increments = numbers(dataset, f"{keyword}Increment") or [0.0]
+    if len(increments) == 1:
+        return [first + increments[0] * frame for frame in range(frames)]
+    if len(increments) != frames:
+        raise ValueError(
+            f"its {tag_text(f'{keyword}Increment')} has {len(increments)} values for {frames} frames; it must have one "
+            "or as many"
+        )
+    return [first + increment for increment in increments]
+
+
+def _named_view(
+    view: str,
+    sdd: float,
+    sod: float,
+    isocenter: npt.ArrayLike,
+    spacing: float | Sequence[float],
+    shape: tuple[int, int],
+    names: Sequence[str],
+) -> Geometry:
+    if sod >= sdd:
+        raise ValueError(f"the patient stands between source and detector: sod must be below sdd; got {sod}, {sdd}")
+    direction, image_right = RADIOGRAPH_VIEWS[view]
+    row, column = np.broadcast_to(np.asarray(spacing, dtype=np.float64), (2,))
+    middle = np.asarray(isocenter, dtype=np.float64)
+    source = middle - sod * direction
+    copies = np.ones((len(names), 1))
+    return Geometry.cone(
+        copies * source, source + sdd * direction, np.array([0, 0, -row]), column * image_right, shape, tuple(names)
+    )
+
+
+def _check_upright(dataset: Any) -> None:
+    rotation, flip = one_number(dataset, "FieldOfViewRotation"), text(dataset, "FieldOfViewHorizontalFlip")
+    if rotation or flip == "YES":
+        raise ValueError(
+            f"its picture was turned or mirrored after the exposure: {tag_text('FieldOfViewRotation')} is "
+            f"{rotation or 0:g}, {tag_text('FieldOfViewHorizontalFlip')} is {flip or 'missing'}; turn it back first"
+        )
+    for keyword in ("DetectorPrimaryAngle", "DetectorSecondaryAngle"):
+        angle = one_number(dataset, keyword)
+        if angle:
+            raise ValueError(
+                f"its beam is not perpendicular to its detector: {tag_text(keyword)} is {angle:g}; build the view with "
+                "Geometry.cone"
+            )
+
+
+def _check_orientation(dataset: Any, geometry: Geometry) -> None:
+    """Refuse a picture whose rows or columns run against the view's: it is stored mirrored or turned."""
+    stated = dataset.get("PatientOrientation")
+    if not stated or len(stated) != 2:
+        return
+    axes = {letter: axis for axis, pair in enumerate(_LETTERS) for letter in pair}
+    for letters, step, what in zip(stated, geometry.views[0, :3, [3, 2]], ("rows", "columns"), strict=True):
+        first = str(letters)[:1]
+        if first not in axes:
+            continue
+        along = (step * _LPS_FROM_RAS)[axes[first]] * (1 if _LETTERS[axes[first]][0] == first else -1)
+        if along <= 0:
+            raise ValueError(
+                f"its {tag_text('PatientOrientation')} is {stated[0]}\\{stated[1]}, but at these angles its {what} "
+                f"would run towards {patient_directions(step)}: it is stored mirrored or turned, or its angles mean "
+                "something else"
+            )
+
+
+def _private_tags() -> list[int]:
+    return [(PRIVATE_GROUP << 16) + 0x10, (PRIVATE_GROUP << 16) + 0x1001]
+
+
+def _own_geometry(dataset: Any) -> list[Any] | None:
+    if str(dataset.get((PRIVATE_GROUP, 0x10), "")).find(PRIVATE_CREATOR) < 0:
+        return None
+    try:
+        record: dict[str, Any] = json.loads(str(dataset[PRIVATE_GROUP, 0x1001].value))
+        views: list[Any] = record["geometry"]["views"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"the record that drrproj wrote into it is damaged: {error}") from error
+    return views
+
+
+def patient_directions(step: npt.NDArray[np.float64]) -> str:
+    """Say which way a step goes in the patient, largest part first, as Patient Orientation has it."""
+    lps = step * _LPS_FROM_RAS / np.linalg.norm(step)
+    axes = [axis for axis in np.argsort(-np.abs(lps)) if abs(lps[axis]) > STRAIGHT]
+    return "".join(_LETTERS[axis][0 if lps[axis] > 0 else 1] for axis in axes)

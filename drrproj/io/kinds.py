@@ -1,0 +1,83 @@
+"""What kind of file a path is, by its first bytes: names are not to be trusted, least of all in a DICOM export."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from drrproj.io.dicom_files import is_dicom
+
+__all__ = ["FORMATS", "Kind", "kind_of"]
+
+Kind = Literal["folder", "nifti", "nrrd", "metaimage", "numpy", "dicom"]
+
+FORMATS = "NIfTI and Analyze, NRRD, MetaImage (.mha, .mhd), NumPy (.npz, .npy) and DICOM (a folder, a zip or one file)"
+"""What drrproj reads, in words."""
+
+_LOOK = 512
+_SIZES_OF_HEADER = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
+
+
+def kind_of(path: str | os.PathLike[str]) -> Kind:
+    """Tell the format family of a file or folder.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    {"folder", "nifti", "nrrd", "metaimage", "numpy", "dicom"}
+        A zip is ``"numpy"`` where its members are arrays, else ``"dicom"``. ``"nifti"`` holds Analyze and the pairs of
+        both, of which the ``.img`` half, bare voxels, is the one thing known by its ending alone.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at ``path``.
+    ValueError
+        If it is none of them.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from drrproj.io.kinds import kind_of
+    >>> kind_of(files("drrproj") / "data" / "chest_3mm" / "ct.nii.gz")
+    'nifti'
+    """
+    if os.path.isdir(path):
+        return "folder"
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_LOOK)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror}") from error
+    if start[:2] == b"\x1f\x8b" or start[:4] in _SIZES_OF_HEADER:
+        return "nifti"
+    if start[:4] == b"NRRD":
+        return "nrrd"
+    if start[:6] == b"\x93NUMPY":
+        return "numpy"
+    if start[:4] == b"PK\x03\x04":
+        return _kind_of_zip(path)
+    if is_dicom(start[:132]):
+        return "dicom"
+    if b"NDims" in start and b"=" in start:
+        return "metaimage"
+    if Path(path).suffix.lower() == ".img":
+        return "nifti"
+    hint = "; pass its header, the .mhd or .nhdr file" if Path(path).suffix.lower() in (".raw", ".zraw") else ""
+    raise ValueError(f"{path}: this is no file that drrproj reads: {FORMATS}{hint}")
+
+
+def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: the zip is damaged or cut short: {error}; copy or download it again") from error
+    return "numpy" if names and all(name.endswith(".npy") for name in names) else "dicom"

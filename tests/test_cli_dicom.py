@@ -1,0 +1,125 @@
+"""The command line with DICOM: series, structures, pose and pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from synthetic_dicom import STRAIGHT, STUDY, circle, ct_values, write_ct, write_rtstruct
+
+import drrproj
+from drrproj.cli import main
+
+WITH_DICOM = re.compile(r"dicom_folder|\.dcm")
+SHAPE = ("--shape", 24, 32)
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two series, and contours on the first."""
+    write_ct(tmp_path / "in" / "a", ct_values())
+
+    def change(dataset, k):
+        dataset.SeriesInstanceUID, dataset.SeriesDescription, dataset.SeriesNumber = "1.2.3.4", "Lung", 7
+
+    write_ct(tmp_path / "in" / "b", ct_values(seed=9), change=change)
+    rois = {
+        name: [(circle(STRAIGHT, center, radius, k), "CLOSED_PLANAR") for k in range(2, 9)]
+        for name, center, radius in (("BODY", (12, 10), 9), ("heart", (9, 8), 4), ("lung left", (17, 11), 3))
+    }
+    write_rtstruct(tmp_path / "rs.dcm", rois)
+    return tmp_path
+
+
+def test_one_of_several_series(folder, capsys):
+    assert run("project", folder / "in", "-o", folder / "out") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "2 CT series: " in err
+    assert "'Lung' (number 7, 12 slices, 1.2.3.4)" in err
+    for series in ("Lung", "7"):
+        assert run("project", folder / "in", "--series", series, *SHAPE, "--npz", "-o", folder / "out") == 0
+        shot = drrproj.read_npz(folder / "out" / "radiograph.npz")
+        ct = drrproj.read_volume(folder / "in" / "b")
+        expected = drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, shape=(24, 32)))
+        np.testing.assert_array_equal(shot.line_integral, expected.line_integral)
+
+
+def test_structures_and_pictures_as_dicom(folder):
+    out = folder / "out"
+    chosen = ["--labels", folder / "rs.dcm", "--structures", "heart", "lung left"]
+    assert run("project", folder / "in" / "a", *chosen, "--view", "AP", *SHAPE, "--dicom", "-o", out) == 0
+    assert {file.name for file in out.iterdir()} == {"AP.png", "AP.json", "AP_overlay.png", "AP.dcm", "AP_seg.dcm"}
+    image, seg = (pydicom.dcmread(out / name) for name in ("AP.dcm", "AP_seg.dcm"))
+    assert image.StudyInstanceUID == seg.StudyInstanceUID == STUDY
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == ["heart", "lung left"]
+    display = json.loads((out / "AP.json").read_text())["display"]
+    slope = image.RealWorldValueMappingSequence[0].RealWorldValueSlope
+    np.testing.assert_allclose(
+        (float(image.WindowCenter) - 0.5) * slope, (display["low"] + display["high"]) / 2, rtol=1e-5
+    )
+
+
+def test_the_pose_of_an_x_ray_file(folder):
+    ct = drrproj.read_volume(folder / "in" / "a")
+    arm = drrproj.Geometry.c_arm(
+        sdd=1000,
+        sod=700,
+        isocenter=ct.center,
+        primary_angle=40,
+        secondary_angle=5,
+        pixel_spacing=3,
+        shape=(20, 30),
+    )
+    drrproj.write_dicom(folder / "arm.dcm", drrproj.project(ct, arm))
+    assert run("project", folder / "in" / "a", "--pose", folder / "arm.dcm", "--npz", "-o", folder / "out") == 0
+    shot = drrproj.read_npz(folder / "out" / "radiograph.npz")
+    assert (shot.geometry.names, shot.geometry.shape) == (("arm",), (20, 30))
+    np.testing.assert_allclose(shot.geometry.views, arm.views, atol=1e-5)
+    other = ct.center + np.array([3, -4, 5])
+    moved = ["--isocenter", *other, "--sod", 800]
+    assert run("project", folder / "in" / "a", "--pose", folder / "arm.dcm", *moved, "--npz", "-o", folder / "out") == 0
+    view = drrproj.read_npz(folder / "out" / "radiograph.npz").geometry
+    np.testing.assert_allclose(view.project_points(other), [[[9.5, 14.5]]], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(view.sources[0] - other), 800)
+
+
+def test_a_missing_library_is_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert run("project", folder / "in", "-o", folder / "out") == 1
+    assert capsys.readouterr().err.endswith('pip install "drrproj[dicom]"\n')
+
+
+def test_the_examples_with_dicom_in_the_help_are_valid(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hu = ct_values()
+    write_ct(tmp_path / "dicom_folder", hu)
+    rois = {
+        name: [(circle(STRAIGHT, center, 3, k), "CLOSED_PLANAR") for k in range(2, 9)]
+        for name, center in (("heart", (9, 8)), ("lung left", (17, 11)))
+    }
+    write_rtstruct(tmp_path / "rtstruct.dcm", rois)
+    ct = drrproj.read_volume("dicom_folder")
+    np.savez("ct", array=ct.array, affine=ct.affine)
+    Path("ct.npz").rename("ct.nii.gz")  # contents decide, not names
+    arm = drrproj.Geometry.c_arm(
+        sdd=1000, sod=700, isocenter=ct.center, primary_angle=0, secondary_angle=0, pixel_spacing=3, shape=(20, 30)
+    )
+    drrproj.write_dicom("angiogram.dcm", drrproj.project(ct, arm))
+    with pytest.raises(SystemExit):
+        run("project", "--help")
+    said = capsys.readouterr().out.splitlines()
+    examples = [shlex.split(line)[1:] for line in said if line.startswith("    drrproj") and WITH_DICOM.search(line)]
+    assert len(examples) == 3
+    for example in examples:
+        assert main(example) == 0, example

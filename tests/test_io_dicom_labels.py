@@ -1,0 +1,293 @@
+"""DICOM SEG and RTSTRUCT as labels: every voxel where the mask or the contour has it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset
+from pydicom.sr.codedict import codes
+from synthetic_dicom import FRAME, STRAIGHT, circle, ct_values, oblique, tilted, write_ct, write_rtstruct
+
+import drrproj
+from drrproj.io.dicom_contours import fill_contours
+
+RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
+PLACES = pytest.mark.parametrize("placed", [STRAIGHT, oblique(), tilted()], ids=["straight", "oblique", "tilted"])
+SHAPE = (24, 20, 12)
+
+
+def heart_and_lung(overlapping: bool = False) -> dict[str, np.ndarray]:
+    """Two asymmetric masks, with empty slices around and between them."""
+    heart, lung = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    heart[4:9, 3:8, 2:5] = True
+    heart[4, 3, 2] = False
+    lung[10:14, 5:8, 4 if overlapping else 7 : 10] = True
+    if overlapping:
+        lung[7:14, 5:8, 4] = True
+    return {"heart": heart, "lung": lung}
+
+
+def complete(dataset: FileDataset, k: int) -> None:
+    """Add what highdicom copies from the slices of a series."""
+    for name in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
+        setattr(dataset, name, "")
+    dataset.ReferringPhysicianName = dataset.Manufacturer = dataset.PositionReferenceIndicator = ""
+
+
+def write_seg(folder, placed, masks, kind="BINARY", change=lambda dataset: None):
+    slices = [pydicom.dcmread(path) for path in write_ct(folder / "ct", ct_values(SHAPE), placed, change=complete)]
+    names = list(masks)
+    described = [
+        highdicom.seg.SegmentDescription(number, name, codes.SCT.Organ, codes.SCT.Heart, "MANUAL")
+        for number, name in enumerate(names, 1)
+    ]
+    if kind == "LABELMAP":
+        pixels = np.zeros((SHAPE[2], SHAPE[1], SHAPE[0]), np.uint8)
+        for number, mask in enumerate(masks.values(), 1):
+            pixels[mask.T] = number
+    else:
+        pixels = np.stack([mask.T for mask in masks.values()], axis=-1).astype(np.uint8)
+    if kind == "FRACTIONAL":
+        pixels = pixels.astype(np.float64)
+    uid = highdicom.UID()
+    seg = highdicom.seg.Segmentation(slices, pixels, kind, described, uid, 5, uid, 1, "a", "b", "1", "c")
+    change(seg)
+    seg.save_as(folder / "seg.dcm")
+    return folder / "seg.dcm"
+
+
+def assert_same_voxels(labels, placed, masks):
+    """Ask for each voxel of the CT, at its place in the patient, what label is there."""
+    ids = {name: label_id for label_id, name in labels.names.items()}
+    for i, j, k in np.ndindex(SHAPE):
+        index = np.rint((labels.voxel_from_world @ [*(placed.position(i, j, k) * RAS_FROM_LPS), 1])[:3]).astype(int)
+        within = ((index >= 0) & (index < labels.shape)).all()
+        found = int(labels.array[tuple(index)]) if within else 0
+        assert found == next((ids[name] for name, mask in masks.items() if mask[i, j, k]), 0)
+
+
+# --- SEG ----------------------------------------------------------------------------------------------------------
+
+
+@PLACES
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
+def test_segments_lie_where_their_masks_have_them(tmp_path, placed, kind):
+    masks = heart_and_lung()
+    labels = drrproj.read_labels(write_seg(tmp_path, placed, masks, kind))
+    assert dict(labels.names) == {1: "heart", 2: "lung"}
+    assert labels.frame_of_reference == FRAME
+    assert_same_voxels(labels, placed, masks)
+
+
+@PLACES
+def test_a_seg_projects_as_its_mask_does(tmp_path, placed):
+    masks = heart_and_lung()
+    path = write_seg(tmp_path, placed, masks)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    ids = masks["heart"] + 2 * masks["lung"].astype(np.uint8)
+    in_memory = drrproj.LabelVolume(ids, ct.affine, {1: "heart", 2: "lung"})
+    if not np.array_equal(ct.array, ct_values(SHAPE)):  # the series is counted from its other end
+        in_memory = drrproj.LabelVolume(in_memory.array[:, :, ::-1], ct.affine, in_memory.names)
+    view = drrproj.Geometry.radiograph("AP", ct, shape=(40, 48))
+    from_file, from_array = (
+        drrproj.project(ct, view, labels=labels, threads=1).path_length
+        for labels in (drrproj.read_labels(path, volume=ct), in_memory)
+    )
+    for name in masks:
+        assert from_array[name].max() > 2
+        np.testing.assert_allclose(from_file[name], from_array[name], atol=1e-3)
+
+
+def test_a_seg_of_another_frame_of_reference_is_refused(tmp_path):
+    path = write_seg(
+        tmp_path, STRAIGHT, heart_and_lung(), change=lambda seg: setattr(seg, "FrameOfReferenceUID", "1.2.3")
+    )
+    ct = drrproj.read_volume(tmp_path / "ct")
+    with pytest.raises(ValueError, match=rf"seg\.dcm: the SEG belongs to another CT: .* 1\.2\.3, the CT's {FRAME}"):
+        drrproj.read_labels(path, volume=ct)
+    with pytest.raises(ValueError, match=r"labels are on another patient space: .* frame of reference is 1\.2\.3"):
+        drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct), labels=drrproj.read_labels(path))
+
+
+def test_overlapping_segments(tmp_path):
+    masks = heart_and_lung(overlapping=True)
+    path = write_seg(tmp_path, STRAIGHT, masks)
+    with pytest.raises(ValueError, match=r'masks overlap in 6 voxels, heart and lung alone in 6, .*overlap="first"'):
+        drrproj.read_labels(path)
+    for overlap, heart in (("first", 74), ("last", 68)):
+        with pytest.warns(UserWarning, match="masks overlap in 6 voxels"):
+            labels = drrproj.read_labels(path, overlap=overlap)
+        assert np.count_nonzero(labels.array == 1) == heart
+
+
+def test_some_segments_by_name_and_with_ids_of_ones_own(tmp_path):
+    masks = heart_and_lung(overlapping=True)
+    path = write_seg(tmp_path, STRAIGHT, masks)
+    labels = drrproj.read_labels(path, {7: "lung"}, structures=["lung"])
+    assert (dict(labels.names), labels.label_ids) == ({7: "lung"}, (7,))
+    assert np.count_nonzero(labels.array) == np.count_nonzero(masks["lung"])
+    with pytest.raises(ValueError, match="no structure 'hart'; did you mean heart"):
+        drrproj.read_labels(path, structures=["hart"])
+    with pytest.raises(ValueError, match="no id for heart"):
+        drrproj.read_labels(path, {7: "lung"}, overlap="first")
+
+
+def test_segments_of_one_name_get_their_number(tmp_path):
+    def change(seg):
+        for item in seg.SegmentSequence:
+            item.SegmentLabel = "lesion"
+
+    labels = drrproj.read_labels(write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=change))
+    assert dict(labels.names) == {1: "lesion 1", 2: "lesion 2"}
+
+
+def test_a_probability_is_no_label(tmp_path):
+    masks = {"heart": heart_and_lung()["heart"] * 0.5}
+    slices = [pydicom.dcmread(path) for path in write_ct(tmp_path / "ct", ct_values(SHAPE), change=complete)]
+    described = [highdicom.seg.SegmentDescription(1, "heart", codes.SCT.Organ, codes.SCT.Heart, "MANUAL")]
+    uid = highdicom.UID()
+    pixels = masks["heart"].T[..., None]
+    highdicom.seg.Segmentation(slices, pixels, "FRACTIONAL", described, uid, 5, uid, 1, "a", "b", "1", "c").save_as(
+        tmp_path / "seg.dcm"
+    )
+    with pytest.raises(ValueError, match=r"seg\.dcm: it is a fractional SEG"):
+        drrproj.read_labels(tmp_path / "seg.dcm")
+
+
+def test_a_folder_with_one_seg_beside_other_objects(tmp_path):
+    masks = heart_and_lung()
+    path = write_seg(tmp_path, STRAIGHT, masks)
+    assert_same_voxels(drrproj.read_labels(tmp_path), STRAIGHT, masks)
+    (tmp_path / "seg2.dcm").write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match=r"one SEG or RTSTRUCT is needed, and here are 2: .*seg\.dcm, .*seg2\.dcm"):
+        drrproj.read_labels(tmp_path)
+    with pytest.raises(ValueError, match="here is none: only CT"):
+        drrproj.read_labels(tmp_path / "ct")
+
+
+# --- contours -----------------------------------------------------------------------------------------------------
+
+
+def is_inside(polygon, column, row) -> bool:
+    """Even-odd test in exact arithmetic, by a ray to the left of the point."""
+    inside = False
+    points = [(Fraction(float(x)), Fraction(float(y))) for x, y in polygon]
+    for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
+        if (y0 <= row) != (y1 <= row) and x0 + (row - y0) * (x1 - x0) / (y1 - y0) <= column:
+            inside = not inside
+    return inside
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_filling_is_the_even_odd_rule_for_each_pixel(seed):
+    rng = np.random.default_rng(seed)
+    # Corners on pixel centres and beyond the image too, where ties and clipping are.
+    contours = [
+        rng.uniform(-3, 15, (rng.integers(3, 9), 2)) if n % 2 else rng.integers(-2, 14, (5, 2)).astype(float)
+        for n in range(3)
+    ]
+    filled = fill_contours(contours, (11, 13))
+    expected = [[sum(is_inside(p, c, r) for p in contours) % 2 == 1 for c in range(13)] for r in range(11)]
+    np.testing.assert_array_equal(filled, expected)
+    assert 0 < filled.sum() < filled.size
+
+
+def ring_and_ball(placed, slices=range(3, 8)):
+    return {
+        "ring": [(circle(placed, (9, 8), radius, k), "CLOSED_PLANAR") for k in slices for radius in (5.3, 2.4)],
+        "ball": [(circle(placed, (18, 12), 3.1, k), "CLOSED_PLANAR") for k in slices],
+    }
+
+
+@PLACES
+def test_contours_fill_the_voxels_whose_centre_they_hold(tmp_path, placed):
+    write_ct(tmp_path / "ct", ct_values(SHAPE), placed)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    labels = drrproj.read_labels(write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(placed)), volume=ct)
+    assert dict(labels.names) == {1: "ring", 2: "ball"}
+    assert labels.frame_of_reference == FRAME
+    i, j, k = np.indices(SHAPE)
+    from_ring = np.hypot(i - 9, j - 8)
+    masks = {
+        "ring": (from_ring < 5.3) & (from_ring > 2.4) & (k >= 3) & (k < 8),
+        "ball": (np.hypot(i - 18, j - 12) < 3.1) & (k >= 3) & (k < 8),
+    }
+    # No centre is between a circle and its 90-sided polygon.
+    for radius, distance in ((5.3, from_ring), (2.4, from_ring), (3.1, np.hypot(i - 18, j - 12))):
+        assert np.abs(distance - radius).min() > radius * (1 - np.cos(np.pi / 90))
+    assert_same_voxels(labels, placed, masks)
+
+
+def test_an_rtstruct_needs_its_ct(tmp_path):
+    write_ct(tmp_path / "ct", ct_values(SHAPE), change=complete)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    path = write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(STRAIGHT))
+    with pytest.raises(ValueError, match=r"rs\.dcm: an RTSTRUCT holds contours, .*read_labels\(path, volume=ct\)"):
+        drrproj.read_labels(path)
+    write_rtstruct(path, ring_and_ball(STRAIGHT), frame="1.2.3")
+    with pytest.raises(ValueError, match=r"ring was drawn on another CT: its frame of reference is 1\.2\.3"):
+        drrproj.read_labels(path, volume=ct)
+    moved = ct.affine.copy()
+    moved[2, 3] += 2.5
+    write_rtstruct(path, ring_and_ball(STRAIGHT))
+    with pytest.raises(ValueError, match=r"a contour of ring lies 0\.50 slices off the nearest slice"):
+        drrproj.read_labels(path, volume=drrproj.Volume(ct.array, moved))
+    moved[2, 3] += 2.5 + 500
+    with pytest.raises(ValueError, match="ring lies outside the CT passed"):
+        drrproj.read_labels(path, volume=drrproj.Volume(ct.array, moved))
+
+
+def test_what_a_structure_set_holds_besides_is_said(tmp_path):
+    write_ct(tmp_path / "ct", ct_values(SHAPE))
+    ct = drrproj.read_volume(tmp_path / "ct")
+    rois = ring_and_ball(STRAIGHT, range(3, 10, 2))
+    rois["marker"] = [([STRAIGHT.position(1, 1, 1)], "POINT")]
+    rois["empty"] = []
+    rois["long"] = [(circle(STRAIGHT, (4, 14), 2, k), "CLOSED_PLANAR") for k in range(8, 15)]
+    path = write_rtstruct(tmp_path / "rs.dcm", rois)
+    with pytest.warns(UserWarning, match="left out marker, empty: points or lines, no closed contours") as caught:
+        labels = drrproj.read_labels(path, volume=ct)
+    assert list(labels.names.values()) == ["ring", "ball", "long"]
+    message = str(caught[0].message)
+    assert "ring is drawn on one slice in 2 only, and the others stay empty" in message
+    assert "3 slices of long lie beyond the CT passed" in message
+    with pytest.raises(ValueError, match="no structure with closed contours in it, only marker"):
+        drrproj.read_labels(path, volume=ct, structures=["marker"])
+
+
+def test_an_outline_of_the_body_overlaps_with_all(tmp_path):
+    write_ct(tmp_path / "ct", ct_values(SHAPE))
+    ct = drrproj.read_volume(tmp_path / "ct")
+    body = {"BODY": [(circle(STRAIGHT, (12, 10), 9, k), "CLOSED_PLANAR") for k in range(12)]}
+    path = write_rtstruct(tmp_path / "rs.dcm", {**body, **ring_and_ball(STRAIGHT)})
+    with pytest.raises(ValueError, match="masks overlap in"):
+        drrproj.read_labels(path, volume=ct)
+    assert set(drrproj.read_labels(path, volume=ct, structures=["ring", "ball"]).names.values()) == {"ring", "ball"}
+
+
+def test_a_damaged_contour_is_refused(tmp_path):
+    write_ct(tmp_path / "ct", ct_values(SHAPE))
+    ct = drrproj.read_volume(tmp_path / "ct")
+    path = write_rtstruct(tmp_path / "rs.dcm", {"bad": [(circle(STRAIGHT, (5, 5), 2, 3)[:2], "CLOSED_PLANAR")]})
+    with pytest.raises(ValueError, match="a closed contour needs three points of three numbers or more; got 6 numbers"):
+        drrproj.read_labels(path, volume=ct)
+
+
+@pytest.mark.parametrize("missing", ["ROINumber", "ReferencedROINumber", "SegmentSequence"])
+def test_objects_that_lack_what_the_standard_asks(tmp_path, missing):
+    if missing == "SegmentSequence":
+        path = write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=lambda seg: delattr(seg, missing))
+    else:
+        write_ct(tmp_path / "ct", ct_values(SHAPE))
+        path = write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(STRAIGHT))
+        dataset = pydicom.dcmread(path)
+        holder = dataset.StructureSetROISequence if missing == "ROINumber" else dataset.ROIContourSequence
+        delattr(holder[0], missing)
+        dataset.save_as(path)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    with pytest.raises(ValueError, match=f"(it lacks what the standard asks of it|breaks the standard).*{missing}"):
+        drrproj.read_labels(path, volume=ct)

@@ -1,0 +1,461 @@
+"""CT series from DICOM: every voxel where the standard's formula has it, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+from synthetic_dicom import FRAME, STRAIGHT, Placed, ct_values, oblique, tilted, write_ct
+
+import drrproj
+from drrproj.io.dicom_files import tag_text
+
+RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
+
+
+def refused(path, match, **choices):
+    with pytest.raises(ValueError, match=match) as caught:
+        drrproj.read_volume(path, **choices)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- where and what -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "placed", [STRAIGHT, oblique(), tilted(), tilted(-12.5)], ids=["straight", "oblique", "tilt", "tilt-"]
+)
+def test_every_voxel_lies_where_the_formula_of_the_standard_has_it(tmp_path, placed):
+    hu = ct_values()
+    write_ct(tmp_path, hu, placed)
+    ct = drrproj.read_volume(tmp_path)
+    assert (ct.array.dtype, ct.unit, ct.frame_of_reference) == (np.int16, "HU", FRAME)
+    assert ct.array.flags.f_contiguous
+    for i, j, k in np.random.default_rng(3).integers(0, hu.shape, (200, 3)):
+        world = placed.position(i, j, k) * RAS_FROM_LPS
+        index = ct.voxel_from_world @ [*world, 1]
+        # A series may be counted from either end; the voxel at that place is the same.
+        place = tuple(np.rint(index[:3]).astype(int))
+        np.testing.assert_allclose(ct.affine[:3] @ [*place, 1], world, atol=1e-6)
+        assert ct.array[place] == hu[i, j, k]
+
+
+def test_the_gantry_tilt_is_a_shear(tmp_path):
+    write_ct(tmp_path, ct_values(), tilted(20.0))
+    axes = drrproj.read_volume(tmp_path).affine[:3, :3]
+    j, k = (axes[:, axis] / np.linalg.norm(axes[:, axis]) for axis in (1, 2))
+    np.testing.assert_allclose(abs(j @ k), np.sin(np.radians(20.0)), atol=1e-6)
+
+
+@pytest.mark.parametrize("placed", [STRAIGHT, oblique(), tilted()], ids=["straight", "oblique", "tilt"])
+def test_dicom_and_nifti_of_one_volume_give_the_same_radiograph(tmp_path, placed):
+    hu = ct_values()
+    write_ct(tmp_path / "series", hu, placed)
+    affine = np.eye(4)
+    for column, voxel in enumerate(np.eye(3)):
+        affine[:3, column] = (placed.position(*voxel) - placed.position(0, 0, 0)) * RAS_FROM_LPS
+    affine[:3, 3] = placed.position(0, 0, 0) * RAS_FROM_LPS
+    image = nibabel.Nifti1Image(hu, affine)
+    image.set_qform(None, code=0)  # which cannot hold shear
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    dicom, nifti = (drrproj.read_volume(tmp_path / name) for name in ("series", "ct.nii.gz"))
+    for view in ("AP", "LL"):
+        geometry = drrproj.Geometry.radiograph(view, nifti, shape=(48, 40))
+        shots = [drrproj.project(ct, geometry, threads=1).line_integral for ct in (dicom, nifti)]
+        assert shots[1].max() > 0.5
+        # The affine of a NIfTI file is float32, the rest is the same numbers.
+        np.testing.assert_allclose(shots[0], shots[1], atol=2e-4 * shots[1].max())
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEG2000Lossless,
+    ],
+    ids=lambda uid: uid.name,
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_transfer_syntaxes(tmp_path, syntax, signed):
+    hu = ct_values((32, 34, 3))
+    if not syntax.is_compressed or syntax.is_deflated:
+        write_ct(tmp_path, hu, syntax=syntax, signed=signed)
+    else:
+        for path in write_ct(tmp_path, hu, signed=signed):
+            dataset = pydicom.dcmread(path)
+            dataset.compress(syntax, generate_instance_uid=False)
+            dataset.save_as(path)
+    ct = drrproj.read_volume(tmp_path)
+    assert ct.array.dtype == np.int16
+    np.testing.assert_array_equal(ct.array, hu)
+
+
+def test_a_zip_sub_folders_and_other_files(tmp_path):
+    hu = ct_values()
+    paths = write_ct(tmp_path / "in" / "A", hu)
+    (tmp_path / "in" / "B").mkdir()
+    for path in paths[::2]:
+        path.rename(tmp_path / "in" / "B" / path.name)
+    (tmp_path / "in" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "in" / "readme.txt").write_text("burned by a hospital")
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (tmp_path / "in").rglob("*"):
+            archive.write(path, path.relative_to(tmp_path))
+    for place in (tmp_path / "in", tmp_path / "ct.zip"):
+        np.testing.assert_array_equal(drrproj.read_volume(place).array, hu)
+
+
+def test_files_without_the_preamble(tmp_path):
+    for path in write_ct(tmp_path, ct_values(), syntax=ImplicitVRLittleEndian):
+        dataset = pydicom.dcmread(path)
+        del dataset.file_meta
+        dataset.preamble = None
+        pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
+        assert path.read_bytes()[128:132] != b"DICM"
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, ct_values())
+
+
+def test_multi_frame_file(tmp_path):
+    """An Enhanced CT: places, spacing and rescaling stand in functional groups, frames in any order."""
+    hu, placed = ct_values(), oblique()
+    frames = np.random.default_rng(2).permutation(hu.shape[2])
+    path = write_ct(tmp_path / "one", hu[:, :, :1])[0]
+    dataset = pydicom.dcmread(path)
+    shared, groups = pydicom.Dataset(), []
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [pydicom.Dataset()], [pydicom.Dataset()]
+    shared.PixelMeasuresSequence[0].PixelSpacing = [str(value) for value in placed.spacing]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [
+        f"{value:.9f}" for value in (*placed.row_direction, *placed.column_direction)
+    ]
+    for k in frames:
+        group = pydicom.Dataset()
+        group.PlanePositionSequence, group.PixelValueTransformationSequence = [pydicom.Dataset()], [pydicom.Dataset()]
+        group.PlanePositionSequence[0].ImagePositionPatient = [f"{value:.9g}" for value in placed.position(0, 0, k)]
+        transformation = group.PixelValueTransformationSequence[0]
+        transformation.RescaleSlope, transformation.RescaleIntercept, transformation.RescaleType = "1", "-3000", "HU"
+        groups.append(group)
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        del dataset[name]
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], groups
+    dataset.NumberOfFrames = len(frames)
+    dataset.PixelData = np.moveaxis(hu[:, :, frames] + 3000, 2, 0).transpose(0, 2, 1).astype("<u2").tobytes()
+    dataset.save_as(path)
+    for place in (path, path.parent):
+        ct = drrproj.read_volume(place)
+        np.testing.assert_array_equal(ct.array, hu)
+        np.testing.assert_allclose(ct.affine[:3] @ [5, 7, 9, 1], placed.position(5, 7, 9) * RAS_FROM_LPS, atol=1e-6)
+
+
+# --- HU -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_slice_has_its_own_rescaling(tmp_path):
+    hu = ct_values()
+
+    def change(dataset, k):
+        stored = np.frombuffer(dataset.PixelData, "<u2").astype(np.float64)
+        dataset.RescaleIntercept = str(-3000 - 10 * k)
+        dataset.PixelData = (stored + 10 * k).astype("<u2").tobytes()
+
+    write_ct(tmp_path, hu, change=change)
+    ct = drrproj.read_volume(tmp_path)
+    assert ct.array.dtype == np.int16
+    np.testing.assert_array_equal(ct.array, hu)
+
+
+def test_a_slope_gives_float32(tmp_path):
+    hu = ct_values()
+    write_ct(tmp_path, hu, slope=0.5, intercept=-2000.25)
+    ct = drrproj.read_volume(tmp_path)
+    assert ct.array.dtype == np.float32
+    np.testing.assert_allclose(ct.array, hu, atol=0.3)
+
+
+def test_values_beyond_int16_give_float32(tmp_path):
+    hu = ct_values().astype(np.int32)
+    hu[3, 3, 3] = 40000
+    write_ct(tmp_path, hu)
+    ct = drrproj.read_volume(tmp_path)
+    assert ct.array.dtype == np.float32
+    np.testing.assert_array_equal(ct.array, hu)
+
+
+@pytest.mark.parametrize("slope", [1, 0.5])
+@pytest.mark.parametrize("value", [63536, -2000])
+def test_unsigned_padding_that_stands_for_a_negative_number(tmp_path, slope, value):
+    hu = np.maximum(ct_values(), -1000)
+
+    def change(dataset, k):
+        stored = np.frombuffer(dataset.PixelData, "<u2").copy()
+        stored[:3] = 63536
+        dataset.PixelData = stored.tobytes()
+        dataset.add_new("PixelPaddingValue", "US" if value > 0 else "SS", value)
+
+    write_ct(tmp_path, hu, slope=slope, intercept=-1024, change=change)
+    ct = drrproj.read_volume(tmp_path)
+    assert (ct.array[:3, 0] == -2000 * slope - 1024).all()
+    np.testing.assert_array_equal(ct.array[:, 1:], hu[:, 1:])
+
+
+def test_a_padding_value_in_the_range_of_tissue_is_left_alone(tmp_path):
+    # Converters write 0 for HU that are stored unscaled: taking it for padding would turn water into air.
+    hu = ct_values()
+    write_ct(
+        tmp_path, hu, signed=True, intercept=0, change=lambda dataset, k: dataset.add_new("PixelPaddingValue", "SS", 0)
+    )
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, hu)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "its pixels have 8 bits: a picture .* not HU"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "it is a colour picture, not HU"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, r"PhotometricInterpretation \(0028,0004\) is MONOCHROME1"),
+        ({"RescaleType": "US"}, r"its RescaleType \(0028,1054\) is US, not HU"),
+        ({"RescaleSlope": None}, r"it has no RescaleSlope \(0028,1053\)"),
+        ({"RescaleIntercept": None}, r"it has no RescaleIntercept \(0028,1052\)"),
+        ({"RescaleSlope": "0"}, r"its RescaleSlope \(0028,1053\) is 0"),
+        ({"PixelSpacing": None}, r"it has no PixelSpacing \(0028,0030\)"),
+        ({"PixelSpacing": ["1"]}, r"its PixelSpacing \(0028,0030\) must be 2 finite numbers; got \[1\.0\]"),
+        ({"PixelSpacing": ["0", "1"]}, r"its PixelSpacing \(0028,0030\) must be positive mm"),
+        ({"ImageOrientationPatient": None}, r"it has no ImageOrientationPatient \(0020,0037\)"),
+        ({"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]}, "are not perpendicular unit vectors"),
+        ({"BitsStored": 12, "HighBit": 11}, "which 12 bits cannot hold"),
+        ({"BitsStored": None}, r"it has no BitsStored \(0028,0101\)"),
+    ],
+)
+def test_what_is_no_ct_or_lies_nowhere(tmp_path, change, match):
+    def apply(dataset, k):
+        for name, value in change.items():
+            if value is None:
+                del dataset[name]
+            else:
+                setattr(dataset, name, value)
+
+    write_ct(tmp_path, ct_values(), change=apply)
+    message = refused(tmp_path, match)
+    assert re.search(r"IM\d{4}: ", message)
+
+
+# --- which slices -------------------------------------------------------------------------------------------------
+
+
+def test_missing_slices_are_named(tmp_path):
+    paths = write_ct(tmp_path, ct_values())
+    for k in (3, 4, 8):
+        paths[k].unlink()
+    message = refused(tmp_path, "slices are missing: about 3 of 5 mm: ")
+    # Slice k has instance number 12 - k and lies at -300 + 5 k.
+    assert f"2 between {paths[2]} (instance 10) at -290.00 mm and {paths[5]} (instance 7) at -275.00 mm" in message
+    assert f"1 between {paths[7]} (instance 5) at -265.00 mm and {paths[9]} (instance 3) at -255.00 mm" in message
+
+
+def test_uneven_slices_are_refused(tmp_path):
+    def change(dataset, k):
+        dataset.ImagePositionPatient[2] = -300 + 5 * k + (2 if k > 6 else 0)
+
+    write_ct(tmp_path, ct_values(), change=change)
+    refused(tmp_path, "the slices are not evenly spaced: from 5 to 7 mm apart")
+
+
+def test_slices_that_slide_sideways_are_refused(tmp_path):
+    def change(dataset, k):
+        dataset.ImagePositionPatient[0] = -60 + 0.2 * k**2
+
+    write_ct(tmp_path, ct_values(), change=change)
+    refused(tmp_path, "the slices are not evenly spaced")
+
+
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path):
+    placed = Placed(STRAIGHT.origin, STRAIGHT.row_direction, STRAIGHT.column_direction, (1, 1), np.array([0, 0, 0.625]))
+
+    def change(dataset, k):
+        dataset.ImagePositionPatient[2] = f"{-300 + 0.625 * k:.1f}"
+
+    write_ct(tmp_path, ct_values((8, 8, 33)), placed, change=change)
+    np.testing.assert_allclose(drrproj.read_volume(tmp_path).voxel_size[2], 0.625, atol=1e-9)
+
+
+def test_a_copy_of_a_slice_is_left_out_and_said(tmp_path):
+    paths = write_ct(tmp_path, ct_values())
+    (tmp_path / "again").write_bytes(paths[4].read_bytes())
+    with pytest.warns(UserWarning, match=r"left out 1 copy of a slice \((again|IM\d+)\)"):
+        ct = drrproj.read_volume(tmp_path)
+    np.testing.assert_array_equal(ct.array, ct_values())
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_copies_without_uids_are_known_by_their_pixels(tmp_path, differs):
+    paths = write_ct(tmp_path, ct_values(), change=lambda dataset, k: setattr(dataset, "SOPInstanceUID", ""))
+    contents = bytearray(paths[4].read_bytes())
+    contents[-1] ^= differs
+    (tmp_path / "again").write_bytes(contents)
+    if differs:
+        refused(tmp_path, "two different slices lie in one place")
+    else:
+        with pytest.warns(UserWarning, match="1 copy of a slice"):
+            drrproj.read_volume(tmp_path)
+
+
+def test_two_acquisitions_in_one_place_are_refused(tmp_path):
+    write_ct(tmp_path / "1", ct_values())
+    write_ct(tmp_path / "2", ct_values(seed=1), change=lambda dataset, k: setattr(dataset, "AcquisitionNumber", 2))
+    refused(tmp_path, r"two different slices lie in one place: .*AcquisitionNumber \(0020,0012\) [12] and [12]")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("FrameOfReferenceUID", "1.2.3"),
+        ("PixelSpacing", ["2.1", "1.5"]),
+        ("ImageOrientationPatient", ["0", "1", "0", "0", "0", "1"]),
+        ("Rows", 12),
+    ],
+)
+def test_images_of_different_kinds_in_one_series_are_refused(tmp_path, keyword, value):
+    def change(dataset, k):
+        if k == 5:
+            setattr(dataset, keyword, value)
+
+    write_ct(tmp_path, ct_values(), change=change)
+    refused(tmp_path, f"the series mixes images: {re.escape(tag_text(keyword))} is ")
+
+
+def test_a_single_slice_is_refused(tmp_path):
+    path = write_ct(tmp_path, ct_values())[0]
+    refused(path, "is a single slice; a volume needs all of its series: pass their folder")
+
+
+def test_a_slice_that_is_cut_short_is_named(tmp_path):
+    path = write_ct(tmp_path, ct_values())[7]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert str(path) in refused(tmp_path, "the file is cut short: it has 860 of 960 bytes of pixels")
+    contents = path.read_bytes()
+    for length in (140, 300, 400, 500, 600, 700, 850):
+        path.write_bytes(contents[:length])
+        assert str(path) in refused(tmp_path, "damaged or cut short")
+    path.write_bytes(contents[: contents.rindex(b"\xe0\x7f\x10\x00")])
+    assert str(path) in refused(tmp_path, r"it has no PixelData \(7fe0,0010\)")
+
+
+def test_folders_without_dicom(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    refused(tmp_path, "no DICOM files in it; pass the folder or zip of a CT series")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        drrproj.read_volume(tmp_path / "nowhere")
+
+
+# --- which series -------------------------------------------------------------------------------------------------
+
+
+def several(folder: Path, second: str = "Lung 0.6 B70f") -> None:
+    def change(dataset, k):
+        dataset.SeriesInstanceUID, dataset.SeriesDescription, dataset.SeriesNumber = "1.2.3.4", second, 7
+
+    write_ct(folder / "a", ct_values())
+    write_ct(folder / "b", ct_values(seed=9), change=change)
+
+
+def test_several_series_are_offered(tmp_path):
+    several(tmp_path)
+    message = refused(tmp_path, "2 CT series: .*choose one by its description, number or UID with series=")
+    assert "'Thorax 1.0' (number 4, 12 slices, " in message
+    assert "'Lung 0.6 B70f' (number 7, 12 slices, 1.2.3.4)" in message
+    for choice in ("Lung 0.6 B70f", "lung", 7, "7", "1.2.3.4"):
+        np.testing.assert_array_equal(drrproj.read_volume(tmp_path, series=choice).array, ct_values(seed=9))
+    refused(tmp_path, r"no series 'Abdomen' here; there are 2: 'Thorax 1\.0'", series="Abdomen")
+
+
+def test_a_description_that_fits_two_series_is_refused(tmp_path):
+    several(tmp_path, second="Thorax 1.0 LUNG")
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path, series="Thorax 1.0").array, ct_values())
+    refused(tmp_path, "2 series that 'thorax' fits: ", series="thorax")
+
+
+def test_localizers_and_other_objects_are_left_out_and_said(tmp_path):
+    write_ct(tmp_path / "ct", ct_values())
+
+    def localizer(dataset, k):
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        dataset.SeriesDescription = "Topogram"
+
+    write_ct(tmp_path / "scout", ct_values((8, 8, 2)), change=localizer)
+    write_ct(tmp_path / "mr", ct_values((8, 8, 3)), change=lambda dataset, k: setattr(dataset, "Modality", "MR"))
+    with pytest.warns(UserWarning, match=r"left out .*2 localizers \(Topogram\)") as caught:
+        ct = drrproj.read_volume(tmp_path)
+    assert "3 MR objects (Thorax 1.0)" in str(caught[0].message)
+    np.testing.assert_array_equal(ct.array, ct_values())
+    refused(tmp_path / "scout", r"no CT series here, only 2 localizers \(Topogram\)")
+    refused(tmp_path / "mr", r"no CT series here, only 3 MR objects")
+
+
+def test_series_belongs_to_dicom(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(ct_values(), np.eye(4)), tmp_path / "ct.nii")
+    refused(tmp_path / "ct.nii", "series chooses among DICOM series", series=3)
+
+
+# --- libraries ----------------------------------------------------------------------------------------------------
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
+    write_ct(tmp_path, ct_values())
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ModuleNotFoundError, match=r'reading DICOM needs pydicom, .*pip install "drrproj\[dicom\]"'):
+        drrproj.read_volume(tmp_path)
+
+
+def test_without_a_decoder_its_package_is_named(tmp_path, monkeypatch):
+    for path in write_ct(tmp_path, ct_values((32, 32, 3))):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(RLELossless, generate_instance_uid=False)
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.save_as(path)
+    from pydicom.pixels.decoders import JPEGLosslessSV1Decoder
+
+    monkeypatch.setattr(JPEGLosslessSV1Decoder, "_available", {})
+    with pytest.raises(ModuleNotFoundError, match=r"compressed as JPEG Lossless.*pip install .*pylibjpeg-libjpeg"):
+        drrproj.read_volume(tmp_path)
+
+
+def test_a_damaged_compressed_slice(tmp_path):
+    for path in write_ct(tmp_path, ct_values((32, 32, 3))):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+        dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 200])
+        dataset.save_as(path)
+    refused(tmp_path, "its pixels, compressed as JPEG 2000 .*, are damaged")
+
+
+# --- frames of reference ------------------------------------------------------------------------------------------
+
+
+def test_labels_of_another_frame_of_reference_are_refused(tmp_path):
+    write_ct(tmp_path, ct_values())
+    ct = drrproj.read_volume(tmp_path)
+    ids = (ct.array > -500).astype(np.uint8)
+    view = drrproj.Geometry.radiograph("PA", ct, shape=(8, 8))
+    for frame in (None, FRAME):
+        drrproj.project(ct, view, labels=drrproj.LabelVolume(ids, ct.affine, frame_of_reference=frame))
+    with pytest.raises(ValueError, match=f"their DICOM frame of reference is 1.2.3, the CT's {FRAME}"):
+        drrproj.project(ct, view, labels=drrproj.LabelVolume(ids, ct.affine, frame_of_reference="1.2.3"))

@@ -1,0 +1,401 @@
+"""X-ray DICOM: views from an X-ray file's tags, and radiographs and masks as DICOM that others accept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from synthetic_dicom import STUDY, XRAY_TAGS, ct_values, write_ct, write_xray
+
+import drrproj
+
+ISOCENTER = np.array([12.0, -30.0, 55.0])
+
+
+def pose_of_the_standard(primary, secondary, sdd=1100.0, sod=750.0, spacing=(0.4, 0.3), shape=(64, 80)):
+    """Source and pixels by turning a PA view about the patient's length for LAO, after about the side for cranial."""
+    p, s = np.radians(primary), np.radians(secondary)
+    about_length = np.array([[np.cos(p), -np.sin(p), 0], [np.sin(p), np.cos(p), 0], [0, 0, 1]])
+    about_side = np.array([[1, 0, 0], [0, np.cos(s), -np.sin(s)], [0, np.sin(s), np.cos(s)]])
+    turn = about_length @ about_side
+    source = ISOCENTER + turn @ [0, -sod, 0]
+    row, column = np.indices(shape)
+    x = -(column - (shape[1] - 1) / 2) * spacing[1]  # the patient's right, +x in RAS, on image left
+    z = -(row - (shape[0] - 1) / 2) * spacing[0]
+    pixels = ISOCENTER + np.stack([x, np.full(shape, sdd - sod), z], axis=-1) @ turn.T
+    return source, pixels
+
+
+def assert_pose(view, source, pixels):
+    np.testing.assert_allclose(view.sources[0], source, atol=1e-9)
+    rows, columns = view.shape
+    for row, column in ((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)):
+        np.testing.assert_allclose((view.views[0] @ [0, 1, row, column])[:3], pixels[row, column], atol=1e-9)
+
+
+# --- pose in ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("primary", "secondary"), [(0, 0), (30, -15), (-90, 0), (90, 25), (-120, 40), (180, 0)])
+@pytest.mark.parametrize("modality", ["XA", "RF", "DX", "CR"])
+def test_the_tags_are_the_pose(tmp_path, primary, secondary, modality):
+    path = write_xray(
+        tmp_path / "x.dcm",
+        Modality=modality,
+        PositionerPrimaryAngle=str(primary),
+        PositionerSecondaryAngle=str(secondary),
+    )
+    view = drrproj.read_dicom_geometry(path, ISOCENTER)
+    assert (view.shape, view.names) == ((64, 80), ("x",))
+    assert_pose(view, *pose_of_the_standard(primary, secondary))
+
+
+def test_lao_and_cranial_are_positive(tmp_path):
+    """PS3.3 C.8.7.5.1.2: the detector moves to the patient's left for +, and towards the head for +."""
+    for name, side in (("PositionerPrimaryAngle", 0), ("PositionerSecondaryAngle", 2)):
+        path = write_xray(
+            tmp_path / "x.dcm", **{"PositionerPrimaryAngle": "0", "PositionerSecondaryAngle": "0", name: "40"}
+        )
+        towards_detector = drrproj.read_dicom_geometry(path, ISOCENTER).centers[0] - ISOCENTER
+        assert towards_detector[side] * (-1 if side == 0 else 1) > 100
+
+
+@pytest.mark.parametrize(
+    ("increments", "angles"),
+    [({}, [30, 30, 30]), (["0", "5", "12.5"], [30, 35, 42.5]), ("4", [30, 34, 38]), (["10", "20", "5"], [40, 50, 35])],
+)
+def test_frames_have_their_own_angles(tmp_path, increments, angles):
+    changes = {"PositionerPrimaryAngleIncrement": increments} if increments else {}
+    path = write_xray(tmp_path / "run.dcm", NumberOfFrames=3, **changes)
+    views = drrproj.read_dicom_geometry(path, ISOCENTER)
+    assert views.names == ("run_1", "run_2", "run_3")
+    for view, angle in zip(views, angles, strict=True):
+        assert_pose(view, *pose_of_the_standard(angle, -15))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "argument"),
+    [
+        ("DistanceSourceToDetector", "sdd"),
+        ("DistanceSourceToPatient", "sod"),
+        ("PositionerPrimaryAngle", "primary_angle"),
+        ("PositionerSecondaryAngle", "secondary_angle"),
+        ("ImagerPixelSpacing", "pixel_spacing"),
+    ],
+)
+def test_a_missing_tag_is_named_and_may_be_given(tmp_path, keyword, argument):
+    tag = f"{pydicom.datadict.tag_for_keyword(keyword):08x}"
+    path = write_xray(tmp_path / "x.dcm", **{keyword: None}, PixelSpacing=["9", "9"])
+    with pytest.raises(
+        ValueError, match=rf"x\.dcm: it has no {keyword} \({tag[:4]},{tag[4:]}\); pass {argument}= where you know it"
+    ):
+        drrproj.read_dicom_geometry(path, ISOCENTER)
+    value = XRAY_TAGS[keyword]
+    given = [float(item) for item in value] if isinstance(value, list) else float(value)
+    assert_pose(drrproj.read_dicom_geometry(path, ISOCENTER, **{argument: given}), *pose_of_the_standard(30, -15))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"Modality": "CT"}, r"its Modality \(0008,0060\) is CT; an X-ray's is one of XA, RF, DX, CR"),
+        ({"DistanceSourceToDetector": "0"}, r"it has no DistanceSourceToDetector \(0018,1110\)"),
+        ({"Rows": None}, r"it has no Rows \(0028,0010\)"),
+        ({"ImagerPixelSpacing": ["0.4"]}, r"its ImagerPixelSpacing \(0018,1164\) must be 2 finite numbers"),
+        ({"DistanceSourceToPatient": "1200"}, "sod must be below sdd"),
+        (
+            {"FieldOfViewRotation": "90"},
+            r"turned or mirrored after the exposure: FieldOfViewRotation \(0018,7032\) is 90",
+        ),
+        ({"FieldOfViewHorizontalFlip": "YES"}, r"FieldOfViewHorizontalFlip \(0018,7034\) is YES"),
+        (
+            {"DetectorPrimaryAngle": "12"},
+            r"not perpendicular to its detector: DetectorPrimaryAngle \(0018,1530\) is 12",
+        ),
+        (
+            {"PatientOrientation": ["R", "F"]},
+            r"PatientOrientation \(0020,0020\) is R\\F, but .* rows would run towards L",
+        ),
+        ({"PatientOrientation": ["L", "H"]}, r"its columns would run towards F"),
+        (
+            {"NumberOfFrames": 3, "PositionerSecondaryAngleIncrement": ["0", "1"]},
+            r"its PositionerSecondaryAngleIncrement \(0018,1521\) has 2 values for 3 frames",
+        ),
+        (
+            {"PositionerPrimaryAngle": None, "PerFrameFunctionalGroupsSequence": []},
+            "it is an enhanced multi-frame file, whose functional groups are not read",
+        ),
+    ],
+)
+def test_tags_that_fix_no_pose(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=match):
+        drrproj.read_dicom_geometry(write_xray(tmp_path / "x.dcm", **changes), ISOCENTER)
+
+
+def test_what_else_is_refused(tmp_path):
+    path = write_xray(tmp_path / "x.dcm")
+    with pytest.raises(ValueError, match=r"pass the isocenter in the CT's world, such as ct\.center"):
+        drrproj.read_dicom_geometry(path)
+    with pytest.raises(ValueError, match="primary_angle must be one angle or 1, one per frame; got 2"):
+        drrproj.read_dicom_geometry(path, ISOCENTER, primary_angle=[1, 2])
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        drrproj.read_dicom_geometry(tmp_path / "nowhere", ISOCENTER)
+    with pytest.raises(ValueError, match="pass one X-ray file; here are 1 DICOM files"):
+        drrproj.read_dicom_geometry(tmp_path, ISOCENTER)
+
+
+@pytest.mark.parametrize("name", ["AP", "PA", "LL", "RL"])
+def test_a_view_position_without_angles(tmp_path, name):
+    ct = drrproj.Volume(np.zeros((40, 30, 20), np.int16), np.diag([5, 6, 7, 1]))
+    wanted = drrproj.Geometry.radiograph(name, ct, shape=(64, 80), pixel_spacing=(0.4, 0.3))
+    path = write_xray(
+        tmp_path / "x.dcm",
+        Modality="DX",
+        ViewPosition=name,
+        PositionerPrimaryAngle=None,
+        PositionerSecondaryAngle=None,
+        DistanceSourceToDetector="1800",
+        DistanceSourceToPatient=str(np.linalg.norm(ct.center - wanted.sources[0])),
+        PatientOrientation=["L", "F"] if name in ("AP", "PA") else ["P" if name == "LL" else "A", "F"],
+    )
+    np.testing.assert_allclose(drrproj.read_dicom_geometry(path, ct.center).views, wanted.views, atol=1e-9)
+
+
+# --- DX out -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ct():
+    hu = np.full((24, 20, 16), -1000, np.int16)
+    hu[2:-2, 2:-2] = 0
+    hu[15:20, 13:17, 9:13] = 1500
+    return drrproj.Volume(hu, np.diag([-5.0, 5.0, 8.0, 1.0]))
+
+
+def arm(ct):
+    return drrproj.Geometry.c_arm(
+        sdd=1200,
+        sod=800,
+        isocenter=ct.center,
+        primary_angle=25,
+        secondary_angle=-10,
+        pixel_spacing=(2.5, 3.0),
+        shape=(40, 56),
+        names=["lao25"],
+    )
+
+
+VIEWS = {
+    **{
+        name: lambda ct, name=name: drrproj.Geometry.radiograph(name, ct, shape=(40, 56)) for name in ("AP", "LL", "RL")
+    },
+    "PA parallel": lambda ct: drrproj.Geometry.radiograph("PA", ct, shape=(40, 56), beam="parallel"),
+    "C-arm": arm,
+    "rolled": lambda ct: drrproj.Geometry.cone((0, 900, 60), (20, -300, 50), (2, 0, -2), (-2, 0, -2), (40, 56)),
+}
+
+
+def dciodvfy(path):
+    """Errors that the validator of dicom3tools finds."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy of dicom3tools is not on this machine")
+    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout + done.stderr
+    assert "Warning" in said or "Error" in said or "DXImage" in said or "Segmentation" in said, said
+    return [line for line in said.splitlines() if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("intent", ["presentation", "processing"])
+def test_dciodvfy_finds_no_error(ct, tmp_path, name, intent):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, VIEWS[name](ct)), intent=intent)
+    assert dciodvfy(tmp_path / "x.dcm") == []
+
+
+def test_dciodvfy_finds_errors_where_there_are_some(ct, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, arm(ct)))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    del dataset.ImagerPixelSpacing
+    dataset.save_as(tmp_path / "x.dcm")
+    assert dciodvfy(tmp_path / "x.dcm") != []
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_pixels_are_the_line_integral(ct, tmp_path, name):
+    shot = drrproj.project(ct, VIEWS[name](ct))
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    mapping = dataset.RealWorldValueMappingSequence[0]
+    values = dataset.pixel_array * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
+    assert shot.line_integral.max() > 1
+    np.testing.assert_allclose(values, shot.line_integral[0], atol=0.5 / 4096 + 1e-6)
+    assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "1"
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_record_gives_the_view_back(ct, tmp_path, name):
+    view = VIEWS[name](ct)
+    drrproj.write_dicom(tmp_path / "pa.dcm", drrproj.project(ct, view))
+    again = drrproj.read_dicom_geometry(tmp_path / "pa.dcm")
+    np.testing.assert_array_equal(again.views, view.views)
+    assert (again.shape, again.names) == (view.shape, ("pa",))
+
+
+def test_the_tags_give_the_pose_of_a_c_arm_back(ct, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, arm(ct)))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    assert dataset.PositionerType == "CARM"
+    stated = [dataset[name].value for name in list(XRAY_TAGS)[3:7]]
+    np.testing.assert_allclose([float(value) for value in stated], [1200, 800, 25, -10], atol=1e-6)
+    assert [float(value) for value in dataset.ImagerPixelSpacing] == [2.5, 3.0]
+    assert float(dataset.EstimatedRadiographicMagnificationFactor) == 1.5
+    np.testing.assert_allclose(
+        drrproj.read_dicom_geometry(tmp_path / "x.dcm", ct.center).views, arm(ct).views, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("name", "along"), [("AP", ["L", "F"]), ("LL", ["P", "F"]), ("RL", ["A", "F"])])
+def test_the_picture_says_where_the_patient_is(ct, tmp_path, name, along):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, VIEWS[name](ct)))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    assert (list(dataset.PatientOrientation), dataset.ViewPosition) == (along, name)
+    # The dense ball lies in the patient's right front (the first voxel axis runs to the left): image left in AP.
+    if name == "AP":
+        column = np.argmax(dataset.pixel_array) % 56
+        lies_right = ct.affine[0, 0] * 17 + ct.affine[0, 3] > ct.center[0]
+        assert (column < 28) == lies_right
+
+
+def test_the_file_says_that_it_is_simulated(ct, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, arm(ct)), intent="processing")
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    assert list(dataset.ImageType) == ["DERIVED", "SECONDARY", ""]
+    assert dataset.SeriesDescription == "Simulated radiograph lao25"
+    assert "not taken with X-rays" in dataset.ImageComments
+    assert "24 x 20 x 16 voxels (bilinear model, 70 keV)" in dataset.DerivationDescription
+    assert (dataset.PresentationIntentType, "WindowCenter" in dataset) == ("FOR PROCESSING", False)
+
+
+def test_the_window_is_that_of_the_png(ct, tmp_path):
+    shot = drrproj.project(ct, arm(ct))
+    drrproj.write_dicom(tmp_path / "x.dcm", shot, window=(1.0, 3.0))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    shown = pydicom.pixels.apply_voi_lut(dataset.pixel_array, dataset) / 65535
+    np.testing.assert_allclose(shown, np.clip((shot.line_integral[0] - 1) / 2, 0, 1), atol=2e-4)
+
+
+def test_line_integrals_beyond_16_take_a_larger_step(tmp_path):
+    lead = drrproj.Volume(np.full((20, 10, 20), 0.9), np.diag([4, 4, 4, 1]), unit="1/mm")
+    shot = drrproj.project(lead, drrproj.Geometry.radiograph("PA", lead, shape=(20, 24)))
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    slope = dataset.RealWorldValueMappingSequence[0].RealWorldValueSlope
+    assert slope == 1 / 1024
+    np.testing.assert_allclose(dataset.pixel_array * slope, shot.line_integral[0], atol=slope / 2 + 1e-5)
+
+
+def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
+    def change(dataset, k):
+        dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 100", "Müller^Jürgen"
+
+    slices = write_ct(tmp_path / "ct", ct_values(), change=change)
+    shot = drrproj.project(ct, arm(ct))
+    for study in (tmp_path / "ct", slices[3]):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=study)
+        dataset = pydicom.dcmread(tmp_path / "x.dcm")
+        assert (dataset.StudyInstanceUID, dataset.PatientID) == (STUDY, "1")
+        assert dataset.PatientName == "Müller^Jürgen"
+        assert dataset.SeriesDescription == "Simulated radiograph lao25"
+    first = dataset.SOPInstanceUID
+    write_ct(tmp_path / "bare", ct_values(), change=lambda dataset, k: delattr(dataset, "StudyInstanceUID"))
+    with pytest.warns(UserWarning, match="so the picture has a study of its own"):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "bare")
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    assert (dataset.PatientID, dataset.StudyInstanceUID == STUDY) == ("1", False)
+    assert dataset.SOPInstanceUID != first
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="no DICOM file, so it has no patient and study to join"):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "none")
+
+
+def test_the_same_picture_is_the_same_object(ct, tmp_path):
+    shot = drrproj.project(ct, arm(ct), threads=1)
+    for name in ("a.dcm", "b.dcm"):
+        drrproj.write_dicom(tmp_path / name, shot)
+    drrproj.write_dicom(tmp_path / "c.dcm", shot, intent="processing")
+    assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
+    assert pydicom.dcmread(tmp_path / "a.dcm").SOPInstanceUID != pydicom.dcmread(tmp_path / "c.dcm").SOPInstanceUID
+
+
+def test_pictures_that_are_no_dx(ct, tmp_path):
+    shot = drrproj.project(ct, arm(ct))
+    with pytest.raises(ValueError, match='intent must be "presentation" or "processing"'):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, intent="display")
+    with pytest.raises(ValueError, match="for processing has no window"):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, intent="processing", window=(0, 1))
+    negative = drrproj.Volume(np.full((8, 8, 8), -0.1), np.diag([4, 4, 4, 1]), unit="1/mm")
+    shot = drrproj.project(negative, drrproj.Geometry.radiograph("PA", negative, shape=(8, 8)))
+    with pytest.raises(ValueError, match="a DX image holds no negative values"):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- masks out ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shot(ct):
+    ids = np.zeros(ct.shape, np.uint8)
+    ids[2:12, 2:-2], ids[15:20, 13:17, 9:13], ids[0, 0, 0] = 1, 51, 7
+    labels = drrproj.LabelVolume(ids, ct.affine, {1: "right half", 7: "corner", 51: "heart"})
+    view = drrproj.Geometry.c_arm(
+        sdd=1200, sod=800, isocenter=ct.center, primary_angle=25, secondary_angle=-10, pixel_spacing=2.5, shape=(40, 56)
+    )
+    return drrproj.project(ct, view, labels=labels)
+
+
+def test_masks_become_segments(shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm")
+    assert dciodvfy(tmp_path / "seg.dcm") == []
+
+
+def test_segments_hold_the_masks(shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm")
+    seg, image = highdicom.seg.segread(tmp_path / "seg.dcm"), pydicom.dcmread(tmp_path / "x.dcm")
+    on_picture = [name for name in shot.masks if shot.masks[name].any()]
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == on_picture
+    assert "heart" in on_picture
+    pixels = seg.get_pixels_by_source_instance([image.SOPInstanceUID])
+    for place, name in enumerate(on_picture):
+        np.testing.assert_array_equal(pixels[0, ..., place].astype(bool), shot.masks[name][0])
+    assert (seg.StudyInstanceUID, seg.PatientName) == (image.StudyInstanceUID, image.PatientName)
+
+
+def test_chosen_segments(shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm", [51])
+    assert [item.SegmentLabel for item in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence] == ["heart"]
+    with pytest.raises(KeyError, match="no label 'hart' in this radiograph; did you mean heart"):
+        drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm", "hart")
+
+
+def test_masks_that_are_no_segments(ct, shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    with pytest.raises(ValueError, match="this radiograph has no masks to write"):
+        drrproj.write_dicom_seg(tmp_path / "seg.dcm", drrproj.project(ct, arm(ct)), tmp_path / "x.dcm")
+    drrproj.write_dicom(tmp_path / "y.dcm", drrproj.project(ct, drrproj.Geometry.radiograph("AP", ct, shape=(8, 9))))
+    with pytest.raises(ValueError, match=r"y\.dcm: the image has 8 x 9 pixels, the radiograph 40 x 56"):
+        drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "y.dcm")
+
+
+def test_a_segmentation_of_a_picture_is_no_label_volume(shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm")
+    with pytest.raises(ValueError, match=r"its frames have no ImagePositionPatient \(0020,0032\): they lie nowhere"):
+        drrproj.read_labels(tmp_path / "seg.dcm")

@@ -1,0 +1,392 @@
+"""NRRD, MetaImage and NumPy files: the same voxels at the same places as another reader has them."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+
+import drrproj
+from drrproj.io.kinds import kind_of
+
+LINEAR = np.array([[-0.8, 0.1, 0.2], [0.3, 1.1, -0.4], [0.1, 0.5, 2.5]])
+ORIGIN = np.array([60.0, -70.0, -340.0])
+AFFINE = np.block([[LINEAR, ORIGIN[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]])
+SIGNS = {"right-anterior-superior": (1, 1), "left-anterior-superior": (-1, 1), "left-posterior-superior": (-1, -1)}
+
+
+def ct_array(dtype=np.int16):
+    """Asymmetric, every voxel different."""
+    return (np.arange(7 * 6 * 5).reshape(7, 6, 5) - (100 if np.dtype(dtype).kind != "u" else 0)).astype(dtype)
+
+
+def rotation():
+    """A rotation about all axes, so that a transposed matrix shows."""
+    turn = np.linalg.qr(np.array([[0.9, 0.2, -0.3], [-0.1, 0.95, 0.4], [0.3, -0.2, 0.9]]))[0]
+    return turn * np.sign(np.linalg.det(turn))
+
+
+def refused(path, match, **choices):
+    with pytest.raises(ValueError, match=match) as caught:
+        drrproj.read_volume(path, **choices)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def assert_same_radiograph(ct, other):
+    view = drrproj.Geometry.radiograph("AP", other, shape=(20, 24))
+    shots = [drrproj.project(volume, view, threads=1).line_integral for volume in (ct, other)]
+    assert shots[1].max() > 0.01
+    np.testing.assert_allclose(shots[0], shots[1], atol=1e-5 * shots[1].max())
+
+
+# --- NRRD ---------------------------------------------------------------------------------------------------------
+
+
+def write_nrrd(path, array, space="left-posterior-superior", **fields):
+    right, anterior = SIGNS.get(space, (1, 1))
+    signs = np.array([right, anterior, 1])
+    header = {"space": space, "space directions": (LINEAR * signs[:, None]).T, "space origin": ORIGIN * signs, **fields}
+    nrrd.write(str(path), array, {key: value for key, value in header.items() if value is not None}, index_order="F")
+    return path
+
+
+@pytest.mark.parametrize("space", [*SIGNS, "LPS", "RAS"])
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_nrrd(tmp_path, space, encoding):
+    long = {"LPS": "left-posterior-superior", "RAS": "right-anterior-superior"}.get(space, space)
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array(), long, encoding=encoding)
+    if long != space:
+        path.write_bytes(path.read_bytes().replace(long.encode(), space.encode()))
+    ct = drrproj.read_volume(path)
+    assert ct.array.dtype == np.int16
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_allclose(ct.affine, AFFINE, atol=1e-12)
+
+
+def test_nrrd_header_with_its_data_beside_it(tmp_path):
+    write_nrrd(tmp_path / "ct.nhdr", ct_array())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ct.nhdr", "ct.raw.gz"]
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path / "ct.nhdr").array, ct_array())
+    (tmp_path / "ct.raw.gz").unlink()
+    refused(tmp_path / "ct.nhdr", "the NRRD file is damaged, or its data file is missing")
+
+
+def test_nrrd_is_what_simpleitk_reads(tmp_path):
+    itk = pytest.importorskip("SimpleITK", reason="the other reader of this format")
+    image = itk.GetImageFromArray(ct_array().T)
+    image.SetDirection(rotation().ravel().tolist())
+    image.SetSpacing((0.7, 0.9, 2.5))
+    image.SetOrigin(ORIGIN.tolist())
+    itk.WriteImage(image, str(tmp_path / "ct.nrrd"))
+    ct = drrproj.read_volume(tmp_path / "ct.nrrd")
+    np.testing.assert_array_equal(ct.array, ct_array())
+    for index in ((0, 0, 0), (6, 0, 0), (1, 2, 3)):
+        lps = np.array(image.TransformIndexToPhysicalPoint(index))
+        np.testing.assert_allclose(ct.affine[:3] @ [*index, 1], lps * [-1, -1, 1], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"space": None, "space directions": None, "space origin": None}, "it does not say where its voxels are"),
+        ({"space": "scanner-xyz"}, "it does not say where its voxels are .*'scanner-xyz'"),
+        ({"space origin": None}, "it does not say where its voxels are"),
+        ({"space units": ["cm", "cm", "cm"]}, "its space units are cm, cm, cm; drrproj takes mm"),
+        ({"old min": 0.0}, "its values were quantised"),
+    ],
+)
+def test_nrrd_that_is_no_measured_volume_somewhere(tmp_path, fields, match):
+    refused(write_nrrd(tmp_path / "ct.nrrd", ct_array(), **fields), match)
+
+
+def test_nrrd_of_colours(tmp_path):
+    directions = np.vstack([np.full(3, np.nan), LINEAR.T])
+    path = write_nrrd(tmp_path / "ct.nrrd", np.zeros((3, 7, 6, 5), np.int16), **{"space directions": directions})
+    refused(path, r"must be a 3-D array; got shape \(3, 7, 6, 5\)")
+    path = write_nrrd(
+        tmp_path / "ct.nrrd", np.zeros((7, 6, 5, 3), np.int16), **{"space directions": directions[[1, 2, 3, 0]]}
+    )
+    refused(path, "it is 4-D with 3 axes in space; a volume has three, and layers come first")
+
+
+def test_damaged_nrrd(tmp_path):
+    path = write_nrrd(tmp_path / "ct.nrrd", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype(np.int16))
+    contents = path.read_bytes()
+    path.write_bytes(contents[:-300])
+    refused(path, "the NRRD file is damaged")
+    path.write_bytes(contents[:100])
+    refused(path, "the NRRD file is damaged")
+
+
+def test_nrrd_without_pynrrd(tmp_path, monkeypatch):
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array())
+    monkeypatch.setitem(sys.modules, "nrrd", None)
+    with pytest.raises(ModuleNotFoundError, match=r'reading NRRD needs nrrd, .*pip install "drrproj\[formats\]"'):
+        drrproj.read_volume(path)
+
+
+# --- segmentations of Slicer --------------------------------------------------------------------------------------
+
+
+def slicer_fields(segments):
+    return {
+        f"Segment{number}_{key}": str(value)
+        for number, segment in enumerate(segments)
+        for key, value in zip(("Name", "Layer", "LabelValue", "ID"), (*segment, f"Segment_{number}"), strict=True)
+    }
+
+
+def test_slicer_segmentation_on_one_layer(tmp_path):
+    ids = np.zeros((7, 6, 5), np.uint8)
+    ids[1:3], ids[4:6] = 3, 1
+    fields = slicer_fields([("left lung", 0, 3), ("heart", 0, 1)])
+    labels = drrproj.read_labels(write_nrrd(tmp_path / "a.seg.nrrd", ids, **fields))
+    assert dict(labels.names) == {3: "left lung", 1: "heart"}
+    np.testing.assert_array_equal(labels.array, ids)
+    np.testing.assert_allclose(labels.affine, AFFINE, atol=1e-12)
+    labels = drrproj.read_labels(tmp_path / "a.seg.nrrd", {51: "heart"}, structures=["heart"])
+    np.testing.assert_array_equal(labels.array, 51 * (ids == 1))
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_slicer_segmentation_on_several_layers(tmp_path, overlapping):
+    layers = np.zeros((2, 7, 6, 5), np.uint8)
+    layers[0, 1:3], layers[0, 4:6] = 1, 2
+    layers[1, 5 if overlapping else 6 :] = 1
+    directions = np.vstack([np.full(3, np.nan), LINEAR.T * [-1, -1, 1]])
+    fields = slicer_fields([("left lung", 0, 1), ("heart", 0, 2), ("aorta", 1, 1)])
+    path = write_nrrd(tmp_path / "a.seg.nrrd", layers, **{"space directions": directions}, **fields)
+    if overlapping:
+        with pytest.raises(ValueError, match=r"a\.seg\.nrrd: masks overlap in 30 voxels, heart and aorta alone in 30"):
+            drrproj.read_labels(path)
+        with pytest.warns(UserWarning, match="masks overlap in 30 voxels"):
+            labels = drrproj.read_labels(path, overlap="last")
+    else:
+        labels = drrproj.read_labels(path)
+    assert dict(labels.names) == {1: "left lung", 2: "heart", 3: "aorta"}
+    expected = np.zeros((7, 6, 5), int)
+    expected[1:3], expected[4:6], expected[5 if overlapping else 6 :] = 1, 2, 3
+    np.testing.assert_array_equal(labels.array, expected)
+
+
+def test_slicer_segmentation_that_is_damaged(tmp_path):
+    fields = slicer_fields([("heart", 2, 1)])
+    path = write_nrrd(tmp_path / "a.seg.nrrd", np.ones((7, 6, 5), np.uint8), **fields)
+    with pytest.raises(ValueError, match=r"its segment heart is on layer 2 of 1, value 1"):
+        drrproj.read_labels(path)
+    path = write_nrrd(tmp_path / "a.seg.nrrd", np.ones((7, 6, 5), np.uint8), Segment0_LabelValue="1")
+    with pytest.raises(ValueError, match="its segment 0 has no name"):
+        drrproj.read_labels(path)
+
+
+def test_nrrd_of_label_ids_has_names_beside_it(tmp_path):
+    path = write_nrrd(tmp_path / "seg.nrrd", np.full((7, 6, 5), 51, np.uint8))
+    (tmp_path / "seg.json").write_text('{"51": "heart"}')
+    assert dict(drrproj.read_labels(path).names) == {51: "heart"}
+
+
+# --- MetaImage ----------------------------------------------------------------------------------------------------
+
+ITK_TYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+
+
+@pytest.mark.parametrize("name", ["ct.mha", "ct.mhd"])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("dtype", ITK_TYPES)
+def test_metaimage_is_what_simpleitk_reads(tmp_path, name, compressed, dtype):
+    itk = pytest.importorskip("SimpleITK", reason="the other reader of this format")
+    image = itk.GetImageFromArray(ct_array(dtype).T)
+    image.SetDirection(rotation().ravel().tolist())
+    image.SetSpacing((0.7, 0.9, 2.5))
+    image.SetOrigin(ORIGIN.tolist())
+    itk.WriteImage(image, str(tmp_path / name), compressed)
+    ct = drrproj.read_volume(tmp_path / name)
+    assert ct.array.dtype == dtype
+    np.testing.assert_array_equal(ct.array, itk.GetArrayFromImage(image).T)
+    for index in ((0, 0, 0), (6, 0, 0), (1, 2, 3)):
+        lps = np.array(image.TransformIndexToPhysicalPoint(index))
+        np.testing.assert_allclose(ct.affine[:3] @ [*index, 1], lps * [-1, -1, 1], atol=1e-9)
+
+
+def write_metaimage(path, array, *, local=True, change=()):
+    """Write a header by hand, in the words of the format's documentation."""
+    turn = rotation()
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "True" if array.dtype.byteorder == ">" else "False",
+        "CompressedData": "False",
+        "TransformMatrix": " ".join(map(str, turn.T.ravel())),  # one axis after the other
+        "Offset": " ".join(map(str, ORIGIN)),
+        "ElementSpacing": "0.7 0.9 2.5",
+        "DimSize": " ".join(map(str, array.shape)),
+        "ElementType": {"i2": "MET_SHORT", "f4": "MET_FLOAT"}[array.dtype.str[1:]],
+        **dict(change),
+        "ElementDataFile": "LOCAL" if local else f"{path.stem}.raw",
+    }
+    header = "".join(f"{key} = {value}\n" for key, value in fields.items() if value is not None).encode()
+    voxels = array.tobytes(order="F")
+    if fields["CompressedData"] == "True":
+        voxels = zlib.compress(voxels)
+    if local:
+        path.write_bytes(header + voxels)
+    else:
+        path.write_bytes(header)
+        path.with_suffix(".raw").write_bytes(voxels)
+    return path
+
+
+def in_ras(turn=None):
+    affine = np.eye(4)
+    affine[:3, :3] = rotation() * [0.7, 0.9, 2.5]
+    affine[:3, 3] = ORIGIN
+    return np.diag([-1, -1, 1, 1]) @ affine
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4", ">f4"])
+@pytest.mark.parametrize("compressed", ["False", "True"])
+@pytest.mark.parametrize("with_isal", [True, False])
+def test_metaimage_of_either_byte_order(tmp_path, dtype, compressed, with_isal, monkeypatch):
+    if not with_isal:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    path = write_metaimage(tmp_path / "ct.mha", ct_array().astype(dtype), change={"CompressedData": compressed})
+    ct = drrproj.read_volume(path)
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_allclose(ct.affine, in_ras(), atol=1e-9)
+
+
+def test_metaimage_older_names_and_a_header_before_the_voxels(tmp_path):
+    names = {"Offset": None, "Position": "60 -70 -340", "BinaryDataByteOrderMSB": None, "ElementByteOrderMSB": "False"}
+    path = write_metaimage(tmp_path / "ct.mhd", ct_array(), local=False, change={**names, "HeaderSize": "-1"})
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(b"a scanner's own header" + raw.read_bytes())
+    ct = drrproj.read_volume(path)
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_allclose(ct.affine, in_ras(), atol=1e-9)
+
+
+def test_dicom_metaimage_and_nifti_of_one_volume_give_the_same_radiograph(tmp_path):
+    ct = drrproj.read_volume(write_metaimage(tmp_path / "ct.mha", ct_array()))
+    image = nibabel.Nifti1Image(ct_array(), in_ras())
+    nibabel.save(image, tmp_path / "ct.nii")
+    assert_same_radiograph(ct, drrproj.read_volume(tmp_path / "ct.nii"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"DimSize": "7 6"}, "its DimSize must be 3 numbers; got '7 6'"),
+        ({"DimSize": None}, "it has no DimSize"),
+        ({"NDims": "2", "DimSize": "7 6"}, r"it is 2-D, shape \(7, 6\)"),
+        ({"ElementType": "MET_SHORT_ARRAY"}, "its ElementType is MET_SHORT_ARRAY"),
+        ({"TransformMatrix": None}, "it does not say where its voxels are in the patient: it has no TransformMatrix"),
+        ({"Offset": None, "ElementSpacing": None}, "it has no ElementSpacing, Offset"),
+        ({"TransformMatrix": "1 0 0 0 1 0 0 0 0"}, "the affine of the volume is singular"),
+        ({"BinaryData": "False"}, "its voxels are written as text"),
+        ({"ElementNumberOfChannels": "3"}, "it has 3 numbers a voxel"),
+        ({"ElementToIntensityFunctionSlope": "2"}, "its values are to be scaled by 2"),
+        ({"DimSize": "7 6 50"}, "the file is cut short: it has 420 of 4200 bytes"),
+        ({"DimSize": "7 6 50", "CompressedData": "True"}, "the file is cut short: it has 420 of 4200 bytes"),
+    ],
+)
+def test_metaimage_that_is_refused(tmp_path, change, match):
+    refused(write_metaimage(tmp_path / "ct.mha", ct_array(), change=change), match)
+
+
+def test_metaimage_without_its_voxels(tmp_path):
+    path = write_metaimage(tmp_path / "ct.mhd", ct_array(), local=False)
+    refused(path.with_suffix(".raw"), r"this is no file that drrproj reads: .*; pass its header, the \.mhd")
+    path.with_suffix(".raw").unlink()
+    refused(path, r"its voxels are in ct\.raw, which is not beside it")
+    path.write_text(path.read_text().replace("ct.raw", "ct%03d.raw 1 5 1"))
+    refused(path, "its voxels are spread over several files")
+    path.write_text(path.read_text().partition("ElementDataFile")[0])
+    refused(path, "its header ends without ElementDataFile")
+    path = write_metaimage(tmp_path / "ct.mha", ct_array(), change={"CompressedData": "True"})
+    path.write_bytes(path.read_bytes()[:-40])
+    refused(path, "its compressed voxels are cut short or damaged")
+
+
+def test_metaimage_of_label_ids(tmp_path):
+    path = write_metaimage(tmp_path / "seg.mha", np.full((7, 6, 5), 51, np.int16))
+    (tmp_path / "seg.json").write_text('{"51": "heart"}')
+    labels = drrproj.read_labels(path)
+    assert dict(labels.names) == {51: "heart"}
+    np.testing.assert_allclose(labels.affine, in_ras(), atol=1e-9)
+
+
+# --- NumPy --------------------------------------------------------------------------------------------------------
+
+
+def test_npz_with_an_affine(tmp_path):
+    np.savez(tmp_path / "ct.npz", array=ct_array(), affine=AFFINE)
+    ct = drrproj.read_volume(tmp_path / "ct.npz")
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_array_equal(ct.affine, AFFINE)
+    np.savez_compressed(tmp_path / "ct.npz", hu=ct_array(), affine=AFFINE, space="LPS", spacing=[1, 1, 1])
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path / "ct.npz").affine, np.diag([-1, -1, 1, 1]) @ AFFINE)
+    np.savez(tmp_path / "seg.npz", array=ct_array("u1"), affine=AFFINE)
+    np.testing.assert_array_equal(drrproj.read_labels(tmp_path / "seg.npz").array, ct_array("u1"))
+
+
+def test_npy_with_its_affine_beside_it(tmp_path):
+    np.save(tmp_path / "ct.npy", ct_array())
+    refused(tmp_path / "ct.npy", r'save its affine beside it as ct_affine\.npy, or both with numpy\.savez\("ct\.npz"')
+    np.save(tmp_path / "ct_affine.npy", AFFINE)
+    ct = drrproj.read_volume(tmp_path / "ct.npy")
+    assert isinstance(ct.array.base, np.memmap)
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_array_equal(ct.affine, AFFINE)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"array": np.zeros((2, 2, 2))}, "there is no entry affine .* in it, only array"),
+        (
+            {"a": np.zeros((2, 2, 2)), "b": np.zeros((2, 2, 2)), "affine": np.eye(4)},
+            "it must hold one 3-D array .*; got a, b",
+        ),
+        ({"a": np.zeros(3), "affine": np.eye(4)}, "one 3-D array beside the affine; got none among a"),
+        ({"a": np.zeros((2, 2, 2)), "affine": np.eye(3)}, r"the affine of the volume must be 4x4"),
+        ({"a": np.zeros((2, 2, 2)), "affine": np.eye(4), "space": "LAS"}, 'space must be "RAS" or "LPS"'),
+        ({"a": np.array([[[None]]]), "affine": np.eye(4)}, "Object arrays cannot be loaded"),
+    ],
+)
+def test_npz_that_is_refused(tmp_path, arrays, match):
+    np.savez(tmp_path / "ct.npz", **arrays)
+    refused(tmp_path / "ct.npz", match)
+
+
+# --- kinds --------------------------------------------------------------------------------------------------------
+
+
+def test_names_do_not_matter_where_contents_tell(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(ct_array(), AFFINE), tmp_path / "ct.nii")
+    for name, kind in (("ct.nii", "nifti"), ("a", "nrrd"), ("b", "metaimage"), ("c", "numpy"), ("d", "numpy")):
+        path = tmp_path / name
+        if kind == "nrrd":
+            write_nrrd(tmp_path / "x.nrrd", ct_array()).rename(path)
+        elif kind == "metaimage":
+            write_metaimage(path, ct_array())
+        elif name == "c":
+            np.save(tmp_path / "x.npy", ct_array())
+            (tmp_path / "x.npy").rename(path)
+            np.save(tmp_path / "c_affine.npy", AFFINE)
+        elif name == "d":
+            np.savez(tmp_path / "x.npz", array=ct_array(), affine=AFFINE)
+            (tmp_path / "x.npz").rename(path)
+        assert kind_of(path) == kind
+        np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
+def test_a_damaged_zip(tmp_path):
+    np.savez(tmp_path / "ct.npz", array=ct_array(), affine=AFFINE)
+    (tmp_path / "ct.npz").write_bytes((tmp_path / "ct.npz").read_bytes()[:-200])
+    refused(tmp_path / "ct.npz", "the zip is damaged or cut short")
