@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LabelVolume", "Volume"]
+__all__ = ["RAS_FROM", "LabelVolume", "Volume"]
 
 Unit = Literal["HU", "1/mm"]
 Space = Literal["RAS", "LPS"]
@@ -25,7 +25,9 @@ Space = Literal["RAS", "LPS"]
 PADDING_HU = -1024.0
 """HU below this cannot come from a 12-bit scanner scale: such voxels are padding outside the field of view."""
 
-_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+RAS_FROM: Mapping[str, npt.NDArray[np.float64]] = {"RAS": np.eye(4), "LPS": np.diag([-1.0, -1.0, 1.0, 1.0])}
+"""Homogeneous matrices from the two world frames in use to RAS+; each is its own inverse."""
+
 # Thin voxels are common (10:1 and more); a determinant this small against its own columns is a lost axis.
 _SINGULAR = 1e-6
 _UNIT_CUBE = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
@@ -69,10 +71,9 @@ def _checked_affine(affine: npt.ArrayLike, space: str, what: str) -> npt.NDArray
     edges = np.linalg.norm(linear, axis=0)
     if not edges.all() or abs(np.linalg.det(linear / edges)) < _SINGULAR:
         raise ValueError(f"the affine of {what} is singular: its voxel edges {edges.tolist()} mm do not span space")
-    if space not in ("RAS", "LPS"):
+    if space not in RAS_FROM:
         raise ValueError(f'space must be "RAS" or "LPS"; got {space!r}')
-    if space == "LPS":
-        world_from_voxel = _RAS_FROM_LPS @ world_from_voxel
+    world_from_voxel = RAS_FROM[space] @ world_from_voxel
     world_from_voxel.setflags(write=False)
     return world_from_voxel
 

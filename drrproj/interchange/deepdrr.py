@@ -12,6 +12,7 @@ from drrproj.geometry import Geometry
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import numbers, panels
 from drrproj.interchange.pinhole import camera_of
+from drrproj.volume import RAS_FROM
 
 __all__ = [
     "deepdrr_from_geometry",
@@ -24,8 +25,6 @@ Float64Array = npt.NDArray[np.float64]
 
 _TO_CORNER = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 """From pixels counted from the first one's centre to pixels counted from its corner."""
-
-_RAS_FROM = {"RAS": np.eye(4), "LPS": np.diag([-1.0, -1.0, 1.0, 1.0])}
 
 
 def _rigid(matrix: npt.ArrayLike | None, what: str) -> Float64Array:
@@ -40,11 +39,9 @@ def _rigid(matrix: npt.ArrayLike | None, what: str) -> Float64Array:
 
 
 def _ras_from_world(world_from_anatomical: npt.ArrayLike | None, coordinates: str) -> Float64Array:
-    if coordinates not in _RAS_FROM:
+    if coordinates not in RAS_FROM:
         raise ValueError(f'anatomical_coordinate_system must be "RAS" or "LPS"; got {coordinates!r}')
-    matrix: Float64Array = _RAS_FROM[coordinates] @ np.linalg.inv(
-        _rigid(world_from_anatomical, "world_from_anatomical")
-    )
+    matrix: Float64Array = RAS_FROM[coordinates] @ np.linalg.inv(_rigid(world_from_anatomical, "world_from_anatomical"))
     return matrix
 
 

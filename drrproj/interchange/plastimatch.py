@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.interchange.panel import numbers, panels
+from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_plastimatch", "plastimatch_arguments", "plastimatch_from_geometry"]
 
 Float64Array = npt.NDArray[np.float64]
 
-_FLIP_XY = np.array([-1.0, -1.0, 1.0])
-"""RAS+ to LPS+ and back."""
+_LPS = RAS_FROM["LPS"][:3, :3]
+"""LPS+ to RAS+ and back; it is symmetric, so rows of vectors take it from the right."""
 
 
 def geometry_from_plastimatch(
@@ -91,8 +92,7 @@ def geometry_from_plastimatch(
     normal, up, middle = numbers(nrm, 3, "nrm"), numbers(vup, 3, "vup"), numbers(isocenter, 3, "isocenter")
     views = max(len(normal), len(up), len(middle))
     normal, up, middle = (
-        _FLIP_XY * numbers(values, 3, what, views)
-        for values, what in ((normal, "nrm"), (up, "vup"), (middle, "isocenter"))
+        numbers(values, 3, what, views) @ _LPS for values, what in ((normal, "nrm"), (up, "vup"), (middle, "isocenter"))
     )
     normal = _unit(normal, "nrm must not be zero: it points from the panel to the source")
     left = _unit(np.cross(normal, up), "vup must not be along nrm: it points to the top row of the panel")
@@ -177,7 +177,7 @@ def plastimatch_from_geometry(geometry: Geometry, *, sad: float | None = None) -
 
 def _lps(vector: Float64Array) -> tuple[float, ...]:
     # Adding 0 makes 0 of -0, which looks odd on a command line.
-    return tuple((_FLIP_XY * vector + 0.0).tolist())
+    return tuple((vector @ _LPS + 0.0).tolist())
 
 
 def plastimatch_arguments(options: Mapping[str, Any]) -> list[str]:

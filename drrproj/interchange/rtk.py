@@ -14,6 +14,7 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import Panel, one_of_all, panels
+from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_rtk", "rtk_from_geometry"]
 
@@ -34,12 +35,10 @@ _PARAMETERS = (
 _PARALLEL_SOURCE_MM = 1000.0
 """Where RTK starts and ends parallel rays, before and behind the isocenter: the distance that RTK itself takes."""
 
-_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 def _isometry(world_from_rtk: npt.ArrayLike | None) -> Float64Array:
     if world_from_rtk is None:
-        return _RAS_FROM_LPS
+        return RAS_FROM["LPS"]
     matrix = np.asarray(world_from_rtk, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.array_equal(matrix[3], (0.0, 0.0, 0.0, 1.0)):
         raise ValueError(f"world_from_rtk must be a 4x4 matrix with last row 0 0 0 1; got {matrix.tolist()}")

@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from drrproj.io.dicom_files import DicomFile, read_dataset, tag_text, text
 from drrproj.io.structures import Overlap, Structure, numbered, painted, selected, unique_names
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import RAS_FROM, LabelVolume, Volume
 
 __all__ = ["fill_contours", "read_contours"]
-
-_LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 
 # Share of a slice by which a contour may be beside the middle of its slice: points are written rounded.
 _OFF_SLICE = 0.2
@@ -100,10 +98,8 @@ def _mask(
 ) -> tuple[npt.NDArray[np.bool_], tuple[slice, ...], list[str]]:
     """Fill a structure's contours, slice by slice, in the box around them."""
     slices = volume.shape[2]
-    in_voxels = [
-        (points * _LPS_FROM_RAS) @ volume.voxel_from_world[:3, :3].T + volume.voxel_from_world[:3, 3]
-        for points in contours
-    ]
+    voxel_from_lps = volume.voxel_from_world @ RAS_FROM["LPS"]
+    in_voxels = [points @ voxel_from_lps[:3, :3].T + voxel_from_lps[:3, 3] for points in contours]
     by_slice: dict[int, list[npt.NDArray[np.float64]]] = {}
     for points in in_voxels:
         k = round(float(points[:, 2].mean()))

@@ -10,18 +10,16 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.io.replace import replaced
+from drrproj.volume import RAS_FROM, Space
 
 __all__ = ["Landmarks", "read_landmarks", "write_projected_landmarks"]
-
-Space = Literal["RAS", "LPS"]
-_SIGNS = {"RAS": (1.0, 1.0, 1.0), "LPS": (-1.0, -1.0, 1.0)}
 
 # Columns of a table, in lower case: what the coordinates are called tells their frame, but for x, y, z.
 _AXES: tuple[tuple[tuple[str, str, str], Space | None], ...] = (
@@ -179,7 +177,7 @@ def _from_markups(text: str, space: Space | None) -> list[tuple[str, list[float]
     named = []
     for markup in markups:
         frame = markup.get("coordinateSystem", "LPS")
-        if frame not in _SIGNS:
+        if frame not in ("LPS", "RAS"):
             raise ValueError(f'"coordinateSystem" must be "LPS" or "RAS"; got {frame!r}')
         unit = markup.get("coordinateUnits", "mm")
         if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
@@ -226,9 +224,10 @@ def _from_table(text: str, space: Space | None) -> list[tuple[str, list[float]]]
 
 def _in_ras(position: list[Any], frame: str, what: str) -> list[float]:
     try:
-        point = [sign * float(value) for sign, value in zip(_SIGNS[frame], position, strict=True)]
+        point = [float(value) for value in position]
     except (TypeError, ValueError):
         point = []
-    if not point or not all(map(math.isfinite, point)):
+    if len(point) != 3 or not all(map(math.isfinite, point)):
         raise ValueError(f"{what} needs three finite coordinates in mm; got {position!r}")
-    return point
+    in_ras: list[float] = (RAS_FROM[frame][:3, :3] @ point).tolist()
+    return in_ras
