@@ -21,7 +21,7 @@ import numpy.typing as npt
 from drrproj.directions import words
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["RADIOGRAPH_VIEWS", "Geometry", "Rays"]
+__all__ = ["RADIOGRAPH_VIEWS", "Geometry", "Rays", "positioner_angles", "positioner_axes"]
 
 Beam = Literal["cone", "parallel"]
 Float64Array = npt.NDArray[np.float64]
@@ -87,6 +87,61 @@ def _positive(value: float, what: str) -> float:
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
     return float(value)
+
+
+def positioner_axes(
+    primary: npt.ArrayLike, secondary: npt.ArrayLike
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return which way a C-arm's beam, its picture's upper edge and its right edge point, at DICOM positioner angles.
+
+    Parameters
+    ----------
+    primary, secondary : array_like, shape (views,) or (), degrees
+        Towards the patient's left (LAO) and towards the head (cranial) are positive.
+
+    Returns
+    -------
+    beam, up, right : ndarray, shape (views, 3) or (3,)
+        Unit vectors in RAS+.
+
+    Source
+    ------
+    DICOM PS3.3 C.8.7.5, Positioner Primary Angle and Positioner Secondary Angle.
+
+    Examples
+    --------
+    >>> from drrproj.geometry import positioner_axes
+    >>> [axis.round().astype(int).tolist() for axis in positioner_axes(90, 0)]
+    [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    """
+    p, s = np.radians(primary), np.radians(secondary)
+    beam = np.array([-np.cos(s) * np.sin(p), np.cos(s) * np.cos(p), np.sin(s)]).T
+    up = np.array([np.sin(s) * np.sin(p), -np.sin(s) * np.cos(p), np.cos(s)]).T
+    right = np.array([-np.cos(p), -np.sin(p), np.zeros_like(p)]).T
+    return beam, up, right
+
+
+def positioner_angles(beam: npt.ArrayLike) -> tuple[float, float]:
+    """Return the DICOM positioner angles of a beam: the inverse of :func:`positioner_axes`.
+
+    Parameters
+    ----------
+    beam : array_like, shape (3,)
+        Unit vector in RAS+, towards the detector.
+
+    Returns
+    -------
+    primary, secondary : float, degrees
+
+    Examples
+    --------
+    >>> from drrproj.geometry import positioner_angles
+    >>> positioner_angles((-1, 0, 0))
+    (90.0, 0.0)
+    """
+    x, y, z = np.asarray(beam, dtype=np.float64)
+    # Subtracted from zero, so that a zero stays one, without a sign that would make 180 degrees of it.
+    return float(np.degrees(np.arctan2(0.0 - x, y))), float(np.degrees(np.arcsin(np.clip(z, -1.0, 1.0))))
 
 
 class Rays(NamedTuple):
@@ -355,14 +410,11 @@ class Geometry:
         if _positive(sod, "sod") >= sdd:
             raise ValueError(f"the isocenter lies between source and detector: sod must be below sdd; got {sod}, {sdd}")
         primary, secondary = np.broadcast_arrays(
-            np.atleast_1d(np.radians(primary_angle)), np.atleast_1d(np.radians(secondary_angle))
+            *(np.atleast_1d(np.asarray(angle, dtype=np.float64)) for angle in (primary_angle, secondary_angle))
         )
         if primary.ndim != 1 or not np.isfinite([primary, secondary]).all():
             raise ValueError("primary_angle and secondary_angle must be finite degrees, one number or one per view")
-        cos_p, sin_p, cos_s, sin_s = np.cos(primary), np.sin(primary), np.cos(secondary), np.sin(secondary)
-        to_detector = np.array([-cos_s * sin_p, cos_s * cos_p, sin_s]).T
-        up = np.array([sin_s * sin_p, -sin_s * cos_p, cos_s]).T
-        image_right = np.array([-cos_p, -sin_p, np.zeros_like(sin_p)]).T
+        to_detector, up, image_right = positioner_axes(primary, secondary)
         spacing = _pixel_spacing(pixel_spacing)
         source = _vectors(isocenter, "isocenter") - sod * to_detector
         return cls.cone(source, source + sdd * to_detector, -spacing[0] * up, spacing[1] * image_right, shape, names)
@@ -935,9 +987,9 @@ class Geometry:
         row_step, column_step = self.views[0, :3, 2], self.views[0, :3, 3]
         parallel = bool(self.is_parallel[0])
         beam = -source if parallel else center - source
-        # Rounded, and subtracted from zero, so that noise and a negative zero make no angle of their own.
+        # Rounded, so that noise makes no angle of its own.
         beam = np.round(beam / np.linalg.norm(beam), 12)
-        primary, secondary = np.degrees(np.arctan2(0.0 - beam[0], beam[1])), np.degrees(np.arcsin(beam[2]))
+        primary, secondary = positioner_angles(beam)
         yield (
             f"view {self.names[0]}: {'parallel' if parallel else 'cone'} beam from {words(-beam)} to {words(beam)} "
             f"({_angle(primary, 'LAO', 'RAO')}, {_angle(secondary, 'CRA', 'CAU')} degrees)"

@@ -150,7 +150,7 @@ def test_what_else_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["AP", "PA", "LL", "RL"])
 def test_a_view_position_without_angles(tmp_path, name):
-    ct = drrproj.Volume(np.zeros((40, 30, 20), np.int16), np.diag([5, 6, 7, 1]))
+    ct = drrproj.Volume(np.zeros((40, 30, 20), np.int16), np.diag([0.4, 0.5, 0.7, 1]))
     wanted = drrproj.Geometry.radiograph(name, ct, shape=(64, 80), pixel_spacing=(0.4, 0.3))
     path = write_xray(
         tmp_path / "x.dcm",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import RADIOGRAPH_VIEWS
+from drrproj.directions import STRAIGHT, dicom_letters
+from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
 from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_headers, tag_text, text
-from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP, STRAIGHT, patient_directions
+from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.extras import from_extra
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.png import display_window
@@ -243,7 +244,7 @@ def _add_geometry(dataset: Dataset, radiograph: Radiograph) -> None:
     name = geometry.names[0]
     dataset.DetectorType = ""
     dataset.ImagerPixelSpacing = [f"{value:.9g}" for value in geometry.pixel_spacing[0]]
-    dataset.PatientOrientation = [patient_directions(column_step), patient_directions(row_step)]
+    dataset.PatientOrientation = [dicom_letters(column_step), dicom_letters(row_step)]
     dataset.PositionerType = "NONE"
     if name in RADIOGRAPH_VIEWS:
         dataset.ViewPosition = name
@@ -268,11 +269,10 @@ def _positioner_angles(
     normal: npt.NDArray[np.float64], row_step: npt.NDArray[np.float64], column_step: npt.NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """Return the angles whose C-arm view has these directions; None where none has."""
-    primary, secondary = np.arctan2(-normal[0], normal[1]), np.arcsin(np.clip(normal[2], -1, 1))
-    right = np.array([-np.cos(primary), -np.sin(primary), 0.0])
-    up = np.array([np.sin(secondary) * np.sin(primary), -np.sin(secondary) * np.cos(primary), np.cos(secondary)])
+    angles = positioner_angles(normal)
+    _, up, right = positioner_axes(*angles)
     straight = [
         np.abs(step / np.linalg.norm(step) - wanted).max() < STRAIGHT
         for step, wanted in ((column_step, right), (row_step, -up))
     ]
-    return (float(np.degrees(primary)), float(np.degrees(secondary))) if all(straight) else None
+    return angles if all(straight) else None

@@ -11,21 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.directions import DICOM_AXES, dicom_letters
 from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
 from drrproj.io.dicom_files import dicom_files, numbers, one_number, quiet_pydicom, read_headers, tag_text, text
 from drrproj.io.nifti import blaming
 
-__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "STRAIGHT", "patient_directions", "read_dicom_geometry"]
+__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "read_dicom_geometry"]
 
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
 """Where the record of a radiograph stands in a DICOM file that drrproj wrote."""
 
-STRAIGHT = 1e-3
-"""Parts of a direction below this come from rounding."""
-
 _MODALITIES = ("XA", "RF", "DX", "CR", "RG")
-_LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
-_LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 _KEYWORDS = (
     "Modality",
     "Rows",
@@ -251,16 +247,12 @@ def _check_orientation(dataset: Any, geometry: Geometry) -> None:
     stated = dataset.get("PatientOrientation")
     if not stated or len(stated) != 2:
         return
-    axes = {letter: axis for axis, pair in enumerate(_LETTERS) for letter in pair}
     for letters, step, what in zip(stated, geometry.views[0, :3, [3, 2]], ("rows", "columns"), strict=True):
         first = str(letters)[:1]
-        if first not in axes:
-            continue
-        along = (step * _LPS_FROM_RAS)[axes[first]] * (1 if _LETTERS[axes[first]][0] == first else -1)
-        if along <= 0:
+        if first in DICOM_AXES and step @ DICOM_AXES[first] <= 0:
             raise ValueError(
                 f"its {tag_text('PatientOrientation')} is {stated[0]}\\{stated[1]}, but at these angles its {what} "
-                f"would run towards {patient_directions(step)}: it is stored mirrored or turned, or its angles mean "
+                f"would run towards {dicom_letters(step)}: it is stored mirrored or turned, or its angles mean "
                 "something else"
             )
 
@@ -278,10 +270,3 @@ def _own_geometry(dataset: Any) -> list[Any] | None:
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"the record that drrproj wrote into it is damaged: {error}") from error
     return views
-
-
-def patient_directions(step: npt.NDArray[np.float64]) -> str:
-    """Say which way a step goes in the patient, largest part first, as Patient Orientation has it."""
-    lps = step * _LPS_FROM_RAS / np.linalg.norm(step)
-    axes = [axis for axis in np.argsort(-np.abs(lps)) if abs(lps[axis]) > STRAIGHT]
-    return "".join(_LETTERS[axis][0 if lps[axis] > 0 else 1] for axis in axes)
