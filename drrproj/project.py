@@ -372,7 +372,7 @@ def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
     frames = volume.frame_of_reference, labels.frame_of_reference
     if all(frames) and frames[0] != frames[1]:
         raise ValueError(
-            f"labels are on another patient space: their DICOM frame of reference is {frames[1]}, the CT's is "
+            f"labels are on another patient space: their DICOM frame of reference is {frames[1]}, the CT's "
             f"{frames[0]}; pass the labels of this CT"
         )
     if not _holds(volume, labels.center) and not _holds(labels, volume.center):
