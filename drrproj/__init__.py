@@ -25,7 +25,6 @@ from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from drrproj.io import (
-        read_dicom_geometry,
         read_geometry,
         read_labels,
         read_landmarks,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 _IO_NAMES = frozenset(
     {
-        "read_dicom_geometry",
         "read_geometry",
         "read_labels",
         "read_landmarks",
@@ -73,7 +71,6 @@ __all__ = [
     "__version__",
     "attenuation",
     "project",
-    "read_dicom_geometry",
     "read_geometry",
     "read_labels",
     "read_landmarks",

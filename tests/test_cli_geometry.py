@@ -45,7 +45,7 @@ def test_view_draws_each_view_and_describes_it(ct, tmp_path, capsys):
 
 def test_view_draws_what_a_picture_was_made_with(ct, tmp_path):
     assert run("project", ct, *ARM, "-o", tmp_path / "out") == 0
-    assert run("view", ct, "--of", tmp_path / "out" / "c_arm_+30_+10.json", "-o", tmp_path / "of") == 0
+    assert run("view", ct, "--pose", tmp_path / "out" / "c_arm_+30_+10.json", "-o", tmp_path / "of") == 0
     assert run("view", ct, *ARM, "-o", tmp_path / "same") == 0
     pictures = [Image.open(tmp_path / name / "c_arm_+30_+10_scene.png") for name in ("of", "same")]
     np.testing.assert_array_equal(*pictures)
@@ -61,10 +61,44 @@ def test_view_draws_a_beam_that_misses_the_ct(ct, tmp_path, capsys):
     assert (tmp_path / "setup" / "c_arm_+30_+10_scene.png").exists()
 
 
-@pytest.mark.parametrize("extra", [["--view", "PA"], ["--sdd", "900"], ["--shape", "9", "9"], ["--c-arm", "1", "2"]])
-def test_view_takes_one_geometry(ct, tmp_path, extra, capsys):
-    assert run("view", ct, "--of", tmp_path / "PA.json", *extra, "-o", tmp_path / "setup") == 2
-    assert "--of says the geometry; leave out --view, --c-arm" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["view", "project"])
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--view", "PA"], "--pose says the views; leave out --view\n"),
+        (["--beam", "cone", "--shape", 9, 9], "--pose says the views; leave out --beam, --shape\n"),
+        (["--c-arm", 1, 2], "--pose says the views; leave out --c-arm\n"),
+        (["--sdd", 900], "the .json beside a picture says all of it\n"),
+        (["--isocenter", 1, 2, 3], "the .json beside a picture says all of it\n"),
+    ],
+)
+def test_the_file_of_a_pose_says_all_of_it(ct, tmp_path, command, extra, message, capsys):
+    assert run("project", ct, "--shape", 32, 40, "-o", tmp_path / "out") == 0
+    assert run(command, ct, "--pose", tmp_path / "out" / "PA.json", *extra, "-o", tmp_path / "setup") == 2
+    assert capsys.readouterr().err.endswith(message)
+
+
+def test_the_pose_of_a_picture_makes_it_again(ct, tmp_path, capsys):
+    views = ["--view", "LL", "--beam", "parallel", "--pixel-spacing", 1, "--shape", 32, 40]
+    assert run("project", ct, *views, "--npz", "--dicom", "-o", tmp_path / "out") == 0
+    wanted = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    capsys.readouterr()
+    for kind in ("json", "dcm"):
+        pose = tmp_path / "out" / f"LL.{kind}"
+        assert run("project", ct, "--pose", pose, "--npz", "-o", tmp_path / "again") == 0
+        assert "view LL does not show the whole CT" in capsys.readouterr().err
+        again = drrproj.read_npz(tmp_path / "again" / "radiograph.npz")
+        np.testing.assert_array_equal(again.geometry.views, wanted.geometry.views)
+        np.testing.assert_array_equal(again.line_integral, wanted.line_integral)
+
+
+@pytest.mark.parametrize(("names", "message"), [(["../a"], "cannot be the name of a file"), (["a", "a"], "twice")])
+def test_names_that_files_cannot_have_are_refused(ct, tmp_path, names, message, capsys):
+    view = drrproj.Geometry.radiograph("PA", drrproj.read_volume(ct), shape=(9, 9))
+    record = {"names": names, "shape": [9, 9], "views": view.views.tolist() * len(names)}
+    (tmp_path / "pose.json").write_text(json.dumps({"geometry": record}))
+    assert run("project", ct, "--pose", tmp_path / "pose.json", "-o", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_c_arm_that_does_not_show_the_whole_ct_is_said(ct, tmp_path, capsys):
@@ -105,7 +139,7 @@ def test_points_tells_where_landmarks_lie_in_each_picture(ct, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no JSON file of drrproj"),
+        ("{", "neither the .json beside a picture nor an X-ray DICOM file"),
         ("{}", "there is no geometry in it"),
         ("[]", "there is no geometry in it"),
         (json.dumps({"geometry": {"views": [[1]], "shape": [2, 2], "names": ["a"]}}), "views must have shape"),

@@ -49,7 +49,7 @@ def test_the_tags_are_the_pose(tmp_path, primary, secondary, modality):
         PositionerPrimaryAngle=str(primary),
         PositionerSecondaryAngle=str(secondary),
     )
-    view = drrproj.read_dicom_geometry(path, ISOCENTER)
+    view = drrproj.read_geometry(path, ISOCENTER)
     assert (view.shape, view.names) == ((64, 80), ("x",))
     assert_pose(view, *pose_of_the_standard(primary, secondary))
 
@@ -60,7 +60,7 @@ def test_lao_and_cranial_are_positive(tmp_path):
         path = write_xray(
             tmp_path / "x.dcm", **{"PositionerPrimaryAngle": "0", "PositionerSecondaryAngle": "0", name: "40"}
         )
-        towards_detector = drrproj.read_dicom_geometry(path, ISOCENTER).centers[0] - ISOCENTER
+        towards_detector = drrproj.read_geometry(path, ISOCENTER).centers[0] - ISOCENTER
         assert towards_detector[side] * (-1 if side == 0 else 1) > 100
 
 
@@ -71,7 +71,7 @@ def test_lao_and_cranial_are_positive(tmp_path):
 def test_frames_have_their_own_angles(tmp_path, increments, angles):
     changes = {"PositionerPrimaryAngleIncrement": increments} if increments else {}
     path = write_xray(tmp_path / "run.dcm", NumberOfFrames=3, **changes)
-    views = drrproj.read_dicom_geometry(path, ISOCENTER)
+    views = drrproj.read_geometry(path, ISOCENTER)
     assert views.names == ("run_1", "run_2", "run_3")
     for view, angle in zip(views, angles, strict=True):
         assert_pose(view, *pose_of_the_standard(angle, -15))
@@ -93,10 +93,10 @@ def test_a_missing_tag_is_named_and_may_be_given(tmp_path, keyword, argument):
     with pytest.raises(
         ValueError, match=rf"x\.dcm: it has no {keyword} \({tag[:4]},{tag[4:]}\); pass {argument}= where you know it"
     ):
-        drrproj.read_dicom_geometry(path, ISOCENTER)
+        drrproj.read_geometry(path, ISOCENTER)
     value = XRAY_TAGS[keyword]
     given = [float(item) for item in value] if isinstance(value, list) else float(value)
-    assert_pose(drrproj.read_dicom_geometry(path, ISOCENTER, **{argument: given}), *pose_of_the_standard(30, -15))
+    assert_pose(drrproj.read_geometry(path, ISOCENTER, **{argument: given}), *pose_of_the_standard(30, -15))
 
 
 @pytest.mark.parametrize(
@@ -133,19 +133,22 @@ def test_a_missing_tag_is_named_and_may_be_given(tmp_path, keyword, argument):
 )
 def test_tags_that_fix_no_pose(tmp_path, changes, match):
     with pytest.raises(ValueError, match=match):
-        drrproj.read_dicom_geometry(write_xray(tmp_path / "x.dcm", **changes), ISOCENTER)
+        drrproj.read_geometry(write_xray(tmp_path / "x.dcm", **changes), ISOCENTER)
 
 
 def test_what_else_is_refused(tmp_path):
     path = write_xray(tmp_path / "x.dcm")
     with pytest.raises(ValueError, match=r"pass the isocenter in the CT's world, such as ct\.center"):
-        drrproj.read_dicom_geometry(path)
+        drrproj.read_geometry(path)
     with pytest.raises(ValueError, match="primary_angle must be one angle or 1, one per frame; got 2"):
-        drrproj.read_dicom_geometry(path, ISOCENTER, primary_angle=[1, 2])
+        drrproj.read_geometry(path, ISOCENTER, primary_angle=[1, 2])
     with pytest.raises(FileNotFoundError, match="no such file"):
-        drrproj.read_dicom_geometry(tmp_path / "nowhere", ISOCENTER)
-    with pytest.raises(ValueError, match="pass one X-ray file; here are 1 DICOM files"):
-        drrproj.read_dicom_geometry(tmp_path, ISOCENTER)
+        drrproj.read_geometry(tmp_path / "nowhere", ISOCENTER)
+    with pytest.raises(ValueError, match="is a folder; pass one X-ray DICOM file"):
+        drrproj.read_geometry(tmp_path, ISOCENTER)
+    (tmp_path / "DICOMDIR").write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match="it is a DICOMDIR, which lists files"):
+        drrproj.read_geometry(tmp_path / "DICOMDIR", ISOCENTER)
 
 
 @pytest.mark.parametrize("name", ["AP", "PA", "LL", "RL"])
@@ -162,7 +165,7 @@ def test_a_view_position_without_angles(tmp_path, name):
         DistanceSourceToPatient=str(np.linalg.norm(ct.center - wanted.sources[0])),
         PatientOrientation=["L", "F"] if name in ("AP", "PA") else ["P" if name == "LL" else "A", "F"],
     )
-    np.testing.assert_allclose(drrproj.read_dicom_geometry(path, ct.center).views, wanted.views, atol=1e-9)
+    np.testing.assert_allclose(drrproj.read_geometry(path, ct.center).views, wanted.views, atol=1e-9)
 
 
 # --- DX out -------------------------------------------------------------------------------------------------------
@@ -240,7 +243,7 @@ def test_the_pixels_are_the_line_integral(ct, tmp_path, name):
 def test_the_record_gives_the_view_back(ct, tmp_path, name):
     view = VIEWS[name](ct)
     drrproj.write_dicom(tmp_path / "pa.dcm", drrproj.project(ct, view))
-    again = drrproj.read_dicom_geometry(tmp_path / "pa.dcm")
+    again = drrproj.read_geometry(tmp_path / "pa.dcm")
     np.testing.assert_array_equal(again.views, view.views)
     assert (again.shape, again.names) == (view.shape, ("pa",))
 
@@ -253,9 +256,7 @@ def test_the_tags_give_the_pose_of_a_c_arm_back(ct, tmp_path):
     np.testing.assert_allclose([float(value) for value in stated], [1200, 800, 25, -10], atol=1e-6)
     assert [float(value) for value in dataset.ImagerPixelSpacing] == [2.5, 3.0]
     assert float(dataset.EstimatedRadiographicMagnificationFactor) == 1.5
-    np.testing.assert_allclose(
-        drrproj.read_dicom_geometry(tmp_path / "x.dcm", ct.center).views, arm(ct).views, atol=1e-4
-    )
+    np.testing.assert_allclose(drrproj.read_geometry(tmp_path / "x.dcm", ct.center).views, arm(ct).views, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "along"), [("AP", ["L", "F"]), ("LL", ["P", "F"]), ("RL", ["A", "F"])])

@@ -25,7 +25,13 @@ def add_to(commands: Commands) -> None:
     parser = add_command(commands, "points", _run, "say where 3-D landmarks lie in the pictures", _EXAMPLES)
     add = parser.add_argument
     add("landmarks", type=Path, metavar="LANDMARKS", help=".mrk.json of 3D Slicer, or .csv with name, x, y, z in mm")
-    add("pictures", type=Path, nargs="+", metavar="JSON", help="the .json beside each picture")
+    add(
+        "pictures",
+        type=Path,
+        nargs="+",
+        metavar="PICTURE",
+        help="the .json beside each picture, or its .dcm by --dicom",
+    )
     add("--space", choices=("RAS", "LPS"), help="frame of x, y, z in a .csv (default: RAS)")
     add("-o", "--out", type=Path, required=True, metavar="CSV", help="table: view, name, row, column, on_detector")
 

@@ -10,6 +10,7 @@ import drrproj
 from drrproj import backends
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_views
 from drrproj.cli.screen import report_padding, say, sizes
@@ -42,13 +43,13 @@ examples:
 def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_command(commands, "project", _run, "project a CT, and its anatomy labels, to X-ray images", _EXAMPLES)
+    add_ct(parser)
     add = parser.add_argument
-    add("ct", type=Path, metavar="CT", help="DICOM folder or zip, NIfTI, NRRD, MetaImage or NumPy file")
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made when missing")
 
-    add = parser.add_argument_group("input").add_argument
-    add("--unit", choices=("HU", "1/mm"), default="HU", help="what the voxels are (default: HU)")
-    add("--series", metavar="NAME", help="of a DICOM folder with several: description, number or UID")
+    group = parser.add_argument_group("input")
+    add_ct_arguments(group)
+    add = group.add_argument
     add(
         "--labels",
         type=Path,
@@ -63,11 +64,6 @@ def add_to(commands: Commands) -> None:
     )
     add("--structures", nargs="+", metavar="NAME", help="read these only, where SEG names them (default: all)")
     add("--overlap", choices=("first", "last"), help="which id keeps a voxel that two structures share")
-    add(
-        "--prefer",
-        choices=("sform", "qform", "pixdim"),
-        help="sform or qform settles a disagreement of the two; pixdim accepts a file with neither",
-    )
 
     add_view_arguments(parser)
 
@@ -97,8 +93,7 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
-    say(f"reading {arguments.ct}")
-    ct = drrproj.read_volume(arguments.ct, arguments.unit, arguments.prefer, arguments.series)
+    ct = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
     source = {"volume": as_text(arguments.ct)}
@@ -139,7 +134,7 @@ def _run(arguments: argparse.Namespace) -> None:
             backend=arguments.backend,
             threads=arguments.threads,
         )
-        warn_of_cut_views(geometry, ct)
+        warn_of_cut_views(arguments, geometry, ct)
         written = write_views(folder, shot, arguments.window, source, arguments.overlay)
         if arguments.dicom:
             written += write_dicom_views(folder, shot, arguments.window, arguments.ct, arguments.overlay)

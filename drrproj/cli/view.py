@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import drrproj
 from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.results import output_folder
-from drrproj.cli.screen import say
 from drrproj.cli.views import add_view_arguments, views_of
 
 __all__ = ["add_to"]
@@ -20,49 +19,26 @@ examples:
     drrproj view ct.nii.gz --view PA -o setup
     drrproj view ct.nii.gz --c-arm 30 20 --sdd 1200 --sod 800 --pixel-spacing 0.8 -o setup
 
-  Of pictures that were made before:
-    drrproj view ct.nii.gz --of out/PA.json -o setup
+  Of a picture that was made before, and of a C-arm's own file:
+    drrproj view ct.nii.gz --pose out/PA.json -o setup
+    drrproj view dicom_folder/ --pose angiogram.dcm -o setup
 """
-
-# What else the group of geometry takes, and what it is where nothing was given.
-_GEOMETRY: dict[str, Any] = {
-    "view": [],
-    "c_arm": [],
-    "pose": None,
-    "beam": "cone",
-    "sdd": None,
-    "sod": None,
-    "isocenter": None,
-    "shape": (512, 512),
-    "pixel_spacing": None,
-}
 
 
 def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_command(commands, "view", _run, "draw source, detector, patient and image of each view", _EXAMPLES)
-    add = parser.add_argument
-    add("ct", type=Path, metavar="CT", help="NIfTI file (.nii, .nii.gz)")
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for VIEW_scene.png; made when missing")
-    add("--unit", choices=("HU", "1/mm"), default="HU", help="what the voxels are (default: HU)")
-    add(
-        "--prefer",
-        choices=("sform", "qform", "pixdim"),
-        help="sform or qform settles a disagreement of the two; pixdim accepts a file with neither",
+    add_ct(parser)
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT", help="folder for VIEW_scene.png; made when missing"
     )
-    add("--of", type=Path, metavar="JSON", help="the .json beside a picture, in place of the geometry's arguments")
+    add_ct_arguments(parser.add_argument_group("input"))
     add_view_arguments(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    say(f"reading {arguments.ct}")
-    ct = drrproj.read_volume(arguments.ct, unit=arguments.unit, prefer=arguments.prefer)
-    if arguments.of is None:
-        geometry = views_of(arguments, ct)
-    elif any(getattr(arguments, name) != default for name, default in _GEOMETRY.items()):
-        raise ValueError(f"--of says the geometry; leave out --{', --'.join(_GEOMETRY).replace('_', '-')}")
-    else:
-        geometry = drrproj.read_geometry(arguments.of)
+    ct = read_ct(arguments)
+    geometry = views_of(arguments, ct)
     print(geometry.describe(ct))
     with output_folder(arguments.out) as folder:
         written = [f"{name}_scene.png" for name in geometry.names]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import drrproj
+from drrproj.io.geometries import holds_views
 
 __all__ = ["add_view_arguments", "views_of", "warn_of_cut_views"]
 
-_C_ARM = "c_arm_"
+_SHAPE = (512, 512)
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VIEW",
         help="AP, PA, LL or RL, repeatable; named by the beam (default: PA)",
     )
-    add("--beam", choices=("cone", "parallel"), default="cone", help="for --view (default: cone)")
+    add("--beam", choices=("cone", "parallel"), help="for --view (default: cone)")
     add(
         "--c-arm",
         action="append",
@@ -36,13 +38,14 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--pose",
         type=Path,
-        metavar="XRAY",
-        help="DICOM X-ray (XA, RF, DX, CR) whose views to take; --sdd, --sod and --pixel-spacing replace its tags",
+        metavar="FILE",
+        help="take the views of a picture: the .json beside it, or a DICOM X-ray (XA, RF, DX, CR), whose tags --sdd, "
+        "--sod and --pixel-spacing replace",
     )
     add("--sdd", type=float, metavar="MM", help="source to detector (default for --view: 1800)")
     add("--sod", type=float, metavar="MM", help="source to isocenter, for --c-arm and --pose")
     add("--isocenter", nargs=3, type=float, metavar=("X", "Y", "Z"), help="RAS+ mm (default: middle of the CT)")
-    add("--shape", nargs=2, type=int, default=(512, 512), metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
+    add("--shape", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
     add(
         "--pixel-spacing",
         nargs="+",
@@ -54,19 +57,29 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
 
 def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geometry:
     """Build the views that are asked for."""
-    shape = tuple(arguments.shape)
     spacing = arguments.pixel_spacing
     if spacing is not None and len(spacing) > 2:
         raise ValueError(f"--pixel-spacing takes one number, or row and column; got {len(spacing)} numbers")
     if spacing is not None and len(spacing) == 1:
         spacing = spacing[0]
-    views = arguments.view or ([] if arguments.c_arm or arguments.pose else ["PA"])
-    isocenter = ct.center if arguments.isocenter is None else arguments.isocenter
+    geometry = (_views_asked_for if arguments.pose is None else _views_of_a_picture)(arguments, spacing, ct)
+    for name in geometry.names:
+        if geometry.names.count(name) > 1:
+            raise ValueError(f"view {name} is asked for twice, and one would overwrite the other")
+        if Path(name).name != name:
+            raise ValueError(f"view {name!r} cannot be the name of a file; give it another name")
+    return geometry
 
+
+def _views_asked_for(
+    arguments: argparse.Namespace, spacing: float | list[float] | None, ct: drrproj.Volume
+) -> drrproj.Geometry:
+    views = arguments.view or ([] if arguments.c_arm else ["PA"])
+    beam: Literal["cone", "parallel"] = arguments.beam or "cone"
+    shape = _SHAPE if arguments.shape is None else tuple(arguments.shape)
     sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}
     geometries = [
-        drrproj.Geometry.radiograph(view, ct, beam=arguments.beam, shape=shape, pixel_spacing=spacing, **sdd)
-        for view in views
+        drrproj.Geometry.radiograph(view, ct, beam=beam, shape=shape, pixel_spacing=spacing, **sdd) for view in views
     ]
     if arguments.c_arm:
         missing = [
@@ -74,38 +87,42 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
             for option, value in (("--sdd", arguments.sdd), ("--sod", arguments.sod), ("--pixel-spacing", spacing))
             if value is None
         ]
-        if missing or arguments.beam == "parallel":
+        if missing or spacing is None or beam == "parallel":
             raise ValueError(f"--c-arm needs {', '.join(missing)}" if missing else "a C-arm's beam is a cone")
         primary, secondary = zip(*arguments.c_arm, strict=True)
         geometries.append(
             drrproj.Geometry.c_arm(
                 **sdd,
                 sod=arguments.sod,
-                isocenter=isocenter,
+                isocenter=ct.center if arguments.isocenter is None else arguments.isocenter,
                 primary_angle=primary,
                 secondary_angle=secondary,
                 pixel_spacing=spacing,
                 shape=shape,
-                names=[f"{_C_ARM}{first:+g}_{second:+g}" for first, second in arguments.c_arm],
+                names=[f"c_arm_{first:+g}_{second:+g}" for first, second in arguments.c_arm],
             )
         )
-    elif arguments.pose is None and (arguments.sod is not None or arguments.isocenter is not None):
+    elif arguments.sod is not None or arguments.isocenter is not None:
         raise ValueError("--sod and --isocenter belong to --c-arm and --pose")
-    if arguments.pose is not None:
-        geometries.append(
-            drrproj.read_dicom_geometry(arguments.pose, isocenter, **sdd, sod=arguments.sod, pixel_spacing=spacing)
-        )
-    geometry = drrproj.Geometry.concatenate(geometries)
-    for name in geometry.names:
-        if geometry.names.count(name) > 1:
-            raise ValueError(f"view {name} is asked for twice, and one would overwrite the other")
-    return geometry
+    return drrproj.Geometry.concatenate(geometries)
 
 
-def warn_of_cut_views(geometry: drrproj.Geometry, ct: drrproj.Volume) -> None:
-    """Say which C-arm views do not show the whole CT; Geometry.radiograph speaks for the others."""
+def _views_of_a_picture(
+    arguments: argparse.Namespace, spacing: float | list[float] | None, ct: drrproj.Volume
+) -> drrproj.Geometry:
+    said = [name for name in ("view", "c_arm", "beam", "shape") if getattr(arguments, name)]
+    if said:
+        raise ValueError(f"--pose says the views; leave out --{', --'.join(said).replace('_', '-')}")
+    isocenter, replaced = arguments.isocenter, (arguments.sdd, arguments.sod, spacing)
+    if isocenter is None and (any(value is not None for value in replaced) or not holds_views(arguments.pose)):
+        isocenter = ct.center
+    return drrproj.read_geometry(arguments.pose, isocenter, sdd=arguments.sdd, sod=arguments.sod, pixel_spacing=spacing)
+
+
+def warn_of_cut_views(arguments: argparse.Namespace, geometry: drrproj.Geometry, ct: drrproj.Volume) -> None:
+    """Say which views do not show the whole CT; Geometry.radiograph speaks for those of --view."""
     for name, fits in zip(geometry.names, geometry.fits(ct), strict=True):
-        if not fits and name.startswith(_C_ARM):
+        if not fits and name not in arguments.view:
             warnings.warn(
                 f"view {name} does not show the whole CT; drrproj view draws where it lies", UserWarning, stacklevel=2
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drrproj.io.dicom_dx import write_dicom
 from drrproj.io.dicom_masks import write_dicom_seg
-from drrproj.io.dicom_pose import read_dicom_geometry
+from drrproj.io.geometries import read_geometry
 from drrproj.io.labels import read_labels
 from drrproj.io.landmarks import Landmarks, read_landmarks, write_projected_landmarks
 from drrproj.io.nifti import write_nifti
@@ -12,13 +12,12 @@ from drrproj.io.npz import read_npz, write_npz
 from drrproj.io.png import write_overlay, write_png
 from drrproj.io.sample import SAMPLE_ORGANS, read_sample
 from drrproj.io.scene import write_scene
-from drrproj.io.sidecar import read_geometry, write_sidecar
+from drrproj.io.sidecar import write_sidecar
 from drrproj.io.volumes import read_volume
 
 __all__ = [
     "SAMPLE_ORGANS",
     "Landmarks",
-    "read_dicom_geometry",
     "read_geometry",
     "read_labels",
     "read_landmarks",

@@ -103,7 +103,7 @@ def write_dicom(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     drrproj.write_dicom(f"{folder}/pa.dcm", shot)
     ...     image = pydicom.dcmread(f"{folder}/pa.dcm")
-    ...     same = drrproj.read_dicom_geometry(f"{folder}/pa.dcm")
+    ...     same = drrproj.read_geometry(f"{folder}/pa.dcm")
     >>> image.ViewPosition, list(image.PatientOrientation), image.SeriesDescription
     ('PA', ['L', 'F'], 'Simulated radiograph PA')
     >>> bool(np.array_equal(same.views, shot.geometry.views))

@@ -16,7 +16,7 @@ from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
 from drrproj.io.dicom_files import dicom_files, numbers, one_number, quiet_pydicom, read_headers, tag_text, text
 from drrproj.io.nifti import blaming
 
-__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "read_dicom_geometry"]
+__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "holds_own_views", "read_pose"]
 
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
 """Where the record of a radiograph stands in a DICOM file that drrproj wrote."""
@@ -44,77 +44,18 @@ _KEYWORDS = (
 )
 
 
-def read_dicom_geometry(
+def read_pose(
     path: str | os.PathLike[str],
-    isocenter: npt.ArrayLike | None = None,
-    *,
-    sdd: float | None = None,
-    sod: float | None = None,
-    primary_angle: float | Sequence[float] | None = None,
-    secondary_angle: float | Sequence[float] | None = None,
-    pixel_spacing: float | Sequence[float] | None = None,
+    isocenter: npt.ArrayLike | None,
+    sdd: float | None,
+    sod: float | None,
+    primary_angle: float | Sequence[float] | None,
+    secondary_angle: float | Sequence[float] | None,
+    pixel_spacing: float | Sequence[float] | None,
 ) -> Geometry:
-    """Read the views of an X-ray DICOM file: angiography (XA), fluoroscopy (RF), DX or CR.
-
-    The views are those of :meth:`Geometry.c_arm` with the file's distances, positioner angles, pixel spacing and size,
-    one per frame. The central ray meets the middle of the picture. A file without angles whose View Position is AP,
-    PA, LL or RL is that view instead. A file that :func:`write_dicom` wrote gives back its own matrices when no
-    isocenter is passed.
-
-    Parameters
-    ----------
-    path : str or path
-        One DICOM file; its pixels are not read.
-    isocenter : array_like, shape (3,), mm, RAS+
-        The point that the arm turns about, which lies ``sod`` from the source on the central ray. X-ray files do not
-        know where the CT's patient lies: ``ct.center`` is a start.
-    sdd, sod : float, mm, optional
-        Source to detector and source to isocenter, in place of Distance Source to Detector (0018,1110) and Distance
-        Source to Patient (0018,1111). For DX and CR the standard means the second one to the table or stand.
-    primary_angle, secondary_angle : float or sequence of float, degrees, optional
-        In place of Positioner Primary Angle (0018,1510) and Positioner Secondary Angle (0018,1511) and their
-        increments; one, or one per frame.
-    pixel_spacing : float or (float, float), mm, optional
-        At the detector, row and column, in place of Imager Pixel Spacing (0018,1164). Pixel Spacing (0028,0030) is not
-        asked: where it differs, it was calibrated somewhere in the patient.
-
-    Returns
-    -------
-    Geometry
-        Named by the file's name, with the number of the frame where there are several.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no X-ray file, a tag is missing and not replaced, the increments do not fit the frames, the picture is
-        turned or mirrored against the positioner's angles, or the beam is not perpendicular to the detector.
-    ModuleNotFoundError
-        If pydicom is not installed.
-
-    Source
-    ------
-    DICOM PS3.3 C.8.7.5. An increment per frame is an offset from the first angle; a single one is the mean change
-    from frame to frame (C.8.7.5.1.3).
-
-    Examples
-    --------
-    >>> import numpy as np, drrproj, tempfile
-    >>> ct = drrproj.Volume(np.zeros((40, 30, 40), np.int16), np.diag([5, 5, 5, 1]))
-    >>> arm = drrproj.Geometry.c_arm(sdd=1000, sod=700, isocenter=ct.center, primary_angle=30, secondary_angle=-10,
-    ...     pixel_spacing=2, shape=(128, 160))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     drrproj.write_dicom(f"{folder}/arm.dcm", drrproj.project(ct, arm))
-    ...     again = drrproj.read_dicom_geometry(f"{folder}/arm.dcm", ct.center)  # from the tags
-    >>> np.allclose(again.views, arm.views, atol=1e-2), again.names
-    (True, ('arm',))
-    """
-    files = dicom_files(path)
-    if len(files) != 1 or os.path.isdir(path):
-        raise ValueError(f"{path}: pass one X-ray file; here are {len(files)} DICOM files")
+    """Read the views of an X-ray DICOM file; see :func:`drrproj.read_geometry`."""
     with quiet_pydicom(), blaming(path):
-        dataset = read_headers(files, [*_KEYWORDS, *_private_tags()])[0].dataset
+        dataset = _header(path)
         modality = text(dataset, "Modality")
         if modality not in _MODALITIES:
             known = ", ".join(_MODALITIES)
@@ -157,6 +98,19 @@ def read_dicom_geometry(
             )
         _check_orientation(dataset, geometry)
         return geometry
+
+
+def holds_own_views(path: str | os.PathLike[str]) -> bool:
+    """Tell whether drrproj wrote the DICOM file, with its views in it."""
+    with quiet_pydicom(), blaming(path):
+        return _own_geometry(_header(path)) is not None
+
+
+def _header(path: str | os.PathLike[str]) -> Any:
+    files = dicom_files(path)
+    if not files:
+        raise ValueError("it is a DICOMDIR, which lists files and holds none; pass one X-ray file")
+    return read_headers(files, [*_KEYWORDS, *_private_tags()])[0].dataset
 
 
 def _whole(dataset: Any, keyword: str) -> int:

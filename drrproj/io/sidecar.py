@@ -13,7 +13,7 @@ from drrproj.geometry import Geometry
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
-__all__ = ["plain_json", "read_geometry", "write_sidecar"]
+__all__ = ["plain_json", "read_views", "write_sidecar"]
 
 _INDENT = "  "
 
@@ -58,46 +58,20 @@ def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph, **extra:
         file.write(text.encode() + b"\n")
 
 
-def read_geometry(path: str | os.PathLike[str]) -> Geometry:
-    """Read the views of a picture from the JSON file beside it.
-
-    Parameters
-    ----------
-    path : str or path
-        A file that :func:`write_sidecar` or ``drrproj project`` wrote.
-
-    Returns
-    -------
-    Geometry
-        Equal to the one written, bit by bit.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no JSON file, or has no geometry of drrproj in it.
-
-    Examples
-    --------
-    >>> import numpy as np, drrproj, tempfile
-    >>> ct = drrproj.Volume(np.zeros((20, 10, 20), np.int16), np.eye(4))
-    >>> view = drrproj.Geometry.radiograph("PA", ct, shape=(32, 32))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     drrproj.write_sidecar(f"{folder}/pa.json", drrproj.project(ct, view))
-    ...     np.array_equal(drrproj.read_geometry(f"{folder}/pa.json").views, view.views)
-    True
-    """
+def read_views(path: str | os.PathLike[str]) -> Geometry:
+    """Read the views of a sidecar; see :func:`drrproj.read_geometry`."""
     try:
         record: Any = json.loads(Path(path).read_text(encoding="utf-8"))
         geometry = record["geometry"]
         return Geometry(geometry["views"], tuple(geometry["shape"]), tuple(geometry["names"]))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {path}") from None
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: there is no geometry in it; pass the .json beside a picture") from error
+        raise ValueError(
+            "there is no geometry in it; pass the .json beside a picture, or an X-ray DICOM file"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: this is no JSON file of drrproj, or a damaged one: {error}") from error
+        raise ValueError(
+            f"this is neither the .json beside a picture nor an X-ray DICOM file, or it is damaged: {error}"
+        ) from error
 
 
 def plain_json(value: Any, indent: str = "") -> str:
