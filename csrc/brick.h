@@ -1,7 +1,7 @@
 // Staging: a box of voxels, copied from any memory order and number type into floats with u contiguous.
 //
-// Voxels outside the grid become 0, so the walk needs no bounds. Attenuation and label channels are applied here, once
-// per voxel. Slab s of the brick starts at its own (u, v) corner: the box follows slanted rays.
+// Voxels outside the grid become 0, so the walk needs no bounds. Attenuation and the indices of label values are
+// applied here, once per voxel. Slab s of the brick starts at its own (u, v) corner: the box follows slanted rays.
 #pragma once
 
 #include <cstddef>
@@ -65,31 +65,31 @@ struct AsIs {
     }
 };
 
-struct ToChannelSmall {
+struct ToIndexSmall {
     static constexpr bool is_label = true;
-    const float* channel_of_id;
-    float operator()(std::int8_t id) const { return channel_of_id[static_cast<std::uint8_t>(id)]; }
-    float operator()(std::uint8_t id) const { return channel_of_id[id]; }
-    float operator()(std::int16_t id) const { return channel_of_id[static_cast<std::uint16_t>(id)]; }
-    float operator()(std::uint16_t id) const { return channel_of_id[id]; }
+    const float* index_of_value;
+    float operator()(std::int8_t value) const { return index_of_value[static_cast<std::uint8_t>(value)]; }
+    float operator()(std::uint8_t value) const { return index_of_value[value]; }
+    float operator()(std::int16_t value) const { return index_of_value[static_cast<std::uint16_t>(value)]; }
+    float operator()(std::uint16_t value) const { return index_of_value[value]; }
 };
 
-struct ToChannelWide {
+struct ToIndexWide {
     static constexpr bool is_label = true;
-    Channels channels;
+    Structures structures;
     template <class Number>
     float operator()(Number number) const {
-        const std::int64_t id = static_cast<std::int64_t>(number);
-        if (id == 0) return 0.0f;
-        std::int64_t low = 0, high = channels.count;
+        const std::int64_t value = static_cast<std::int64_t>(number);
+        if (value == 0) return 0.0f;
+        std::int64_t low = 0, high = structures.value_count;
         while (low < high) {
             const std::int64_t middle = (low + high) / 2;
-            if (channels.ids[middle] < id)
+            if (structures.values[middle] < value)
                 low = middle + 1;
             else
                 high = middle;
         }
-        return low < channels.count && channels.ids[low] == id ? static_cast<float>(low + 1) : 0.0f;
+        return low < structures.value_count && structures.values[low] == value ? static_cast<float>(low + 1) : 0.0f;
     }
 };
 
@@ -334,9 +334,9 @@ __attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box
     return stage_any(*job.image, box, row, brick, ToAttenuation{law});
 }
 
-// Fill a row of the brick with 1 + channel per voxel, 0 for background.
+// Fill a row of the brick with 1 + index of the value per voxel, 0 for background.
 __attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, int row, float* brick) {
-    const ToChannelSmall small{job.channel_of_small_id};
+    const ToIndexSmall small{job.index_of_small_value};
     switch (job.label->type) {
         case NumberType::int8:
             return stage<std::int8_t>(*job.label, box, row, brick, small);
@@ -347,13 +347,13 @@ __attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box
         case NumberType::uint16:
             return stage<std::uint16_t>(*job.label, box, row, brick, small);
         case NumberType::int32:
-            return stage<std::int32_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::int32_t>(*job.label, box, row, brick, ToIndexWide{job.structures});
         case NumberType::uint32:
-            return stage<std::uint32_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::uint32_t>(*job.label, box, row, brick, ToIndexWide{job.structures});
         case NumberType::int64:
-            return stage<std::int64_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::int64_t>(*job.label, box, row, brick, ToIndexWide{job.structures});
         case NumberType::uint64:
-            return stage<std::uint64_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::uint64_t>(*job.label, box, row, brick, ToIndexWide{job.structures});
         case NumberType::float32:
         case NumberType::float64:
             break;  // refused at the binding

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "brick.h"
+#include "collection.h"
 #include "lanes.h"
 #include "walk.h"
 
@@ -24,8 +25,8 @@ struct alignas(64) Packet {
     double begin[N], end[N];                                 // where the ray exists, in x
     float motion_u[N], slope_u[N], motion_v[N], slope_v[N];  // du and dv with what crossing_of makes of them
     float mm_per_slab[N], sum[N];
-    float label[N], run[N];          // 1 + channel of the label the ray is in, and how many slabs it has been in it
     std::int32_t row[N], column[N];  // column -1: no pixel
+    bool in_line;                    // the lanes are neighbouring columns of one row
 };
 
 // What bounds the rays of each packet: lowest and highest u and v at the tile's first plane, their change per slab, and
@@ -57,6 +58,7 @@ struct Block {
 struct Walk {
     const Job& job;
     int axis_x, axis_u, axis_v;
+    std::int64_t size_x;
     Packet* packets;
     Extents& extents;
     int count;
@@ -135,8 +137,12 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
         const double d0 = d[0][i], d1 = d[1][i], d2 = d[2][i];
         const double squared = d0 * (m[0] * d0 + m[3] * d1 + m[4] * d2) + d1 * (m[1] * d1 + m[5] * d2) + m[2] * d2 * d2;
         packet.mm_per_slab[i] = static_cast<float>(__builtin_sqrt(squared) * __builtin_fabs(per_slab));
-        packet.sum[i] = packet.label[i] = packet.run[i] = 0.0f;
+        packet.sum[i] = 0.0f;
     }
+    packet.in_line = true;
+    for (int i = 0; i < N; ++i)
+        packet.in_line = packet.in_line & (packet.row[i] == packet.row[0]) &
+                         (packet.column[i] == packet.column[0] + i) & (packet.column[i] >= 0);
     int with_pixel = 0;
     while (exists[with_pixel] == 0.0) ++with_pixel;
     for (int i = 0; i < N; ++i) {
@@ -313,50 +319,10 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     return true;
 }
 
-// The label a ray was in ends: its run becomes path length and mask.
-void end_run(const Job& job, Packet& packet, int lane) {
-    const int channel = static_cast<int>(packet.label[lane]) - 1;
-    if (channel < 0 || !(packet.run[lane] > 0.0f) || packet.column[lane] < 0) return;
-    const std::int64_t row = packet.row[lane], column = packet.column[lane];
-    if (job.path_length)
-        job.path_length[channel * job.path_length_stride + row * job.columns + column] +=
-            packet.run[lane] * packet.mm_per_slab[lane];
-    if (job.mask) {
-        std::uint8_t* byte = job.mask + channel * job.mask_stride + row * ((job.columns + 7) / 8) + column / 8;
-        // Lines of a sheared tile leave bytes that two threads share.
-        __atomic_fetch_or(byte, static_cast<std::uint8_t>(0x80u >> (column % 8)), __ATOMIC_RELAXED);
-    }
-}
-
 // The values at the voxels a slab meets: of entry, behind the first crossing, behind both.
 struct Voxels {
     Lanes entry, middle, exit;
 };
-
-// Lanes whose rays met another label than the one they were in: rare enough to do one by one.
-void change_labels(const Job& job, Packet& packet, unsigned changed, const Voxels& labels,
-                   const Shares<Lanes>& shares) {
-    alignas(64) float label[3][N], share[3][N];
-    labels.entry.store(label[0]);
-    labels.middle.store(label[1]);
-    labels.exit.store(label[2]);
-    shares.entry.store(share[0]);
-    shares.middle.store(share[1]);
-    shares.exit.store(share[2]);
-    while (changed) {
-        const int lane = __builtin_ctz(changed);
-        changed &= changed - 1;
-        for (int voxel = 0; voxel < 3; ++voxel) {
-            if (!(share[voxel][lane] > 0.0f)) continue;
-            if (label[voxel][lane] != packet.label[lane]) {
-                end_run(job, packet, lane);
-                packet.label[lane] = label[voxel][lane];
-                packet.run[lane] = 0.0f;
-            }
-            packet.run[lane] += share[voxel][lane];
-        }
-    }
-}
 
 // How the voxels that a packet meets in a slab are read.
 enum Reading : std::int32_t { one_row, tall_patch, wide_patch, tall_patch_of_8, wide_patch_of_8, anywhere };
@@ -460,9 +426,10 @@ Coordinate coordinate_of(const double (&position)[N], const double (&motion)[N],
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
-template <bool Partial, bool Image, bool Label>
-__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Staging& next) {
-    const Job& job = walk.job;
+template <bool Partial, int What>
+__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Collection& collection,
+                                           Staging& next) {
+    constexpr bool Image = What & kImage, Label = What & kLabel;
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
@@ -480,26 +447,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     }
     const Lanes zero(0.0f), one(1.0f);
     Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
-    Lanes label, run;
-    if (Label) {
-        label = Lanes::load(packet.label);
-        run = Lanes::load(packet.run);
-    }
+    const float size_x = static_cast<float>(walk.size_x), first_x = static_cast<float>(block.x);
+    Following<What> following(collection, index, size_x);
     Lanes begin = zero, end = one;
-    const auto follow = [&](const Shares<Lanes>& shares, const Voxels& labels) {
-        const auto same = [&](Lanes other, Lanes share) { return equal(other, label) | ~positive(share); };
-        const Mask unchanged =
-            same(labels.entry, shares.entry) & same(labels.middle, shares.middle) & same(labels.exit, shares.exit);
-        run = choose(unchanged, run + (end - begin), run);
-        const unsigned changed = ~bits(unchanged) & all_lanes;
-        if (changed) {
-            run.store(packet.run);
-            label.store(packet.label);
-            change_labels(job, packet, changed, labels, shares);
-            run = Lanes::load(packet.run);
-            label = Lanes::load(packet.label);
-        }
-    };
     const auto walk_slab = [&](int s) {
         const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
         if (Partial) {
@@ -515,14 +465,19 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             const Lanes leaves = Partial ? smaller(larger(leaves_u, begin), end) : leaves_u;
             const Shares<Lanes> shares{leaves - begin, zero, end - leaves};
             const Index exit_u = entry_u + u.step;
+            Lanes mu_entry = zero, mu_exit = zero;
             if (Image) {
-                sum_entry = multiply_add(shares.entry, window(block.image + places.at[s], entry_u), sum_entry);
-                sum_exit = multiply_add(shares.exit, window(block.image + places.at[s], exit_u), sum_exit);
+                mu_entry = window(block.image + places.at[s], entry_u);
+                mu_exit = window(block.image + places.at[s], exit_u);
+                sum_entry = multiply_add(shares.entry, mu_entry, sum_entry);
+                sum_exit = multiply_add(shares.exit, mu_exit, sum_exit);
             }
-            if (Label) {
-                const Lanes exit = window(block.label + places.at[s], exit_u);
-                follow(shares, {window(block.label + places.at[s], entry_u), exit, exit});
-            }
+            if (Label)
+                following.template slab<!Partial>(
+                    Met<2>{{shares.entry, shares.exit},
+                           {window(block.label + places.at[s], entry_u), window(block.label + places.at[s], exit_u)},
+                           {mu_entry, mu_exit}},
+                    first_x + kSlabs.number[s], begin);
             return;
         }
         const Lanes from_v(places.from_v[s]), v_at = multiply_add(step, v.motion, v.middle), v_rounded = v_at + from_v;
@@ -531,13 +486,20 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             Partial ? slab_shares(leaves_u, leaves_v, begin, end) : slab_shares(leaves_u, leaves_v);
         const Mask u_first = less(leaves_u, leaves_v);
         const auto collect = [&](const auto& read) {
+            Voxels mu{zero, zero, zero};
             if (Image) {
-                const Voxels mu = read(block.image + places.at[s]);
+                mu = read(block.image + places.at[s]);
                 sum_entry = multiply_add(shares.entry, mu.entry, sum_entry);
                 sum_middle = multiply_add(shares.middle, mu.middle, sum_middle);
                 sum_exit = multiply_add(shares.exit, mu.exit, sum_exit);
             }
-            if (Label) follow(shares, read(block.label + places.at[s]));
+            if (Label) {
+                const Voxels label = read(block.label + places.at[s]);
+                following.template slab<!Partial>(Met<3>{{shares.entry, shares.middle, shares.exit},
+                                                         {label.entry, label.middle, label.exit},
+                                                         {mu.entry, mu.middle, mu.exit}},
+                                                  first_x + kSlabs.number[s], begin);
+            }
         };
         const auto collect_patch = [&](auto registers, int per_row) {
             const int shift = kRegisterShift + per_row - 1;
@@ -584,10 +546,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) walk_slab(s);
     }
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
-    if (Label) {
-        label.store(packet.label);
-        run.store(packet.run);
-    }
+    if (Label) following.settle(first_x + static_cast<float>(slabs));
 }
 
 // A part of index space, by array axis.
@@ -641,30 +600,19 @@ Region region_of(const Walk& walk, const Box& box, int packet) {
     return region;
 }
 
-// What walking through background alone does to a packet: the labels its rays were in end.
-void meet_nothing(const Job& job, Packet& packet) {
-    for (int i = 0; i < N; ++i) {
-        end_run(job, packet, i);
-        packet.label[i] = packet.run[i] = 0.0f;
-    }
-}
-
-template <bool Image, bool Label>
-void walk_packets(const Walk& walk, const Block& block, Staging& next) {
+template <int What>
+void walk_packets(const Walk& walk, const Block& block, Collection& collection, Staging& next) {
     const Extents& extents = walk.extents;
     const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
     const double begin = block.x, end = block.x + block.box.slabs;
     for (int i = 0; i < walk.count; ++i) {
         next.step();
         if (!extents.relevant[block.parity][i]) continue;
-        if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) {
-            if (Label) meet_nothing(walk.job, walk.packets[i]);
-            continue;
-        }
+        if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) continue;
         if (extents.begin_high[i] > begin || extents.end_low[i] < end)
-            walk_packet<true, Image, Label>(walk, block, i, next);
+            walk_packet<true, What>(walk, block, i, collection, next);
         else
-            walk_packet<false, Image, Label>(walk, block, i, next);
+            walk_packet<false, What>(walk, block, i, collection, next);
     }
 }
 
@@ -687,6 +635,134 @@ bool fits(const Walk& walk) {
         area = larger(area, width * (high[1] - low[1] + 4.0));
     }
     return most_width <= kMostPitch && area <= kBrickFloats;
+}
+
+// What a tile's rays have collected goes to the outputs.
+
+void write(const Walk& walk, const Packet& packet, Lanes values, float* image) {
+    alignas(64) float value[N];
+    if (packet.in_line) return values.store_anywhere(image + packet.row[0] * walk.job.columns + packet.column[0]);
+    values.store(value);
+    for (int i = 0; i < N; ++i)
+        if (packet.column[i] >= 0) image[packet.row[i] * walk.job.columns + packet.column[i]] = value[i];
+}
+
+void write_depth(const Walk& walk, const Packet& packet, const float* numbers, unsigned met, const Outputs& outputs) {
+    const Plan& plan = walk.job.plan;
+    const int x = walk.axis_x;
+    alignas(64) float from_start[N], from_end[N];
+    Lanes::load(numbers + Quantity::from_start * N).store(from_start);
+    Lanes::load(numbers + Quantity::from_end * N).store(from_end);
+    for (int i = 0; i < N; ++i) {
+        if (!(met >> i & 1)) continue;
+        const double row = packet.row[i], column = packet.column[i];
+        const double pixel = plan.first_pixel[x] + row * plan.row_step[x] + column * plan.column_step[x];
+        const double origin = plan.parallel ? pixel : plan.source[x];
+        const double mm = packet.mm_per_slab[i];
+        const double high = (static_cast<double>(from_start[i]) - origin) * mm;
+        const double low = (static_cast<double>(walk.size_x) - static_cast<double>(from_end[i]) - origin) * mm;
+        const bool forwards = plan.parallel ? plan.source[x] < 0.0 : pixel > plan.source[x];
+        const std::int64_t at = packet.row[i] * walk.job.columns + packet.column[i];
+        if (outputs.entry_depth) outputs.entry_depth[at] = static_cast<float>(forwards ? low : -high);
+        if (outputs.exit_depth) outputs.exit_depth[at] = static_cast<float>(forwards ? high : -low);
+    }
+}
+
+// Of the bits of 16 or 8 lanes, the lowest goes to the highest bit of the first byte.
+std::uint8_t turned(unsigned bits) {
+    bits = (bits & 0xf0) >> 4 | (bits & 0x0f) << 4;
+    bits = (bits & 0xcc) >> 2 | (bits & 0x33) << 2;
+    return static_cast<std::uint8_t>((bits & 0xaa) >> 1 | (bits & 0x55) << 1);
+}
+
+void write_mask(const Walk& walk, const Packet& packet, unsigned met, std::uint8_t* mask) {
+    const std::int64_t packed = (walk.job.columns + 7) / 8;
+    if (packet.in_line && packet.column[0] % 8 == 0) {
+        std::uint8_t* const bytes = mask + packet.row[0] * packed + packet.column[0] / 8;
+        for (int i = 0; i < N / 8; ++i) bytes[i] = turned(met >> 8 * i & 0xff);
+        return;
+    }
+    for (int i = 0; i < N; ++i) {
+        if (!(met >> i & 1)) continue;
+        // Lines of a sheared tile leave bytes that two threads share.
+        __atomic_fetch_or(mask + packet.row[i] * packed + packet.column[i] / 8,
+                          static_cast<std::uint8_t>(0x80u >> packet.column[i] % 8), __ATOMIC_RELAXED);
+    }
+}
+
+void raise(std::int32_t& number, std::int32_t to) {
+    std::int32_t was = __atomic_load_n(&number, __ATOMIC_RELAXED);
+    while (was < to && !__atomic_compare_exchange_n(&number, &was, to, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+void write_structures(const Walk& walk, Collection& collection, std::int32_t* slots) {
+    const Job& job = walk.job;
+    const Structures& structures = job.structures;
+    for (std::int64_t structure = 0; structure < structures.count; ++structure) {
+        int count = 0;
+        for (std::int64_t i = structures.first_value[structure]; i < structures.first_value[structure + 1]; ++i)
+            if (const int slot = collection.slot_of(1 + structures.value_indices[i])) slots[count++] = slot;
+        if (count == 0) continue;
+        const auto of_structure = [&](auto* output, std::int64_t stride) {
+            return output ? output + structure * stride : nullptr;
+        };
+        const Outputs& all = job.outputs;
+        Outputs outputs{};
+        outputs.path_length = of_structure(all.path_length, job.image_stride);
+        outputs.label_line_integral = of_structure(all.label_line_integral, job.image_stride);
+        outputs.entry_depth = of_structure(all.entry_depth, job.image_stride);
+        outputs.exit_depth = of_structure(all.exit_depth, job.image_stride);
+        outputs.mask = of_structure(all.mask, job.mask_stride);
+        outputs.box = of_structure(all.box, job.box_stride);
+        const bool with_depth = outputs.entry_depth || outputs.exit_depth;
+        const Lanes least(structures.min_path_mm[structure]);
+        std::int32_t low_row = INT32_MAX, high_row = -1, low_column = INT32_MAX, high_column = -1;
+        for (int index = 0; index < walk.count; ++index) {
+            const Packet& packet = walk.packets[index];
+            alignas(64) float numbers[4 * N] = {};
+            for (int i = 0; i < count; ++i) {
+                const float* const more = collection.in_slot(slots[i], index);
+                add(numbers, Quantity::path, Lanes::load(more + Quantity::path * N));
+                if (outputs.label_line_integral)
+                    add(numbers, Quantity::integral, Lanes::load(more + Quantity::integral * N));
+                if (!with_depth) continue;
+                raise(numbers, Quantity::from_start, Lanes::load(more + Quantity::from_start * N));
+                raise(numbers, Quantity::from_end, Lanes::load(more + Quantity::from_end * N));
+            }
+            const Lanes slabs = Lanes::load(numbers), mm = Lanes::load(packet.mm_per_slab);
+            if (!any_nonzero(slabs)) continue;
+            if (outputs.path_length) write(walk, packet, slabs * mm, outputs.path_length);
+            if (outputs.label_line_integral)
+                write(walk, packet, Lanes::load(numbers + Quantity::integral * N) * mm, outputs.label_line_integral);
+            if (with_depth) write_depth(walk, packet, numbers, bits(positive(slabs * mm)), outputs);
+            // Lanes without a pixel have no millimetres.
+            if (outputs.mask) write_mask(walk, packet, bits(less(least, slabs * mm)), outputs.mask);
+            for (unsigned rest = outputs.box ? bits(positive(slabs * mm)) : 0; rest; rest &= rest - 1) {
+                const int i = __builtin_ctz(rest);
+                low_row = packet.row[i] < low_row ? packet.row[i] : low_row;
+                high_row = packet.row[i] > high_row ? packet.row[i] : high_row;
+                low_column = packet.column[i] < low_column ? packet.column[i] : low_column;
+                high_column = packet.column[i] > high_column ? packet.column[i] : high_column;
+            }
+        }
+        if (outputs.box && high_row >= 0) {
+            raise(outputs.box[0], static_cast<std::int32_t>(job.rows) - low_row);
+            raise(outputs.box[1], high_row + 1);
+            raise(outputs.box[2], static_cast<std::int32_t>(job.columns) - low_column);
+            raise(outputs.box[3], high_column + 1);
+        }
+    }
+}
+
+void write_background(const Walk& walk, const Collection& collection) {
+    for (int index = 0; index < walk.count; ++index) {
+        const Packet& packet = walk.packets[index];
+        Lanes rest = Lanes::load(packet.sum);
+        for (int slot = 1; slot <= collection.used(); ++slot)
+            rest = rest - Lanes::load(collection.in_slot(slot, index) + Quantity::integral * N);
+        write(walk, packet, rest * Lanes::load(packet.mm_per_slab), walk.job.outputs.background_line_integral);
+    }
 }
 
 void trace(const Job& job, const Tile& tile, const Scratch& scratch);
@@ -712,7 +788,8 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const Plan& plan = job.plan;
     Packet* const packets = static_cast<Packet*>(scratch.packets);
     Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
-    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, packets, extents, 0, 0.0, 0.0, {}, {}};
+    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, grid.size[plan.axis_x], packets, extents, 0,
+              0.0, 0.0,         {},          {}};
     set_up(walk, tile);
     if (walk.count == 0) return;
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
@@ -767,31 +844,41 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
                                : Staging();
         return more;
     };
+    const Outputs& outputs = job.outputs;
+    const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
+    const bool with_depth = outputs.entry_depth || outputs.exit_depth;
+    Collection collection(scratch.collected, quantities(with_integral, with_depth));
     int now = 0;
     bool more = begin_staging(now);
     while (more) {
         staging[now].finish();
         more = begin_staging(1 - now);
-        const bool image = staging[now].image_seen, label = staging[now].label_seen;
-        if (image && label)
-            walk_packets<true, true>(walk, blocks[now], staging[1 - now]);
-        else if (image)
-            walk_packets<true, false>(walk, blocks[now], staging[1 - now]);
-        else if (label)
-            walk_packets<false, true>(walk, blocks[now], staging[1 - now]);
+        const auto walk_all = [&](auto what) {
+            walk_packets<decltype(what)::value>(walk, blocks[now], collection, staging[1 - now]);
+        };
+        const int seen = (staging[now].image_seen ? kImage : 0) | (staging[now].label_seen ? kLabel : 0);
+        if (seen == kImage) walk_all(std::integral_constant<int, kImage>());
+        if (seen == kLabel && with_depth) walk_all(std::integral_constant<int, kLabel | kDepth>());
+        if (seen == kLabel && !with_depth) walk_all(std::integral_constant<int, kLabel>());
+        if (seen != (kImage | kLabel)) {
+            // One of them was enough, or neither is there.
+        } else if (with_depth) {
+            walk_all(std::integral_constant<int, kImage | kLabel | kIntegral | kDepth>());
+        } else if (with_integral) {
+            walk_all(std::integral_constant<int, kImage | kLabel | kIntegral>());
+        } else {
+            walk_all(std::integral_constant<int, kImage | kLabel>());
+        }
         now = 1 - now;
     }
-
-    for (int index = 0; index < walk.count; ++index) {
-        Packet& packet = walk.packets[index];
-        for (int i = 0; i < N; ++i) {
-            if (packet.column[i] < 0) continue;
-            if (job.line_integral)
-                job.line_integral[packet.row[i] * job.columns + packet.column[i]] =
-                    packet.sum[i] * packet.mm_per_slab[i];
-            if (job.label) end_run(job, packet, i);
+    if (job.label) write_structures(walk, collection, scratch.collected.slots);
+    if (outputs.background_line_integral) write_background(walk, collection);
+    collection.clear(walk.count);
+    if (outputs.line_integral)
+        for (int index = 0; index < walk.count; ++index) {
+            const Packet& packet = walk.packets[index];
+            write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab), outputs.line_integral);
         }
-    }
 }
 
 }  // namespace

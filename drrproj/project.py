@@ -9,7 +9,7 @@ import platform
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,18 @@ from drrproj import attenuation as attenuation_models
 from drrproj import backends
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
-from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
+from drrproj.label_walks import MinPath, prepared_walks, shortest_paths, structures_of, traced
+from drrproj.radiograph import Radiograph
 from drrproj.threads import default_threads
 from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["Projector", "project"]
 
-Output = Literal["line_integral", "path_length", "mask"]
-_OUTPUTS = ("line_integral", "path_length", "mask")
+Output = Literal["line_integral", "path_length", "mask", "label_line_integral", "depth"]
+_OUTPUTS: tuple[Output, ...] = get_args(Output)
+_BY_DEFAULT: tuple[Output, ...] = ("line_integral", "path_length", "mask")
+Form = Literal["dense", "crops"]
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MODELS = {"linear": attenuation_models.linear, "bilinear": attenuation_models.bilinear}
 
@@ -35,9 +38,12 @@ def project(
     volume: Volume,
     geometry: Geometry,
     *,
-    labels: LabelVolume | None = None,
+    labels: LabelVolume | Sequence[LabelVolume] | None = None,
     attenuation: Attenuation | str | None = None,
     outputs: Sequence[Output] | None = None,
+    min_path_mm: MinPath = 0.0,
+    label_images: Form = "dense",
+    other_space: bool = False,
     backend: str = "auto",
     threads: int | None = None,
 ) -> Radiograph:
@@ -53,13 +59,26 @@ def project(
         CT in HU, or attenuation in 1/mm. It is not copied: an int16 CT is read as int16.
     geometry : Geometry
         The views.
-    labels : LabelVolume, optional
-        Anatomy in the same patient space; any grid.
+    labels : LabelVolume or sequence of LabelVolume, optional
+        Anatomy in the same patient space; any grids. Structures of different volumes may overlap; their names must
+        differ.
     attenuation : Attenuation, "linear" or "bilinear", optional
         How HU become attenuation, inside the walk. By default bilinear at 70 keV for a volume in HU; a volume in
         1/mm takes none.
-    outputs : sequence of {"line_integral", "path_length", "mask"}, optional
-        What to make; what is not asked for costs nothing. By default the line integral, and with labels all three.
+    outputs : sequence of str, optional
+        What to make; what is not asked for costs nothing. By default the line integral, and with labels also path
+        lengths and masks. ``"line_integral"``, and per structure ``"path_length"`` (mm), ``"mask"``,
+        ``"label_line_integral"`` (its share of the line integral; its labels must lie on the CT's grid of voxels)
+        and ``"depth"`` (mm from the source to where a ray first meets it and to where it last leaves it).
+    min_path_mm : float or mapping of name or id to float, optional
+        For masks: how far a ray must run through a structure to be in its mask. By default any hit counts; a mapping
+        says so for some structures and leaves the others at any hit.
+    label_images : {"dense", "crops"}
+        How images per structure are kept: one array of all of them, or of each only the box around what is not zero,
+        which is what many structures or views need. Masks take one bit per pixel either way.
+    other_space : bool
+        Accept labels that do not seem to lie in the CT's patient space, because neither's centre is in the other's
+        box. The record says so.
     backend : {"auto", "cuda", "cpu", "numba"}
         ``auto`` takes the first one available; a named one runs or raises.
     threads : int, optional
@@ -102,7 +121,15 @@ def project(
     0.8235
     """
     projector = Projector(
-        volume, labels=labels, attenuation=attenuation, outputs=outputs, backend=backend, threads=threads
+        volume,
+        labels=labels,
+        attenuation=attenuation,
+        outputs=outputs,
+        min_path_mm=min_path_mm,
+        label_images=label_images,
+        other_space=other_space,
+        backend=backend,
+        threads=threads,
     )
     return projector.project(geometry)
 
@@ -126,13 +153,13 @@ class Projector:
     ----------
     volume : Volume
         CT in HU, or attenuation in 1/mm.
-    labels : LabelVolume, optional
-        Anatomy in the same patient space; any grid.
+    labels : LabelVolume or sequence of LabelVolume, optional
+        Anatomy in the same patient space; any grids. Structures of different volumes may overlap; their names must
+        differ.
     attenuation : Attenuation, "linear" or "bilinear", optional
         How HU become attenuation. By default bilinear at 70 keV for a volume in HU.
-    outputs : sequence of {"line_integral", "path_length", "mask"}, optional
-        What every call makes; what is not asked for costs nothing. By default the line integral, and with labels all
-        three.
+    outputs, min_path_mm, label_images, other_space : optional
+        What every call makes, as in :func:`project`.
     backend : {"auto", "cuda", "cpu", "numba"}
         ``auto`` takes the first one available; a named one runs or raises.
     threads : int, optional
@@ -167,59 +194,68 @@ class Projector:
         self,
         volume: Volume,
         *,
-        labels: LabelVolume | None = None,
+        labels: LabelVolume | Sequence[LabelVolume] | None = None,
         attenuation: Attenuation | str | None = None,
         outputs: Sequence[Output] | None = None,
+        min_path_mm: MinPath = 0.0,
+        label_images: Form = "dense",
+        other_space: bool = False,
         backend: str = "auto",
         threads: int | None = None,
     ) -> None:
         if not isinstance(volume, Volume):
             raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}. Use Volume(array, affine)")
-        if labels is not None and not isinstance(labels, LabelVolume):
-            raise TypeError(
-                f"labels must be a drrproj.LabelVolume; got {type(labels).__name__}. Use LabelVolume(array, affine)"
-            )
-        wanted = _checked_outputs(outputs, labels)
+        anatomy = _checked_labels(labels)
+        wanted = _checked_outputs(outputs, anatomy)
         model = _checked_attenuation(attenuation, volume)
         if threads is None:
             threads = default_threads()
         elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**16:
             raise ValueError(f"threads must be a positive whole number; got {threads!r}")
+        if label_images not in get_args(Form):
+            raise ValueError(f'label_images must be "dense" or "crops"; got {label_images!r}')
         name, engine = backends.choose(backend)
-        if labels is not None:
-            _check_patient_space(volume, labels)
-        label_ids = labels.label_ids if labels is not None and set(wanted) & {"path_length", "mask"} else ()
+        elsewhere = [each for each in anatomy if not _in_one_patient(volume, each)]
+        if elsewhere and not other_space:
+            distance = float(np.linalg.norm(elsewhere[0].center - volume.center))
+            raise ValueError(
+                f"labels are on another patient space: their centre is {distance:.0f} mm from the CT's; pass the "
+                "matching file, or its affine in the same frame (RAS or LPS); other_space=True accepts them"
+            )
+        walked = anatomy if set(wanted) - {"line_integral"} else ()
+        structures = structures_of(walked)
+        shortest = shortest_paths(min_path_mm, structures, anatomy, "mask" in wanted)
 
         # Nothing of this changes after here, which is what lets several threads call one projector.
         self._volume, self._labels, self._model = volume, labels, model
         self._outputs, self._threads = wanted, int(threads)
+        self._min_path_mm, self._form, self._other_space = min_path_mm, label_images, other_space
         self._backend, self._engine = name, engine
-        self._label_ids = label_ids
+        self._label_ids = tuple(structure.label_id for structure in structures)
+        self._names = tuple(structure.name for structure in structures)
         self._corners = np.column_stack([volume.corners, np.ones(8)]).T
         self._memory = _memory()
+        self._walks = prepared_walks(engine, volume, model, walked, structures, shortest, wanted)
         self._record = pickle.dumps(
             {
                 "versions": {"drrproj": __version__, "python": platform.python_version(), "numpy": np.__version__},
                 "backend": {"name": name, "instruction_set": None, "threads": self._threads},
                 "volume": {**_grid_record(volume), "unit": volume.unit},
-                "labels": None
-                if labels is None
-                else {**_grid_record(labels), "names": {label_id: labels.name_of(label_id) for label_id in label_ids}},
+                "labels": [
+                    {
+                        **_grid_record(each),
+                        "other_space": each in elsewhere,
+                        "names": {
+                            structure.label_id: structure.name for structure in structures if structure.labels is each
+                        },
+                    }
+                    for each in anatomy
+                ],
+                "min_path_mm": dict(zip(self._names, shortest, strict=True)) if "mask" in wanted else None,
                 "attenuation": model.as_record() if model else None,
                 "geometry": None,
                 "outputs": list(wanted),
             }
-        )
-        self._prepared = engine.prepare(
-            volume=volume.array,
-            volume_voxel_from_world=volume.voxel_from_world,
-            volume_world_from_voxel=volume.affine,
-            knots=model.knots if model else (),
-            slope_changes=model.slope_changes if model else (),
-            labels=labels.array if labels else None,
-            labels_voxel_from_world=labels.voxel_from_world if labels else None,
-            labels_world_from_voxel=labels.affine if labels else None,
-            label_ids=label_ids,
         )
 
     def project(self, geometry: Geometry) -> Radiograph:
@@ -247,22 +283,26 @@ class Projector:
         if not isinstance(geometry, Geometry):
             raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
         _check_views(self._corners, geometry)
-        _check_memory(geometry, self._label_ids, self._outputs, self._memory)
-        results = self._engine.trace(self._prepared, geometry.views, geometry.shape, self._outputs, self._threads)
-
-        line_integral, path_length, mask = (results.get(output) for output in _OUTPUTS)
+        _check_memory(geometry, len(self._label_ids), self._outputs, self._form, self._memory)
+        images = traced(
+            self._engine, self._walks, geometry, self._label_ids, self._names, self._outputs, self._form, self._threads
+        )
+        line_integral = images.get("line_integral")
         if line_integral is not None and not np.isfinite(line_integral.sum(dtype=np.float64)):
             raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
         # Each radiograph gets a record of its own: changing one must not change the others.
         record = pickle.loads(self._record)
         record["backend"]["instruction_set"] = backends.instruction_set(self._backend)
         record["geometry"] = geometry.as_record()
-        names = self._labels.names if self._labels else {}
         return Radiograph(
             geometry=geometry,
             line_integral=line_integral,
-            path_length=None if path_length is None else LabelImages(path_length, self._label_ids, names),
-            masks=None if mask is None else LabelMasks(mask, geometry.shape[1], self._label_ids, names),
+            path_length=images.get("path_length"),
+            masks=images.get("mask"),
+            label_line_integral=images.get("label_line_integral"),
+            background_line_integral=images.get("background_line_integral"),
+            entry_depth=images.get("entry_depth"),
+            exit_depth=images.get("exit_depth"),
             backend=self._backend,
             record=record,
         )
@@ -273,24 +313,40 @@ class Projector:
             "labels": self._labels,
             "attenuation": self._model,
             "outputs": self._outputs,
+            "min_path_mm": self._min_path_mm,
+            "label_images": self._form,
+            "other_space": self._other_space,
             "backend": self._backend,
             "threads": self._threads,
         }
         return partial(Projector, **choices), (self._volume,)
 
 
-def _checked_outputs(outputs: Sequence[str] | None, labels: LabelVolume | None) -> tuple[str, ...]:
+def _checked_labels(labels: LabelVolume | Sequence[LabelVolume] | None) -> tuple[LabelVolume, ...]:
+    if labels is None:
+        return ()
+    anatomy = (labels,) if isinstance(labels, LabelVolume) else tuple(labels) if isinstance(labels, Sequence) else None
+    for each in (labels,) if anatomy is None else anatomy:
+        if not isinstance(each, LabelVolume):
+            raise TypeError(
+                f"labels must be a drrproj.LabelVolume, or a list of them; got {type(each).__name__}. Use "
+                "LabelVolume(array, affine)"
+            )
+    return anatomy or ()
+
+
+def _checked_outputs(outputs: Sequence[str] | None, anatomy: tuple[LabelVolume, ...]) -> tuple[Output, ...]:
     if outputs is None:
-        return _OUTPUTS if labels is not None else _OUTPUTS[:1]
+        return _BY_DEFAULT if anatomy else _BY_DEFAULT[:1]
     wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
     if not wanted:
         raise ValueError(f"outputs must name at least one of {', '.join(_OUTPUTS)}")
     for output in wanted:
         if output not in _OUTPUTS:
             raise ValueError(f"unknown output {output!r}; there are {', '.join(_OUTPUTS)}")
-        if output != "line_integral" and labels is None:
+        if output != "line_integral" and not anatomy:
             raise ValueError(f"output {output!r} needs labels; pass labels=LabelVolume(...)")
-    return wanted
+    return cast(tuple[Output, ...], wanted)
 
 
 def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) -> Attenuation | None:
@@ -307,19 +363,14 @@ def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) 
     return _MODELS[attenuation]()
 
 
-def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
+def _in_one_patient(volume: Volume, labels: LabelVolume) -> bool:
     """A crop has its centre inside the other's box; grids of different patients or frames usually have not."""
 
     def holds(grid: Volume | LabelVolume, point: Any) -> bool:
         index = grid.voxel_from_world[:3, :3] @ point + grid.voxel_from_world[:3, 3]
         return bool(((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all())
 
-    if not holds(volume, labels.center) and not holds(labels, volume.center):
-        distance = float(np.linalg.norm(labels.center - volume.center))
-        raise ValueError(
-            f"labels are on another patient space: their centre is {distance:.0f} mm from the CT's; pass the matching "
-            "file, or its affine in the same frame (RAS or LPS)"
-        )
+    return holds(volume, labels.center) or holds(labels, volume.center)
 
 
 def _check_views(corners: npt.NDArray[np.float64], geometry: Geometry) -> None:
@@ -363,22 +414,26 @@ def _memory() -> float:
     return memory
 
 
-def _check_memory(geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[str, ...], memory: float) -> None:
+def _check_memory(geometry: Geometry, labels: int, wanted: tuple[Output, ...], form: Form, memory: float) -> None:
     rows, columns = geometry.shape
     pixels = len(geometry) * rows * columns
     packed = len(geometry) * rows * ((columns + 7) // 8)
+    per_label = 0 if form == "crops" else 4 * pixels * labels
     needed = {
         "line_integral": 4 * pixels,
-        "path_length": 4 * pixels * len(label_ids),
-        "mask": packed * len(label_ids),
+        "path_length": per_label,
+        "mask": packed * labels,
+        "label_line_integral": per_label + 4 * pixels,
+        "depth": 2 * per_label,
     }
     total = sum(needed[output] for output in wanted)
     if total > memory:
         largest = max(wanted, key=lambda output: needed[output])
+        smaller = 'label_images="crops" keeps of each image only the box around its structure; or ' if per_label else ""
         raise MemoryError(
             f"the outputs need {total / 2**30:.1f} GiB ({largest}: {needed[largest] / 2**30:.1f} GiB for "
-            f"{len(geometry)} views of {rows} x {columns} and {len(label_ids)} labels); this machine has "
-            f"{memory / 2**30:.1f} GiB. Ask for fewer views, a smaller shape or fewer outputs"
+            f"{len(geometry)} views of {rows} x {columns} and {labels} labels); this machine has "
+            f"{memory / 2**30:.1f} GiB. {smaller}ask for fewer views, structures or outputs, or a smaller shape"
         )
 
 

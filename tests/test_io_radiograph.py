@@ -36,7 +36,7 @@ def radiograph(views: int = 1, labels: bool = True, image: np.ndarray | None = N
     mask = np.zeros((2, views, ROWS, COLUMNS), bool)
     mask[0, :, 2:18, 3:25] = True
     mask[1, :, 5:9, 6:12] = True
-    label_ids, label_names = (5, 51), {5: "liver", 51: "heart"}
+    label_ids, label_names = (5, 51), ("liver", "heart")
     path = mask * np.float32(12.5)
     return drrproj.Radiograph(
         geometry=geometry,
@@ -46,7 +46,7 @@ def radiograph(views: int = 1, labels: bool = True, image: np.ndarray | None = N
         backend="cpu",
         record={
             "versions": {"drrproj": "1"},
-            "labels": {"names": dict(label_names)} if labels else None,
+            "labels": [{"names": dict(zip(label_ids, label_names, strict=True))}] if labels else [],
             "geometry": geometry.as_record(),
             "outputs": ["line_integral"],
         },

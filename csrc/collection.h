@@ -1,0 +1,169 @@
+// What the rays of a tile collect per label value: it grows with what a tile meets, not with the labels there are.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "lanes.h"
+#include "tile.h"
+
+namespace drrproj {
+namespace DRRPROJ_ISA {
+
+// What is asked of a walk, as bits.
+constexpr int kImage = 1, kLabel = 2, kIntegral = 4, kDepth = 8;
+
+// What a packet collects for a value, a register of lanes each: slabs of path, integral of attenuation, and how far
+// the value reaches along x, from the grid's start on and from its end on. Where depth is not asked for, memory holds
+// the first two or the first one alone.
+enum Quantity { path, integral, from_start, from_end };
+constexpr int quantities(bool with_integral, bool with_depth) { return with_depth ? 4 : with_integral ? 2 : 1; }
+
+class Collection {
+  public:
+    Collection(const Collected& memory, int quantities)
+        : memory_(memory),
+          per_packet_(quantities * Lanes::width),
+          // Slots begin in different sets of the cache.
+          per_slot_(quantities * (kTileRays + kLineFloats)) {}
+
+    // The numbers of a value, from 1 on, for a packet; a value that the tile has not met before gets a slot.
+    float* of(int value, int packet) {
+        std::int32_t& slot = memory_.slot_of_value[value];
+        if (slot == 0) {
+            memory_.value_of_slot[used_] = value;
+            slot = ++used_;
+        }
+        return in_slot(slot, packet);
+    }
+    int used() const { return used_; }
+    // From 1 on; 0 where the tile has not met the value.
+    int slot_of(std::int64_t value) const { return memory_.slot_of_value[value]; }
+    float* in_slot(int slot, int packet) const {
+        return memory_.numbers + (slot - 1) * per_slot_ + static_cast<std::ptrdiff_t>(packet) * per_packet_;
+    }
+    void clear(int packets) {
+        for (int slot = 1; slot <= used_; ++slot) {
+            __builtin_memset(in_slot(slot, 0), 0, static_cast<std::size_t>(packets * per_packet_) * sizeof(float));
+            memory_.slot_of_value[memory_.value_of_slot[slot - 1]] = 0;
+        }
+        used_ = 0;
+    }
+
+  private:
+    Collected memory_;
+    std::ptrdiff_t per_packet_, per_slot_;
+    int used_ = 0;
+};
+
+inline void add(float* numbers, Quantity quantity, Lanes more) {
+    float* const at = numbers + quantity * Lanes::width;
+    (Lanes::load(at) + more).store(at);
+}
+inline void raise(float* numbers, Quantity quantity, Lanes to) {
+    float* const at = numbers + quantity * Lanes::width;
+    larger(Lanes::load(at), to).store(at);
+}
+
+// The voxels that a packet meets in a slab, in their order along x: of entry, behind the first crossing, behind both.
+// Without crossings in v there are two.
+template <int Count>
+struct Met {
+    Lanes share[Count], label[Count], mu[Count];
+};
+
+// Follows a packet through a block. Its rays mostly stay in one label for many slabs, which are counted; the others are
+// taken label by label.
+template <int What>
+class Following {
+  public:
+    Following(Collection& collection, int packet, float size_x)
+        : collection_(collection), packet_(packet), size_x_(size_x) {}
+
+    // A slab from x on, of which the rays have the part from `begin` on.
+    template <bool Whole, int Count>
+    void slab(const Met<Count>& met, float x, Lanes begin) {
+        if (Whole) {
+            Mask same = equal(met.label[0], label_);
+            // A voxel without a share is not met.
+            for (int i = 1; i < Count; ++i) same = same & (equal(met.label[i], label_) | ~positive(met.share[i]));
+            if (bits(same) == all_lanes) {
+                ++slabs_;
+                if (What & kIntegral)
+                    for (int i = 0; i < Count; ++i) integral_ = multiply_add(met.share[i], met.mu[i], integral_);
+                return;
+            }
+            settle(x);
+        }
+        value_ = take_apart(met, x, begin);
+        label_ = Lanes(static_cast<float>(value_));
+    }
+
+    // Keep what was counted up to x.
+    void settle(float x) {
+        if (value_ > 0 && slabs_ > 0) {
+            float* const numbers = collection_.of(value_, packet_);
+            const float slabs = static_cast<float>(slabs_);
+            add(numbers, Quantity::path, Lanes(slabs));
+            if (What & kIntegral) add(numbers, Quantity::integral, integral_);
+            if (What & kDepth) {
+                raise(numbers, Quantity::from_start, Lanes(x));
+                raise(numbers, Quantity::from_end, Lanes(size_x_ - (x - slabs)));
+            }
+        }
+        slabs_ = 0;
+        integral_ = Lanes(0.0f);
+    }
+
+  private:
+    // Add each label's part of a slab; returns the label that the packet's middle ray leaves it in.
+    template <int Count>
+    __attribute__((noinline)) int take_apart(const Met<Count>& met, float x, Lanes begin) {
+        alignas(64) float label[Count][Lanes::width];
+        unsigned rest[Count];
+        Lanes from[Count + 1];
+        from[0] = begin + Lanes(x);
+        int leaves = 0;
+        for (int i = 0; i < Count; ++i) {
+            met.label[i].store(label[i]);
+            const unsigned shared = bits(positive(met.share[i]));
+            rest[i] = shared & ~bits(equal(met.label[i], Lanes(0.0f)));
+            from[i + 1] = from[i] + met.share[i];
+            if (shared >> (Lanes::width / 2) & 1) leaves = i;
+        }
+        for (int first = 0; first < Count; ++first) {
+            while (rest[first]) {
+                const float one = label[first][__builtin_ctz(rest[first])];
+                float* const numbers = collection_.of(static_cast<int>(one), packet_);
+                Lanes share(0.0f), mu(0.0f), start(0.0f), end(0.0f);
+                for (int i = first; i < Count; ++i) {
+                    const Mask here = equal(met.label[i], Lanes(one)) & positive(met.share[i]);
+                    const Lanes part = choose(here, met.share[i], Lanes(0.0f));
+                    share = share + part;
+                    if (What & kIntegral) mu = multiply_add(part, met.mu[i], mu);
+                    if (What & kDepth) {
+                        start = choose(here, from[i + 1], start);
+                        end = larger(end, choose(here, Lanes(size_x_) - from[i], Lanes(0.0f)));
+                    }
+                    rest[i] &= ~bits(here);
+                }
+                add(numbers, Quantity::path, share);
+                if (What & kIntegral) add(numbers, Quantity::integral, mu);
+                if (What & kDepth) {
+                    raise(numbers, Quantity::from_start, start);
+                    raise(numbers, Quantity::from_end, end);
+                }
+            }
+        }
+        return static_cast<int>(label[leaves][Lanes::width / 2]);
+    }
+
+    Collection& collection_;
+    const int packet_;
+    const float size_x_;
+    int value_ = 0, slabs_ = 0;
+    Lanes label_ = Lanes(0.0f), integral_ = Lanes(0.0f);
+};
+
+}  // namespace DRRPROJ_ISA
+}  // namespace drrproj
