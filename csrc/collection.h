@@ -69,7 +69,7 @@ inline void raise(float* numbers, Quantity quantity, Lanes to) {
 // Without crossings in v there are two.
 template <int Count>
 struct Met {
-    Lanes share[Count], label[Count], mu[Count];
+    Lanes share[Count], mu[Count];
 };
 
 // Follows a packet through a block. Its rays mostly stay in one label for many slabs, which are counted; the others are
@@ -77,32 +77,37 @@ struct Met {
 template <int What>
 class Following {
   public:
-    Following(Collection& collection, int packet, float size_x)
-        : collection_(collection), packet_(packet), size_x_(size_x) {}
+    // `index_of_code` is null where codes are indices.
+    Following(Collection& collection, int packet, float size_x, const std::int32_t* index_of_code)
+        : collection_(collection), packet_(packet), size_x_(size_x), index_of_code_(index_of_code) {}
 
-    // A slab from x on, of which the rays have the part from `begin` on.
-    template <bool Whole, int Count>
-    void slab(const Met<Count>& met, float x, Lanes begin) {
+    int code() const { return code_; }
+
+    // A whole slab of the label that the packet is in.
+    void stay() { ++slabs_; }
+
+    // A slab from x on, of which the rays have the part from `begin` on. Where it is not known that they stay in their
+    // label, `read()` gives the codes.
+    template <bool Whole, int Count, class Read>
+    void slab(const Met<Count>& met, float x, Lanes begin, bool stays, const Read& read) {
+        if (Whole && stays) return count(met);
+        const auto codes = read();
         if (Whole) {
-            Mask same = equal(met.label[0], label_);
+            const Index code = broadcast(code_);
+            Mask same = equal(codes.code[0], code);
             // A voxel without a share is not met.
-            for (int i = 1; i < Count; ++i) same = same & (equal(met.label[i], label_) | ~positive(met.share[i]));
-            if (bits(same) == all_lanes) {
-                ++slabs_;
-                if (What & kIntegral)
-                    for (int i = 0; i < Count; ++i) integral_ = multiply_add(met.share[i], met.mu[i], integral_);
-                return;
-            }
+            for (int i = 1; i < Count; ++i) same = same & (equal(codes.code[i], code) | ~positive(met.share[i]));
+            if (bits(same) == all_lanes) return count(met);
             settle(x);
         }
-        value_ = take_apart(met, x, begin);
-        label_ = Lanes(static_cast<float>(value_));
+        code_ = take_apart(met, codes, x, begin);
     }
 
     // Keep what was counted up to x.
     void settle(float x) {
-        if (value_ > 0 && slabs_ > 0) {
-            float* const numbers = collection_.of(value_, packet_);
+        const int value = slabs_ > 0 ? index_of(code_) : 0;
+        if (value > 0) {
+            float* const numbers = collection_.of(value, packet_);
             const float slabs = static_cast<float>(slabs_);
             add(numbers, Quantity::path, Lanes(slabs));
             if (What & kIntegral) add(numbers, Quantity::integral, integral_);
@@ -116,28 +121,36 @@ class Following {
     }
 
   private:
-    // Add each label's part of a slab; returns the label that the packet's middle ray leaves it in.
+    int index_of(int code) const { return index_of_code_ ? index_of_code_[code] : code; }
+
     template <int Count>
-    __attribute__((noinline)) int take_apart(const Met<Count>& met, float x, Lanes begin) {
-        alignas(64) float label[Count][Lanes::width];
+    void count(const Met<Count>& met) {
+        ++slabs_;
+        if (What & kIntegral)
+            for (int i = 0; i < Count; ++i) integral_ = multiply_add(met.share[i], met.mu[i], integral_);
+    }
+
+    // Add each label's part of a slab; returns the code that the packet's middle ray leaves it in.
+    template <int Count, class Codes>
+    __attribute__((noinline)) int take_apart(const Met<Count>& met, const Codes& codes, float x, Lanes begin) {
+        alignas(64) std::int32_t code[Count][Lanes::width];
         unsigned rest[Count];
         Lanes from[Count + 1];
         from[0] = begin + Lanes(x);
         int leaves = 0;
         for (int i = 0; i < Count; ++i) {
-            met.label[i].store(label[i]);
+            codes.code[i].store(code[i]);
             const unsigned shared = bits(positive(met.share[i]));
-            rest[i] = shared & ~bits(equal(met.label[i], Lanes(0.0f)));
+            rest[i] = shared & ~bits(equal(codes.code[i], broadcast(0)));
             from[i + 1] = from[i] + met.share[i];
             if (shared >> (Lanes::width / 2) & 1) leaves = i;
         }
         for (int first = 0; first < Count; ++first) {
             while (rest[first]) {
-                const float one = label[first][__builtin_ctz(rest[first])];
-                float* const numbers = collection_.of(static_cast<int>(one), packet_);
+                const std::int32_t one = code[first][__builtin_ctz(rest[first])];
                 Lanes share(0.0f), mu(0.0f), start(0.0f), end(0.0f);
                 for (int i = first; i < Count; ++i) {
-                    const Mask here = equal(met.label[i], Lanes(one)) & positive(met.share[i]);
+                    const Mask here = equal(codes.code[i], broadcast(one)) & positive(met.share[i]);
                     const Lanes part = choose(here, met.share[i], Lanes(0.0f));
                     share = share + part;
                     if (What & kIntegral) mu = multiply_add(part, met.mu[i], mu);
@@ -147,6 +160,9 @@ class Following {
                     }
                     rest[i] &= ~bits(here);
                 }
+                const int value = index_of(one);
+                if (value == 0) continue;
+                float* const numbers = collection_.of(value, packet_);
                 add(numbers, Quantity::path, share);
                 if (What & kIntegral) add(numbers, Quantity::integral, mu);
                 if (What & kDepth) {
@@ -155,14 +171,15 @@ class Following {
                 }
             }
         }
-        return static_cast<int>(label[leaves][Lanes::width / 2]);
+        return code[leaves][Lanes::width / 2];
     }
 
     Collection& collection_;
     const int packet_;
     const float size_x_;
-    int value_ = 0, slabs_ = 0;
-    Lanes label_ = Lanes(0.0f), integral_ = Lanes(0.0f);
+    const std::int32_t* const index_of_code_;
+    int code_ = 0, slabs_ = 0;
+    Lanes integral_ = Lanes(0.0f);
 };
 
 }  // namespace DRRPROJ_ISA

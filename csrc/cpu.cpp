@@ -342,7 +342,7 @@ struct Task {
 struct Workspace {
     explicit Workspace(const Scene& scene)
         : images{Zeros(scene.image ? kBrick : 0), Zeros(scene.image ? kBrick : 0)},
-          labels{Zeros(scene.label ? kBrick : 0), Zeros(scene.label ? kBrick : 0)},
+          labels{Zeros(scene.label ? kCodes : 0), Zeros(scene.label ? kCodes : 0)},
           packets(kPacketBytes),
           collected(values_of(scene) * kCollectedFloats * sizeof(float)),
           indices((3 * values_of(scene) + 1) * sizeof(std::int32_t)),
@@ -350,13 +350,14 @@ struct Workspace {
     Scratch scratch() const {
         auto* const numbers = static_cast<std::int32_t*>(indices.get());
         return {{images[0].floats(), images[1].floats()},
-                {labels[0].floats(), labels[1].floats()},
+                {labels[0].get(), labels[1].get()},
                 packets.get(),
                 {collected.floats(), numbers, numbers + values + 1, numbers + 2 * values + 1}};
     }
     static std::size_t values_of(const Scene& scene) { return static_cast<std::size_t>(scene.structures.value_count); }
 
     static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
+    static constexpr std::size_t kCodes = (kBrickFloats + kBrickSlack) * sizeof(std::uint16_t);
     Zeros images[2], labels[2], packets, collected, indices;
     std::size_t values;
 };
@@ -411,15 +412,15 @@ bool same_order(const Grid& a, const Grid& b) {
 }
 
 // 1 + index by label value, for values of 8 or 16 bits read as unsigned numbers.
-std::vector<float> index_table(const Scene& scene) {
+std::vector<std::int32_t> index_table(const Scene& scene) {
     if (!scene.label) return {};
     const NumberType type = scene.label->type;
     const bool wide = type > NumberType::uint16;
-    std::vector<float> table(wide ? 0 : type <= NumberType::uint8 ? 256 : 65536);
+    std::vector<std::int32_t> table(wide ? 0 : type <= NumberType::uint8 ? 256 : 65536);
     for (std::int64_t i = 0; i < scene.structures.value_count; ++i) {
         const std::int64_t value = scene.structures.values[i];
         if (value > 0 && static_cast<std::size_t>(value) < table.size())
-            table[static_cast<std::size_t>(value)] = static_cast<float>(i + 1);
+            table[static_cast<std::size_t>(value)] = static_cast<std::int32_t>(i + 1);
     }
     return table;
 }
@@ -533,7 +534,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
              const std::function<bool()>& interrupted, const Shared& shared) {
     Shared::Kept& kept = *shared.kept_;
     const InstructionSet& chosen = chosen_set();
-    const std::vector<float> table = index_table(scene);
+    const std::vector<std::int32_t> table = index_table(scene);
     const bool shared_out = outputs.label_line_integral || outputs.background_line_integral;
     const bool image = scene.image && (outputs.line_integral || shared_out);
     const bool label = scene.label && (outputs.path_length || outputs.mask || shared_out || outputs.entry_depth ||
@@ -554,6 +555,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         job.label = label_grid;
         job.attenuation = scene.attenuation;
         job.index_of_small_value = table.data();
+        job.wide_codes = scene.structures.value_count > UINT8_MAX;
         job.structures = scene.structures;
         const bool known = kept.summarized.load(std::memory_order_acquire);
         static const std::vector<std::uint8_t> unknown;
@@ -620,6 +622,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
             jobs.push_back(job_of(image_grid, label_grid));
             Job& job = jobs.back();
             job.plan = plan;
+            if (image_grid && label_grid && getenv("BS")) job.plan.block_slabs = atoi(getenv("BS"));
             const auto of_view = [&](auto* output, bool made, std::int64_t numbers) {
                 return output && made ? output + view * numbers : nullptr;
             };

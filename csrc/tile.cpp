@@ -52,7 +52,7 @@ struct Block {
     double x, u, v;                                                  // first plane and origin, whole numbers
     alignas(64) float corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
-    const float* label;
+    const void* label;
 };
 
 struct Walk {
@@ -319,9 +319,10 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     return true;
 }
 
-// The values at the voxels a slab meets: of entry, behind the first crossing, behind both.
-struct Voxels {
-    Lanes entry, middle, exit;
+// What is read of the voxels that a slab meets: of entry, behind the first crossing, behind both.
+template <int Count>
+struct Codes {
+    Index code[Count];
 };
 
 // How the voxels that a packet meets in a slab are read.
@@ -426,7 +427,7 @@ Coordinate coordinate_of(const double (&position)[N], const double (&motion)[N],
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
-template <bool Partial, int What>
+template <bool Partial, int What, class Code>
 __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Collection& collection,
                                            Staging& next) {
     constexpr bool Image = What & kImage, Label = What & kLabel;
@@ -448,9 +449,32 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     const Lanes zero(0.0f), one(1.0f);
     Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
     const float size_x = static_cast<float>(walk.size_x), first_x = static_cast<float>(block.x);
-    Following<What> following(collection, index, size_x);
+    const Code* const labels = static_cast<const Code*>(block.label);
+    const std::int32_t* const index_of_code =
+        Label && size_of(walk.job.label->type) == 1 ? walk.job.index_of_small_value : nullptr;
+    Following<What> following(collection, index, size_x, index_of_code);
     Lanes begin = zero, end = one;
-    const auto walk_slab = [&](int s) {
+    // Does a packet read nothing but the label it is in?
+    const auto stays = [&](int s) {
+        if (Partial || !Label) return false;
+        const auto rows_are = [&](auto registers, int rows) {
+            for (int row = 0; row < rows; ++row)
+                if (!all_are<decltype(registers)::value>(labels + places.at[s] + row * box.pitch, following.code()))
+                    return false;
+            return true;
+        };
+        constexpr std::integral_constant<int, 1> narrow;
+        constexpr std::integral_constant<int, 2> wide;
+        const std::int32_t reading = places.reading[s];
+        if (reading == Reading::one_row) return rows_are(wide, 1);
+        if (reading == Reading::tall_patch) return rows_are(narrow, 4);
+        if (reading == Reading::wide_patch) return rows_are(wide, 2);
+        if (reading == Reading::tall_patch_of_8) return rows_are(narrow, 8);
+        if (reading == Reading::wide_patch_of_8) return rows_are(wide, 4);
+        return false;
+    };
+    const auto walk_slab = [&](auto what, int s) {
+        constexpr bool Image = decltype(what)::value & kImage, Label = decltype(what)::value & kLabel;
         const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
         if (Partial) {
             const Lanes slab(kSlabs.number[s]);
@@ -465,19 +489,20 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             const Lanes leaves = Partial ? smaller(larger(leaves_u, begin), end) : leaves_u;
             const Shares<Lanes> shares{leaves - begin, zero, end - leaves};
             const Index exit_u = entry_u + u.step;
-            Lanes mu_entry = zero, mu_exit = zero;
+            Met<2> met{{shares.entry, shares.exit}, {zero, zero}};
             if (Image) {
-                mu_entry = window(block.image + places.at[s], entry_u);
-                mu_exit = window(block.image + places.at[s], exit_u);
-                sum_entry = multiply_add(shares.entry, mu_entry, sum_entry);
-                sum_exit = multiply_add(shares.exit, mu_exit, sum_exit);
+                const float* const row = block.image + places.at[s];
+                met.mu[0] = as_lanes(window(row, entry_u));
+                met.mu[1] = as_lanes(window(row, exit_u));
+                sum_entry = multiply_add(shares.entry, met.mu[0], sum_entry);
+                sum_exit = multiply_add(shares.exit, met.mu[1], sum_exit);
             }
-            if (Label)
-                following.template slab<!Partial>(
-                    Met<2>{{shares.entry, shares.exit},
-                           {window(block.label + places.at[s], entry_u), window(block.label + places.at[s], exit_u)},
-                           {mu_entry, mu_exit}},
-                    first_x + kSlabs.number[s], begin);
+            if (Label) {
+                const Code* const row = labels + places.at[s];
+                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin, Image && stays(s), [&] {
+                    return Codes<2>{{window(row, entry_u), window(row, exit_u)}};
+                });
+            }
             return;
         }
         const Lanes from_v(places.from_v[s]), v_at = multiply_add(step, v.motion, v.middle), v_rounded = v_at + from_v;
@@ -486,19 +511,18 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             Partial ? slab_shares(leaves_u, leaves_v, begin, end) : slab_shares(leaves_u, leaves_v);
         const Mask u_first = less(leaves_u, leaves_v);
         const auto collect = [&](const auto& read) {
-            Voxels mu{zero, zero, zero};
+            Met<3> met{{shares.entry, shares.middle, shares.exit}, {zero, zero, zero}};
             if (Image) {
-                mu = read(block.image + places.at[s]);
-                sum_entry = multiply_add(shares.entry, mu.entry, sum_entry);
-                sum_middle = multiply_add(shares.middle, mu.middle, sum_middle);
-                sum_exit = multiply_add(shares.exit, mu.exit, sum_exit);
+                const Codes<3> mu = read(block.image + places.at[s]);
+                for (int i = 0; i < 3; ++i) met.mu[i] = as_lanes(mu.code[i]);
+                sum_entry = multiply_add(shares.entry, met.mu[0], sum_entry);
+                sum_middle = multiply_add(shares.middle, met.mu[1], sum_middle);
+                sum_exit = multiply_add(shares.exit, met.mu[2], sum_exit);
             }
             if (Label) {
-                const Voxels label = read(block.label + places.at[s]);
-                following.template slab<!Partial>(Met<3>{{shares.entry, shares.middle, shares.exit},
-                                                         {label.entry, label.middle, label.exit},
-                                                         {mu.entry, mu.middle, mu.exit}},
-                                                  first_x + kSlabs.number[s], begin);
+                const Code* const from = labels + places.at[s];
+                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin, Image && stays(s),
+                                                  [&] { return read(from); });
             }
         };
         const auto collect_patch = [&](auto registers, int per_row) {
@@ -506,9 +530,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             const Index entry = shifted(bits_of(v_rounded) + v.voxel, shift) + entry_u,
                         across_v = shifted(v.step, shift);
             const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + u.step + across_v;
-            collect([&](const float* from) {
+            collect([&](const auto* from) {
                 const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
-                return Voxels{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)};
+                return Codes<3>{{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)}};
             });
         };
         switch (places.reading[s]) {
@@ -535,16 +559,29 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
                 };
                 const Index middle_at = there(shares.middle, choose(u_first, step_u, step_v));
                 const Index exit_at = there(shares.exit, step_u + step_v);
-                collect([&](const float* from) {
-                    return Voxels{gather(from, to_index(entry)), gather(from, middle_at), gather(from, exit_at)};
+                collect([&](const auto* from) {
+                    return Codes<3>{{gather(from, to_index(entry)), gather(from, middle_at), gather(from, exit_at)}};
                 });
             }
         }
     };
+    // Labels are looked at in a loop of their own, which most slabs leave at once, unless their shares need the image.
+    constexpr bool kTogether = What & kIntegral;
+    constexpr std::integral_constant<int, kTogether || !Image ? What : kImage> first;
+    constexpr std::integral_constant<int, kLabel> second;
     for (int s = 0; s < slabs;) {
         next.ask();
-        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) walk_slab(s);
+        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s)
+            if (!Image && stays(s))
+                following.stay();
+            else
+                walk_slab(first, s);
     }
+    for (int s = 0; Image && Label && !kTogether && s < slabs; ++s)
+        if (stays(s))
+            following.stay();
+        else
+            walk_slab(second, s);
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
     if (Label) following.settle(first_x + static_cast<float>(slabs));
 }
@@ -600,7 +637,7 @@ Region region_of(const Walk& walk, const Box& box, int packet) {
     return region;
 }
 
-template <int What>
+template <int What, class Code>
 void walk_packets(const Walk& walk, const Block& block, Collection& collection, Staging& next) {
     const Extents& extents = walk.extents;
     const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
@@ -610,9 +647,9 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
         if (!extents.relevant[block.parity][i]) continue;
         if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) continue;
         if (extents.begin_high[i] > begin || extents.end_low[i] < end)
-            walk_packet<true, What>(walk, block, i, collection, next);
+            walk_packet<true, What, Code>(walk, block, i, collection, next);
         else
-            walk_packet<false, What>(walk, block, i, collection, next);
+            walk_packet<false, What, Code>(walk, block, i, collection, next);
     }
 }
 
@@ -831,7 +868,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     // An upright box is staged when the one before it has been walked: one brick serves both and stays in the cache.
     const int other = plan.upright ? 0 : 1;
     float* const images[2] = {scratch.image[0], scratch.image[other]};
-    float* const labels[2] = {scratch.label[0], scratch.label[other]};
+    void* const labels[2] = {scratch.label[0], scratch.label[other]};
     for (int parity = 0; parity < 2; ++parity) {
         blocks[parity].parity = parity;
         blocks[parity].image = images[parity];
@@ -845,29 +882,44 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         return more;
     };
     const Outputs& outputs = job.outputs;
+    // Many values are rare: their walk collects everything, which spares compiling the others.
+    const bool with_depth = outputs.entry_depth || outputs.exit_depth || job.wide_codes;
     const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
-    const bool with_depth = outputs.entry_depth || outputs.exit_depth;
     Collection collection(scratch.collected, quantities(with_integral, with_depth));
     int now = 0;
     bool more = begin_staging(now);
     while (more) {
         staging[now].finish();
         more = begin_staging(1 - now);
-        const auto walk_all = [&](auto what) {
-            walk_packets<decltype(what)::value>(walk, blocks[now], collection, staging[1 - now]);
+        const auto walk_all = [&](auto what, auto code) {
+            walk_packets<decltype(what)::value, decltype(code)>(walk, blocks[now], collection, staging[1 - now]);
         };
-        const int seen = (staging[now].image_seen ? kImage : 0) | (staging[now].label_seen ? kLabel : 0);
-        if (seen == kImage) walk_all(std::integral_constant<int, kImage>());
-        if (seen == kLabel && with_depth) walk_all(std::integral_constant<int, kLabel | kDepth>());
-        if (seen == kLabel && !with_depth) walk_all(std::integral_constant<int, kLabel>());
-        if (seen != (kImage | kLabel)) {
-            // One of them was enough, or neither is there.
-        } else if (with_depth) {
-            walk_all(std::integral_constant<int, kImage | kLabel | kIntegral | kDepth>());
-        } else if (with_integral) {
-            walk_all(std::integral_constant<int, kImage | kLabel | kIntegral>());
-        } else {
-            walk_all(std::integral_constant<int, kImage | kLabel>());
+        constexpr std::integral_constant<int, kImage> image;
+        constexpr std::integral_constant<int, kLabel> label;
+        constexpr std::integral_constant<int, kLabel | kDepth> deep_label;
+        constexpr std::integral_constant<int, kImage | kLabel> both;
+        constexpr std::integral_constant<int, kImage | kLabel | kIntegral> shares;
+        constexpr std::integral_constant<int, kImage | kLabel | kIntegral | kDepth> everything;
+        constexpr std::uint8_t narrow = 0;
+        constexpr std::uint16_t wide = 0;
+        if (staging[now].image_seen && staging[now].label_seen) {
+            if (job.wide_codes)
+                walk_all(everything, wide);
+            else if (with_depth)
+                walk_all(everything, narrow);
+            else if (with_integral)
+                walk_all(shares, narrow);
+            else
+                walk_all(both, narrow);
+        } else if (staging[now].image_seen) {
+            walk_all(image, narrow);
+        } else if (staging[now].label_seen) {
+            if (job.wide_codes)
+                walk_all(deep_label, wide);
+            else if (with_depth)
+                walk_all(deep_label, narrow);
+            else
+                walk_all(label, narrow);
         }
         now = 1 - now;
     }

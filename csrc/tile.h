@@ -57,7 +57,8 @@ struct Job {
     const Grid* image;
     const Grid* label;
     Attenuation attenuation;
-    const float* index_of_small_value;  // 1 + index, or 0; by the value as an unsigned 8 or 16-bit number
+    const std::int32_t* index_of_small_value;  // 1 + index, or 0; by the value as an unsigned 8 or 16-bit number
+    bool wide_codes;                           // there are more values than 8 bits tell apart
     Structures structures;
     Cells image_cells, label_cells;
     std::int64_t rows, columns;
@@ -76,8 +77,8 @@ constexpr int kCollectedFloats = 4 * (kTileRays + kLineFloats);
 
 struct Scratch {
     float* image[2];  // kBrickFloats + kBrickSlack each, zeroed once
-    float* label[2];
-    void* packets;  // kPacketBytes, aligned to 64
+    void* label[2];   // as many codes of 8 or 16 bits
+    void* packets;    // kPacketBytes, aligned to 64
     Collected collected;
 };
 
