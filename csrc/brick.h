@@ -209,6 +209,16 @@ void stage_turned_narrow(const char* from, std::int64_t stride_x, std::int64_t s
     }
 }
 
+// Do N rows of N numbers hold the same one everywhere?
+template <class Number>
+inline bool is_uniform(const char* from, std::int64_t stride) {
+    using Code = std::conditional_t<sizeof(Number) == 1, std::uint8_t, std::uint16_t>;
+    const Code first = *reinterpret_cast<const Code*>(from);
+    for (int i = 0; i < Lanes::width; ++i)
+        if (!all_are<1>(reinterpret_cast<const Code*>(from + i * stride), first)) return false;
+    return true;
+}
+
 // Part of a row along u, for slabs whose voxels are neighbours along x.
 struct Turned {
     const Box& box;
@@ -264,6 +274,15 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, Voxel* to,
             // Runs lie far apart and share few sets of the cache: each line is read once, at once.
             alignas(64) float square[N][N];
             const char* from = row.from + u * row.stride_u + (s - back + (backwards ? N - 1 : 0)) * row.stride_x;
+            if constexpr (!std::is_same<Voxel, float>::value && sizeof(Number) <= 2) {
+                // Inside of a structure there is nothing to turn.
+                if (slabs == N && back == 0 && is_uniform<Number>(from, row.stride_u)) {
+                    const Index code = broadcast(convert(*reinterpret_cast<const Number*>(from)));
+                    any = either(any, code);
+                    for (int j = 0; j < N; ++j) store_voxels(to + (s + j) * slab_size + u, code);
+                    continue;
+                }
+            }
             for (int i = 0; i < N; ++i, from += row.stride_u)
                 as_lanes(converted(reinterpret_cast<const Number*>(from), convert)).store(square[i]);
             // Compilers would keep the square in registers, and turn it with twice the shuffles.

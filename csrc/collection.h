@@ -19,6 +19,8 @@ constexpr int kImage = 1, kLabel = 2, kIntegral = 4, kDepth = 8;
 enum Quantity { path, integral, from_start, from_end };
 constexpr int quantities(bool with_integral, bool with_depth) { return with_depth ? 4 : with_integral ? 2 : 1; }
 
+constexpr int kMostPackets = kTileRays / Lanes::width;
+
 class Collection {
   public:
     Collection(const Collected& memory, int quantities)
@@ -34,23 +36,41 @@ class Collection {
             memory_.value_of_slot[used_] = value;
             slot = ++used_;
         }
+        touched(slot)[packet / 64] |= std::uint64_t{1} << packet % 64;
         return in_slot(slot, packet);
     }
-    int used() const { return used_; }
-    // From 1 on; 0 where the tile has not met the value.
+    // Slots are numbered from 1 on; 0 where the tile has not met the value.
     int slot_of(std::int64_t value) const { return memory_.slot_of_value[value]; }
     float* in_slot(int slot, int packet) const {
         return memory_.numbers + (slot - 1) * per_slot_ + static_cast<std::ptrdiff_t>(packet) * per_packet_;
     }
-    void clear(int packets) {
-        for (int slot = 1; slot <= used_; ++slot) {
-            __builtin_memset(in_slot(slot, 0), 0, static_cast<std::size_t>(packets * per_packet_) * sizeof(float));
-            memory_.slot_of_value[memory_.value_of_slot[slot - 1]] = 0;
+    // Call `use(packet)` for each packet that has met one of the slots.
+    template <class Use>
+    void for_each_touched(const std::int32_t* slots, int count, const Use& use) const {
+        for (int word = 0; word < kMostPackets / 64; ++word) {
+            std::uint64_t rest = 0;
+            for (int i = 0; i < count; ++i) rest |= touched(slots[i])[word];
+            for (; rest; rest &= rest - 1) use(64 * word + __builtin_ctzll(rest));
         }
+    }
+    template <class Use>
+    void for_each_slot(const Use& use) const {
+        for (std::int32_t slot = 1; slot <= used_; ++slot) use(slot);
+    }
+    void clear() {
+        for_each_slot([&](std::int32_t slot) {
+            for_each_touched(&slot, 1, [&](int packet) {
+                __builtin_memset(in_slot(slot, packet), 0, static_cast<std::size_t>(per_packet_) * sizeof(float));
+            });
+            __builtin_memset(touched(slot), 0, kTouchedWords * sizeof(std::uint64_t));
+            memory_.slot_of_value[memory_.value_of_slot[slot - 1]] = 0;
+        });
         used_ = 0;
     }
 
   private:
+    std::uint64_t* touched(int slot) const { return memory_.touched + (slot - 1) * kTouchedWords; }
+
     Collected memory_;
     std::ptrdiff_t per_packet_, per_slot_;
     int used_ = 0;

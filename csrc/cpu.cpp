@@ -346,19 +346,21 @@ struct Workspace {
           packets(kPacketBytes),
           collected(values_of(scene) * kCollectedFloats * sizeof(float)),
           indices((3 * values_of(scene) + 1) * sizeof(std::int32_t)),
+          touched(values_of(scene) * kTouchedWords * sizeof(std::uint64_t)),
           values(values_of(scene)) {}
     Scratch scratch() const {
         auto* const numbers = static_cast<std::int32_t*>(indices.get());
         return {{images[0].floats(), images[1].floats()},
                 {labels[0].get(), labels[1].get()},
                 packets.get(),
-                {collected.floats(), numbers, numbers + values + 1, numbers + 2 * values + 1}};
+                {collected.floats(), numbers, numbers + values + 1, numbers + 2 * values + 1,
+                 static_cast<std::uint64_t*>(touched.get())}};
     }
     static std::size_t values_of(const Scene& scene) { return static_cast<std::size_t>(scene.structures.value_count); }
 
     static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
     static constexpr std::size_t kCodes = (kBrickFloats + kBrickSlack) * sizeof(std::uint16_t);
-    Zeros images[2], labels[2], packets, collected, indices;
+    Zeros images[2], labels[2], packets, collected, indices, touched;
     std::size_t values;
 };
 
@@ -400,15 +402,6 @@ void work(std::size_t tasks, const Scene& scene, Workspaces& workspaces, std::at
 bool same_place(const Grid& a, const Grid& b) {
     return std::equal(a.size, a.size + 3, b.size) &&
            std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel);
-}
-
-// The order of strides decides which axis is u; a walk that reads another order is slower.
-bool same_order(const Grid& a, const Grid& b) {
-    for (int i = 0; i < 3; ++i)
-        for (int j = 0; j < 3; ++j)
-            if ((std::abs(a.stride[i]) < std::abs(a.stride[j])) != (std::abs(b.stride[i]) < std::abs(b.stride[j])))
-                return false;
-    return true;
 }
 
 // 1 + index by label value, for values of 8 or 16 bits read as unsigned numbers.
@@ -539,8 +532,8 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     const bool image = scene.image && (outputs.line_integral || shared_out);
     const bool label = scene.label && (outputs.path_length || outputs.mask || shared_out || outputs.entry_depth ||
                                        outputs.exit_depth || outputs.box);
-    const bool together = image && label && same_place(*scene.image, *scene.label) &&
-                          (shared_out || same_order(*scene.image, *scene.label));
+    // Bricks of one serve the cache better than those of both: together they are walked only where they must be.
+    const bool together = image && shared_out && same_place(*scene.image, *scene.label);
     const std::int64_t pixels = views.rows * views.columns;
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
     const auto cells_of = [](const Grid* grid, const std::vector<std::uint8_t>& hold_something) {
@@ -622,7 +615,6 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
             jobs.push_back(job_of(image_grid, label_grid));
             Job& job = jobs.back();
             job.plan = plan;
-            if (image_grid && label_grid && getenv("BS")) job.plan.block_slabs = atoi(getenv("BS"));
             const auto of_view = [&](auto* output, bool made, std::int64_t numbers) {
                 return output && made ? output + view * numbers : nullptr;
             };

@@ -48,7 +48,6 @@ inline Lanes larger(Lanes a, Lanes b) { return _mm512_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm512_roundscale_ps(a.x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ)}; }
 inline Mask less(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ)}; }
-inline bool any_nonzero(Lanes a) { return _mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_NEQ_UQ) != 0; }
 inline Mask positive(Lanes a) { return {_mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.x, b.x)}; }
@@ -186,9 +185,6 @@ inline Lanes larger(Lanes a, Lanes b) { return _mm256_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm256_floor_ps(a.x); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ)}; }
 inline Mask less(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ)}; }
-inline bool any_nonzero(Lanes a) {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_NEQ_UQ)) != 0;
-}
 inline Mask positive(Lanes a) { return {_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_mm256_and_ps(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.x, b.x)}; }
@@ -337,7 +333,6 @@ DRRPROJ_INLINE unsigned bits(Mask mask) {
     for (int i = 0; i < 4; ++i) result |= (mask.x[0][i] & 1u) << i | (mask.x[1][i] & 1u) << (i + 4);
     return result;
 }
-DRRPROJ_INLINE bool any_nonzero(Lanes a) { return bits(~equal(a, Lanes(0.0f))) != 0; }
 DRRPROJ_INLINE Index to_index(Lanes a) {
     return {{__builtin_convertvector(a.x[0], Integers), __builtin_convertvector(a.x[1], Integers)}};
 }

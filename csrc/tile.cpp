@@ -33,7 +33,6 @@ struct alignas(64) Packet {
 // where the rays begin and end. The lowest of many straight lines lies above the straight line between its values at
 // the tile's two ends (and on it for the rays of one source), so that line bounds every plane between. Of two blocks,
 // the one walked and the one staged, it says which packets have work there.
-constexpr int kMostPackets = kTileRays / N;
 struct Bound {
     double first[kMostPackets], change[kMostPackets];
     double at(int packet, double slabs) const { return first[packet] + slabs * change[packet]; }
@@ -473,8 +472,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         if (reading == Reading::wide_patch_of_8) return rows_are(wide, 4);
         return false;
     };
-    const auto walk_slab = [&](auto what, int s) {
-        constexpr bool Image = decltype(what)::value & kImage, Label = decltype(what)::value & kLabel;
+    const auto walk_slab = [&](int s) {
         const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
         if (Partial) {
             const Lanes slab(kSlabs.number[s]);
@@ -565,23 +563,14 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
         }
     };
-    // Labels are looked at in a loop of their own, which most slabs leave at once, unless their shares need the image.
-    constexpr bool kTogether = What & kIntegral;
-    constexpr std::integral_constant<int, kTogether || !Image ? What : kImage> first;
-    constexpr std::integral_constant<int, kLabel> second;
     for (int s = 0; s < slabs;) {
         next.ask();
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s)
             if (!Image && stays(s))
                 following.stay();
             else
-                walk_slab(first, s);
+                walk_slab(s);
     }
-    for (int s = 0; Image && Label && !kTogether && s < slabs; ++s)
-        if (stays(s))
-            following.stay();
-        else
-            walk_slab(second, s);
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
     if (Label) following.settle(first_x + static_cast<float>(slabs));
 }
@@ -755,20 +744,24 @@ void write_structures(const Walk& walk, Collection& collection, std::int32_t* sl
         const bool with_depth = outputs.entry_depth || outputs.exit_depth;
         const Lanes least(structures.min_path_mm[structure]);
         std::int32_t low_row = INT32_MAX, high_row = -1, low_column = INT32_MAX, high_column = -1;
-        for (int index = 0; index < walk.count; ++index) {
+        collection.for_each_touched(slots, count, [&](int index) {
             const Packet& packet = walk.packets[index];
-            alignas(64) float numbers[4 * N] = {};
-            for (int i = 0; i < count; ++i) {
+            alignas(64) float sums[4 * N];
+            const float* numbers = collection.in_slot(slots[0], index);
+            if (count > 1) {
+                __builtin_memset(sums, 0, sizeof(sums));
+                numbers = sums;
+            }
+            for (int i = 0; i < count && count > 1; ++i) {
                 const float* const more = collection.in_slot(slots[i], index);
-                add(numbers, Quantity::path, Lanes::load(more + Quantity::path * N));
+                add(sums, Quantity::path, Lanes::load(more + Quantity::path * N));
                 if (outputs.label_line_integral)
-                    add(numbers, Quantity::integral, Lanes::load(more + Quantity::integral * N));
+                    add(sums, Quantity::integral, Lanes::load(more + Quantity::integral * N));
                 if (!with_depth) continue;
-                raise(numbers, Quantity::from_start, Lanes::load(more + Quantity::from_start * N));
-                raise(numbers, Quantity::from_end, Lanes::load(more + Quantity::from_end * N));
+                raise(sums, Quantity::from_start, Lanes::load(more + Quantity::from_start * N));
+                raise(sums, Quantity::from_end, Lanes::load(more + Quantity::from_end * N));
             }
             const Lanes slabs = Lanes::load(numbers), mm = Lanes::load(packet.mm_per_slab);
-            if (!any_nonzero(slabs)) continue;
             if (outputs.path_length) write(walk, packet, slabs * mm, outputs.path_length);
             if (outputs.label_line_integral)
                 write(walk, packet, Lanes::load(numbers + Quantity::integral * N) * mm, outputs.label_line_integral);
@@ -782,7 +775,7 @@ void write_structures(const Walk& walk, Collection& collection, std::int32_t* sl
                 low_column = packet.column[i] < low_column ? packet.column[i] : low_column;
                 high_column = packet.column[i] > high_column ? packet.column[i] : high_column;
             }
-        }
+        });
         if (outputs.box && high_row >= 0) {
             raise(outputs.box[0], static_cast<std::int32_t>(job.rows) - low_row);
             raise(outputs.box[1], high_row + 1);
@@ -793,12 +786,17 @@ void write_structures(const Walk& walk, Collection& collection, std::int32_t* sl
 }
 
 void write_background(const Walk& walk, const Collection& collection) {
+    // What packets have in the labels is taken from their sums, which the image has by now.
+    collection.for_each_slot([&](std::int32_t slot) {
+        collection.for_each_touched(&slot, 1, [&](int index) {
+            float* const sum = walk.packets[index].sum;
+            (Lanes::load(sum) - Lanes::load(collection.in_slot(slot, index) + Quantity::integral * N)).store(sum);
+        });
+    });
     for (int index = 0; index < walk.count; ++index) {
         const Packet& packet = walk.packets[index];
-        Lanes rest = Lanes::load(packet.sum);
-        for (int slot = 1; slot <= collection.used(); ++slot)
-            rest = rest - Lanes::load(collection.in_slot(slot, index) + Quantity::integral * N);
-        write(walk, packet, rest * Lanes::load(packet.mm_per_slab), walk.job.outputs.background_line_integral);
+        write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab),
+              walk.job.outputs.background_line_integral);
     }
 }
 
@@ -897,7 +895,6 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         constexpr std::integral_constant<int, kImage> image;
         constexpr std::integral_constant<int, kLabel> label;
         constexpr std::integral_constant<int, kLabel | kDepth> deep_label;
-        constexpr std::integral_constant<int, kImage | kLabel> both;
         constexpr std::integral_constant<int, kImage | kLabel | kIntegral> shares;
         constexpr std::integral_constant<int, kImage | kLabel | kIntegral | kDepth> everything;
         constexpr std::uint8_t narrow = 0;
@@ -907,10 +904,8 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
                 walk_all(everything, wide);
             else if (with_depth)
                 walk_all(everything, narrow);
-            else if (with_integral)
-                walk_all(shares, narrow);
             else
-                walk_all(both, narrow);
+                walk_all(shares, narrow);
         } else if (staging[now].image_seen) {
             walk_all(image, narrow);
         } else if (staging[now].label_seen) {
@@ -923,14 +918,14 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         }
         now = 1 - now;
     }
-    if (job.label) write_structures(walk, collection, scratch.collected.slots);
-    if (outputs.background_line_integral) write_background(walk, collection);
-    collection.clear(walk.count);
     if (outputs.line_integral)
         for (int index = 0; index < walk.count; ++index) {
             const Packet& packet = walk.packets[index];
             write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab), outputs.line_integral);
         }
+    if (job.label) write_structures(walk, collection, scratch.collected.slots);
+    if (outputs.background_line_integral) write_background(walk, collection);
+    collection.clear();
 }
 
 }  // namespace

@@ -72,7 +72,9 @@ struct Collected {
     std::int32_t* slot_of_value;  // by 1 + index of the value
     std::int32_t* value_of_slot;  // 1 + index, by slot
     std::int32_t* slots;          // for a list of slots
+    std::uint64_t* touched;       // kTouchedWords for each slot: a bit for each packet
 };
+constexpr int kTouchedWords = kTileRays / 8 / 64;
 constexpr int kCollectedFloats = 4 * (kTileRays + kLineFloats);
 
 struct Scratch {
