@@ -25,6 +25,7 @@ class Collection {
   public:
     Collection(const Collected& memory, int quantities)
         : memory_(memory),
+          with_depth_(quantities > Quantity::from_end),
           per_packet_(quantities * Lanes::width),
           // Slots begin in different sets of the cache.
           per_slot_(quantities * (kTileRays + kLineFloats)) {}
@@ -39,6 +40,7 @@ class Collection {
         touched(slot)[packet / 64] |= std::uint64_t{1} << packet % 64;
         return in_slot(slot, packet);
     }
+    bool with_depth() const { return with_depth_; }
     // Slots are numbered from 1 on; 0 where the tile has not met the value.
     int slot_of(std::int64_t value) const { return memory_.slot_of_value[value]; }
     float* in_slot(int slot, int packet) const {
@@ -72,6 +74,7 @@ class Collection {
     std::uint64_t* touched(int slot) const { return memory_.touched + (slot - 1) * kTouchedWords; }
 
     Collected memory_;
+    bool with_depth_;
     std::ptrdiff_t per_packet_, per_slot_;
     int used_ = 0;
 };

@@ -404,6 +404,15 @@ bool same_place(const Grid& a, const Grid& b) {
            std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel);
 }
 
+// The order of strides decides which axis is u; a walk that reads another order is slower.
+bool same_order(const Grid& a, const Grid& b) {
+    for (int i = 0; i < 3; ++i)
+        for (int j = 0; j < 3; ++j)
+            if ((std::abs(a.stride[i]) < std::abs(a.stride[j])) != (std::abs(b.stride[i]) < std::abs(b.stride[j])))
+                return false;
+    return true;
+}
+
 // 1 + index by label value, for values of 8 or 16 bits read as unsigned numbers.
 std::vector<std::int32_t> index_table(const Scene& scene) {
     if (!scene.label) return {};
@@ -532,8 +541,8 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     const bool image = scene.image && (outputs.line_integral || shared_out);
     const bool label = scene.label && (outputs.path_length || outputs.mask || shared_out || outputs.entry_depth ||
                                        outputs.exit_depth || outputs.box);
-    // Bricks of one serve the cache better than those of both: together they are walked only where they must be.
-    const bool together = image && shared_out && same_place(*scene.image, *scene.label);
+    const bool together = image && label && same_place(*scene.image, *scene.label) &&
+                          (shared_out || same_order(*scene.image, *scene.label));
     const std::int64_t pixels = views.rows * views.columns;
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
     const auto cells_of = [](const Grid* grid, const std::vector<std::uint8_t>& hold_something) {

@@ -817,18 +817,11 @@ void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
     trace(job, second, scratch);
 }
 
-// Walk those rays of the tile that have the plan's steepest axis.
-void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
-    const Grid& grid = job.image ? *job.image : *job.label;
+// Stage block after block, and walk the tile's packets through each.
+void walk_blocks(Walk& walk, const Scratch& scratch, Collection& collection) {
+    const Job& job = walk.job;
     const Plan& plan = job.plan;
-    Packet* const packets = static_cast<Packet*>(scratch.packets);
-    Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
-    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, grid.size[plan.axis_x], packets, extents, 0,
-              0.0, 0.0,         {},          {}};
-    set_up(walk, tile);
-    if (walk.count == 0) return;
-    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
-
+    const Grid& grid = job.image ? *job.image : *job.label;
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
     const int most_slabs = plan.block_slabs;
@@ -879,11 +872,6 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
                                : Staging();
         return more;
     };
-    const Outputs& outputs = job.outputs;
-    // Many values are rare: their walk collects everything, which spares compiling the others.
-    const bool with_depth = outputs.entry_depth || outputs.exit_depth || job.wide_codes;
-    const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
-    Collection collection(scratch.collected, quantities(with_integral, with_depth));
     int now = 0;
     bool more = begin_staging(now);
     while (more) {
@@ -902,7 +890,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         if (staging[now].image_seen && staging[now].label_seen) {
             if (job.wide_codes)
                 walk_all(everything, wide);
-            else if (with_depth)
+            else if (collection.with_depth())
                 walk_all(everything, narrow);
             else
                 walk_all(shares, narrow);
@@ -911,12 +899,43 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         } else if (staging[now].label_seen) {
             if (job.wide_codes)
                 walk_all(deep_label, wide);
-            else if (with_depth)
+            else if (collection.with_depth())
                 walk_all(deep_label, narrow);
             else
                 walk_all(label, narrow);
         }
         now = 1 - now;
+    }
+}
+
+// Walk those rays of the tile that have the plan's steepest axis.
+void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
+    const Grid& grid = job.image ? *job.image : *job.label;
+    const int axis_x = job.plan.axis_x, axis_u = job.plan.axis_u, axis_v = job.plan.axis_v;
+    Packet* const packets = static_cast<Packet*>(scratch.packets);
+    Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
+    Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, {}, {}};
+    set_up(walk, tile);
+    if (walk.count == 0) return;
+    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
+
+    const Outputs& outputs = job.outputs;
+    const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
+    // Many values are rare: their walk collects everything, which spares compiling the others.
+    const bool with_depth = outputs.entry_depth || outputs.exit_depth || job.wide_codes;
+    Collection collection(scratch.collected, quantities(with_integral, with_depth));
+    if (job.image && job.label && !with_integral) {
+        // One brick serves the cache better than two: each is walked on its own where labels need no image.
+        Job part = job;
+        part.label = nullptr;
+        Walk walk_part{part,    axis_x,     axis_u,     axis_v,   walk.size_x, packets,
+                       extents, walk.count, walk.begin, walk.end, {},          {}};
+        walk_blocks(walk_part, scratch, collection);
+        part.image = nullptr;
+        part.label = job.label;
+        walk_blocks(walk_part, scratch, collection);
+    } else {
+        walk_blocks(walk, scratch, collection);
     }
     if (outputs.line_integral)
         for (int index = 0; index < walk.count; ++index) {
