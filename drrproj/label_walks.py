@@ -151,7 +151,7 @@ def prepared_walks(
             prepared = engine.prepare(**image, **_grid(_padded(aligned, volume), volume), **members)
             walks.append(Walk(prepared, place, shares))
     if not anatomy:
-        no_labels = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
+        no_labels: dict[str, Any] = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
         walks.append(Walk(engine.prepare(**image, **no_labels, **_members((), ())), slice(0, 0), lines))
     return tuple(walks)
 

@@ -264,7 +264,7 @@ class Radiograph:
             view = self.geometry.names.index(view)
         chosen = self.geometry[[view]]
         place = slice(view, view + 1) if view >= 0 else slice(view, view + 1 or None)
-        kept = {
+        kept: dict[str, Any] = {
             name: None if images is None else images[place] if isinstance(images, np.ndarray) else images.select(place)
             for name, images in self.images.items()
         }

@@ -288,7 +288,7 @@ class LabelVolume(_Grid):
         >>> heart = np.zeros((8, 8, 8), bool)
         >>> heart[3:5] = True
         >>> labels = drrproj.LabelVolume.from_masks({"thorax": thorax, "heart": heart}, np.eye(4))
-        >>> labels.names, labels.overlaps
+        >>> dict(labels.names), dict(labels.overlaps)
         ({1: 'thorax', 2: 'heart'}, {3: (1, 2)})
         """
         combination: OverlappingMasks | None = None
@@ -305,7 +305,8 @@ class LabelVolume(_Grid):
         if combination is None:
             raise ValueError("labels need at least one mask; got none")
         array, overlaps = combination.combined()
-        return cls(array, affine, dict(enumerate(masks, start=1)), space, overlaps=overlaps)
+        world_from_voxel = np.asarray(affine, np.float64)
+        return cls(array, world_from_voxel, dict(enumerate(masks, start=1)), space, overlaps=overlaps)
 
     def with_groups(self, groups: Mapping[str, Sequence[int | str]]) -> LabelVolume:
         """Add unions of structures, each with a name and an id of its own.
@@ -337,7 +338,7 @@ class LabelVolume(_Grid):
         >>> halves = np.ones((8, 8, 8), np.uint8)
         >>> halves[4:] = 2
         >>> labels = drrproj.LabelVolume(halves, np.eye(4), {1: "left", 2: "right"})
-        >>> labels.with_groups({"both": ["left", "right"]}).groups
+        >>> dict(labels.with_groups({"both": ["left", "right"]}).groups)
         {3: (1, 2)}
         """
         new_id = max((*self._occurring, *self.names, *self.overlaps, *self.groups, 0))
