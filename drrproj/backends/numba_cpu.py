@@ -263,8 +263,10 @@ def _check(prepared: Prepared, views: int, shape: tuple[int, int], outputs: Mapp
     for output, array in outputs.items():
         if output not in shapes:
             raise ValueError(f"output {output!r} cannot be made from what was prepared")
-        if array.shape != shapes[output] or array.dtype != _nothing(output).dtype or not array.flags.carray:
-            raise ValueError(f"output {output!r} must be a contiguous {_nothing(output).dtype} array {shapes[output]}")
+        if array.dtype != _nothing(output).dtype or not array.flags.carray:
+            raise TypeError(f"output {output!r} must be a contiguous array of its type")
+        if array.shape != shapes[output]:
+            raise ValueError(f"output {output!r} has another shape")
 
 
 def _workspace(
