@@ -1,7 +1,8 @@
-// Staging: a box of voxels, copied from any memory order and number type into floats with u contiguous.
+// Staging: a box of voxels, copied from any memory order and number type into a brick with u contiguous.
 //
-// Voxels outside the grid become 0, so the walk needs no bounds. Attenuation and label channels are applied here, once
-// per voxel. Slab s of the brick starts at its own (u, v) corner: the box follows slanted rays.
+// Voxels outside the grid become 0, so the walk needs no bounds. An image's voxels become floats, attenuation applied
+// once per voxel; labels become codes: 8 bits where they tell the values apart, else 16. Slab s of the brick starts at
+// its own (u, v) corner: the box follows slanted rays.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,7 @@ constexpr int kRuns = kBlockSlabs / kRunSlabs;
 struct Box {
     int axis_x, axis_u, axis_v;                   // which array axis each coordinate is
     std::int64_t x;                               // first slab
-    int slabs, rows, width, pitch;                // slabs * rows * pitch floats, of which width are used
+    int slabs, rows, width, pitch;                // slabs * rows * pitch voxels, of which width are used
     std::int64_t u[kBlockSlabs], v[kBlockSlabs];  // corner of each slab
     bool upright;  // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
     // What of an upright box the rays meet in each run of kRunSlabs slabs; the rest is not staged.
@@ -34,7 +35,7 @@ inline Lanes not_nan(Lanes values) { return choose(equal(values, values), values
 
 // What becomes of a voxel on its way into the brick: of a float, or of a packet of them.
 struct ToAttenuation {
-    static constexpr bool is_label = false;
+    using Voxel = float;
     Attenuation law;
     template <class Real>
     Real operator()(Real value) const {
@@ -48,7 +49,7 @@ struct ToAttenuation {
 
 // Two bends (the bilinear law) are the everyday case: its constants stay in registers.
 struct ToAttenuationBilinear {
-    static constexpr bool is_label = false;
+    using Voxel = float;
     float knot_0, change_0, knot_1, change_1;
     template <class Real>
     Real operator()(Real value) const {
@@ -58,38 +59,46 @@ struct ToAttenuationBilinear {
 };
 
 struct AsIs {
-    static constexpr bool is_label = false;
+    using Voxel = float;
     template <class Real>
     Real operator()(Real value) const {
         return not_nan(value);
     }
 };
 
-struct ToChannelSmall {
-    static constexpr bool is_label = true;
-    const float* channel_of_id;
-    float operator()(std::int8_t id) const { return channel_of_id[static_cast<std::uint8_t>(id)]; }
-    float operator()(std::uint8_t id) const { return channel_of_id[id]; }
-    float operator()(std::int16_t id) const { return channel_of_id[static_cast<std::uint16_t>(id)]; }
-    float operator()(std::uint16_t id) const { return channel_of_id[id]; }
+// Numbers of 8 bits are their own codes.
+struct ToSameCode {
+    using Voxel = std::uint8_t;
+    std::int32_t operator()(std::uint8_t value) const { return value; }
 };
 
-struct ToChannelWide {
-    static constexpr bool is_label = true;
-    Channels channels;
+// Elsewhere the code is 1 + index of the value.
+template <class Code>
+struct ToIndexSmall {
+    using Voxel = Code;
+    const std::int32_t* index_of_value;
+    std::int32_t operator()(std::int16_t value) const { return index_of_value[static_cast<std::uint16_t>(value)]; }
+    std::int32_t operator()(std::uint16_t value) const { return index_of_value[value]; }
+};
+
+template <class Code>
+struct ToIndexWide {
+    using Voxel = Code;
+    Structures structures;
     template <class Number>
-    float operator()(Number number) const {
-        const std::int64_t id = static_cast<std::int64_t>(number);
-        if (id == 0) return 0.0f;
-        std::int64_t low = 0, high = channels.count;
+    std::int32_t operator()(Number number) const {
+        const std::int64_t value = static_cast<std::int64_t>(number);
+        if (value == 0) return 0;
+        std::int64_t low = 0, high = structures.value_count;
         while (low < high) {
             const std::int64_t middle = (low + high) / 2;
-            if (channels.ids[middle] < id)
+            if (structures.values[middle] < value)
                 low = middle + 1;
             else
                 high = middle;
         }
-        return low < channels.count && channels.ids[low] == id ? static_cast<float>(low + 1) : 0.0f;
+        const bool found = low < structures.value_count && structures.values[low] == value;
+        return found ? static_cast<std::int32_t>(low + 1) : 0;
     }
 };
 
@@ -97,63 +106,83 @@ inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : 
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline int smaller(int a, int b) { return a < b ? a : b; }
 
-// Whether any staged value was not zero.
+// Whether any staged voxel was not zero.
 struct Seen {
-    Lanes packets = Lanes(0.0f);
+    Index packets = broadcast(0);
     bool single = false;
-    void include(Lanes values) { packets = either(packets, values); }
-    void include(float value) { single = single || value != 0.0f; }
+    void include(Index voxels) { packets = either(packets, voxels); }
+    template <class Voxel>
+    void include_one(Voxel voxel) {
+        single = single || voxel != Voxel(0);
+    }
     bool any() const { return single || any_nonzero(packets); }
 };
 
-template <class Number, class Convert>
-inline float converted_one(const Number* from, Convert convert) {
-    if constexpr (Convert::is_label)
-        return convert(*from);
-    else
+// A voxel on its way into the brick, and a packet of them.
+template <class Number, class Convert, class Voxel = typename Convert::Voxel>
+inline Voxel converted_one(const Number* from, Convert convert) {
+    if constexpr (std::is_same<Voxel, float>::value)
         return convert(static_cast<float>(*from));
+    else
+        return static_cast<Voxel>(convert(*from));
 }
 
 template <class Number, class Convert>
-inline Lanes converted(const Number* from, Convert convert) {
-    if constexpr (Convert::is_label) {
+inline Index converted(const Number* from, Convert convert) {
+    if constexpr (std::is_same<Convert, ToSameCode>::value) {
+        return load_voxels(from);
+    } else if constexpr (std::is_same<typename Convert::Voxel, float>::value) {
+        return bits_of(convert(load_numbers(from)));
+    } else {
         // Anatomy comes in runs: most packets hold one label, and looking it up once is four times faster.
         Number difference = 0;
         for (int i = 0; i < Lanes::width; ++i) difference = static_cast<Number>(difference | (from[i] ^ from[0]));
-        if (difference == 0) return Lanes(convert(from[0]));
-        alignas(64) float values[Lanes::width];
-        for (int i = 0; i < Lanes::width; ++i) values[i] = convert(from[i]);
-        return Lanes::load(values);
-    } else {
-        return convert(load_numbers(from));
+        if (difference == 0) return broadcast(convert(from[0]));
+        typename Convert::Voxel codes[Lanes::width];
+        for (int i = 0; i < Lanes::width; ++i) codes[i] = converted_one(from + i, convert);
+        return load_voxels(codes);
     }
 }
 
-inline void reverse(float* row, int count) {
+template <class Voxel>
+inline void reverse(Voxel* row, int count) {
     int low = 0, high = count - Lanes::width;
     for (; low + Lanes::width <= high; low += Lanes::width, high -= Lanes::width) {
-        const Lanes first = Lanes::load_anywhere(row + low), last = Lanes::load_anywhere(row + high);
-        reversed(last).store_anywhere(row + low);
-        reversed(first).store_anywhere(row + high);
+        const Lanes first = as_lanes(load_voxels(row + low)), last = as_lanes(load_voxels(row + high));
+        store_voxels(row + low, bits_of(reversed(last)));
+        store_voxels(row + high, bits_of(reversed(first)));
     }
     for (high += Lanes::width - 1; low < high; ++low, --high) {
-        const float first = row[low];
+        const Voxel first = row[low];
         row[low] = row[high];
         row[high] = first;
     }
 }
 
 // A row along u. Where its voxels are neighbours in memory it is taken a packet at a time, the last one overlapping.
-template <class Number, class Convert>
-inline void stage_row(const char* from, std::int64_t stride, int count, float* to, Convert convert, Seen& seen) {
+template <class Number, class Convert, class Voxel = typename Convert::Voxel>
+inline void stage_row(const char* from, std::int64_t stride, int count, Voxel* to, Convert convert, Seen& seen) {
+    if constexpr (std::is_same<Convert, ToSameCode>::value) {
+        constexpr int kAtOnce = 64;
+        if (stride == 1 && count >= kAtOnce) {
+            Index any = broadcast(0);
+            for (int next = 0; next < count; next += kAtOnce) {
+                const char* const some = from + smaller(next, count - kAtOnce);
+                for (int k = 0; k < kAtOnce; k += static_cast<int>(sizeof(Index)))
+                    any = either(any, load_voxels(reinterpret_cast<const float*>(some + k)));
+                __builtin_memcpy(to + (some - from), some, kAtOnce);
+            }
+            return seen.include(any);
+        }
+    }
     if (stride == static_cast<std::int64_t>(sizeof(Number)) && count >= Lanes::width) {
         const Number* numbers = reinterpret_cast<const Number*>(from);
-        Lanes any(0.0f);
+        Index any = broadcast(0);
         for (int next = 0; next < count; next += Lanes::width) {
             const int i = smaller(next, count - Lanes::width);
-            const Lanes values = converted(numbers + i, convert);
-            any = either(any, values);
-            values.store_anywhere(to + i);
+            const Index voxels = converted(numbers + i, convert);
+            any = either(any, voxels);
+            store_voxels(to + i, voxels);
         }
         return seen.include(any);
     }
@@ -163,21 +192,31 @@ inline void stage_row(const char* from, std::int64_t stride, int count, float* t
     }
     for (int i = 0; i < count; ++i, from += stride) {
         to[i] = converted_one(reinterpret_cast<const Number*>(from), convert);
-        seen.include(to[i]);
+        seen.include_one(to[i]);
     }
 }
 
 // A row too narrow for squares, or a volume too thin.
-template <class Number, class Convert>
+template <class Number, class Convert, class Voxel = typename Convert::Voxel>
 void stage_turned_narrow(const char* from, std::int64_t stride_x, std::int64_t stride_u, int count, int slabs,
-                         std::ptrdiff_t slab_size, float* to, Convert convert, Seen& seen) {
+                         std::ptrdiff_t slab_size, Voxel* to, Convert convert, Seen& seen) {
     for (int u = 0; u < count; ++u) {
         for (int s = 0; s < slabs; ++s) {
             const char* at = from + u * stride_u + s * stride_x;
             to[s * slab_size + u] = converted_one(reinterpret_cast<const Number*>(at), convert);
-            seen.include(to[s * slab_size + u]);
+            seen.include_one(to[s * slab_size + u]);
         }
     }
+}
+
+// Do N rows of N numbers hold the same one everywhere?
+template <class Number>
+inline bool is_uniform(const char* from, std::int64_t stride) {
+    using Code = std::conditional_t<sizeof(Number) == 1, std::uint8_t, std::uint16_t>;
+    const Code first = *reinterpret_cast<const Code*>(from);
+    for (int i = 0; i < Lanes::width; ++i)
+        if (!all_are<1>(reinterpret_cast<const Code*>(from + i * stride), first)) return false;
+    return true;
 }
 
 // Part of a row along u, for slabs whose voxels are neighbours along x.
@@ -202,8 +241,8 @@ struct Turned {
 constexpr int kRunsAhead = 48;
 
 // Read along x, turned in registers.
-template <class Number, class Convert>
-inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to, Convert convert, Seen& seen) {
+template <class Number, class Convert, class Voxel = typename Convert::Voxel>
+inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, Voxel* to, Convert convert, Seen& seen) {
     constexpr int N = Lanes::width;
     constexpr std::int64_t kRunBytes = kRunSlabs * static_cast<std::int64_t>(sizeof(Number));
     const int all_slabs = row.box.slabs;
@@ -212,7 +251,7 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
                                            convert, seen);
     // Where x runs backwards through memory, what is read together begins with its last slab.
     const bool backwards = row.stride_x < 0;
-    Lanes any(0.0f);
+    Index any = broadcast(0);
     const int groups = (row.count + N - 1) / N;
     for (int group = 0; group < groups; ++group) {
         const auto first_of = [&](int some_group) { return smaller(some_group * N, row.count - N); };
@@ -235,14 +274,23 @@ inline void stage_turned(const Turned& row, std::ptrdiff_t slab_size, float* to,
             // Runs lie far apart and share few sets of the cache: each line is read once, at once.
             alignas(64) float square[N][N];
             const char* from = row.from + u * row.stride_u + (s - back + (backwards ? N - 1 : 0)) * row.stride_x;
+            if constexpr (!std::is_same<Voxel, float>::value && sizeof(Number) <= 2) {
+                // Inside of a structure there is nothing to turn.
+                if (slabs == N && back == 0 && is_uniform<Number>(from, row.stride_u)) {
+                    const Index code = broadcast(convert(*reinterpret_cast<const Number*>(from)));
+                    any = either(any, code);
+                    for (int j = 0; j < N; ++j) store_voxels(to + (s + j) * slab_size + u, code);
+                    continue;
+                }
+            }
             for (int i = 0; i < N; ++i, from += row.stride_u)
-                converted(reinterpret_cast<const Number*>(from), convert).store(square[i]);
+                as_lanes(converted(reinterpret_cast<const Number*>(from), convert)).store(square[i]);
             // Compilers would keep the square in registers, and turn it with twice the shuffles.
             asm volatile("" : : "r"(square) : "memory");
-            float* const column = to + s * slab_size + u;
+            Voxel* const column = to + s * slab_size + u;
             const auto put = [&](int j, Lanes values) {
-                any = either(any, values);
-                values.store_anywhere(column + j * slab_size);
+                any = either(any, bits_of(values));
+                store_voxels(column + j * slab_size, bits_of(values));
             };
             if (slabs == N && back == 0 && !backwards)
                 transpose(square[0], N, put);
@@ -261,14 +309,14 @@ inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t hig
 }
 
 // Copy one row of voxels, for all slabs of the box, into the brick; false when every value is zero.
-template <class Number, class Convert>
-bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert convert) {
+template <class Number, class Convert, class Voxel = typename Convert::Voxel>
+bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert convert) {
     const char* voxels = static_cast<const char*>(grid.voxels) + box.x * grid.stride[box.axis_x];
     const std::int64_t stride_x = grid.stride[box.axis_x];
     const std::int64_t stride_u = grid.stride[box.axis_u], size_u = grid.size[box.axis_u];
     const std::int64_t stride_v = grid.stride[box.axis_v], size_v = grid.size[box.axis_v];
     const std::ptrdiff_t slab_size = box.slab_size();
-    float* to = brick + static_cast<std::ptrdiff_t>(row) * box.pitch;
+    Voxel* to = brick + static_cast<std::ptrdiff_t>(row) * box.pitch;
     Seen seen;
     if (box.upright && (stride_x < 0 ? -stride_x : stride_x) == static_cast<std::int64_t>(sizeof(Number))) {
         const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
@@ -276,7 +324,7 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
         const bool outside = v < 0 || v >= size_v || u_begin == u_end;
         if (outside || u_end - u_begin < box.width)
             for (int i = 0; i < box.slabs; ++i)
-                for (int j = 0; j < box.width; ++j) to[i * slab_size + j] = 0.0f;
+                __builtin_memset(to + i * slab_size, 0, static_cast<std::size_t>(box.width) * sizeof(Voxel));
         if (!outside)
             stage_turned<Number>(
                 {box, row, static_cast<int>(u_begin - box.u[0]), voxels + v * stride_v + u_begin * stride_u, stride_x,
@@ -289,7 +337,7 @@ bool stage(const Grid& grid, const Box& box, int row, float* brick, Convert conv
         const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
         const bool outside = v < 0 || v >= size_v || u_begin == u_end;
         if (outside || u_end - u_begin < box.width)
-            for (int i = 0; i < box.width; ++i) to[i] = 0.0f;
+            __builtin_memset(to, 0, static_cast<std::size_t>(box.width) * sizeof(Voxel));
         if (!outside)
             stage_row<Number>(voxels + s * stride_x + v * stride_v + u_begin * stride_u, stride_u,
                               static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
@@ -334,31 +382,35 @@ __attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box
     return stage_any(*job.image, box, row, brick, ToAttenuation{law});
 }
 
-// Fill a row of the brick with 1 + channel per voxel, 0 for background.
-__attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, int row, float* brick) {
-    const ToChannelSmall small{job.channel_of_small_id};
-    switch (job.label->type) {
-        case NumberType::int8:
-            return stage<std::int8_t>(*job.label, box, row, brick, small);
-        case NumberType::uint8:
-            return stage<std::uint8_t>(*job.label, box, row, brick, small);
+template <class Code>
+bool stage_codes(const Job& job, const Box& box, int row, Code* brick) {
+    const Grid& grid = *job.label;
+    const ToIndexSmall<Code> small{job.index_of_small_value};
+    const ToIndexWide<Code> wide{job.structures};
+    switch (grid.type) {
         case NumberType::int16:
-            return stage<std::int16_t>(*job.label, box, row, brick, small);
+            return stage<std::int16_t>(grid, box, row, brick, small);
         case NumberType::uint16:
-            return stage<std::uint16_t>(*job.label, box, row, brick, small);
+            return stage<std::uint16_t>(grid, box, row, brick, small);
         case NumberType::int32:
-            return stage<std::int32_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::int32_t>(grid, box, row, brick, wide);
         case NumberType::uint32:
-            return stage<std::uint32_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::uint32_t>(grid, box, row, brick, wide);
         case NumberType::int64:
-            return stage<std::int64_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
+            return stage<std::int64_t>(grid, box, row, brick, wide);
         case NumberType::uint64:
-            return stage<std::uint64_t>(*job.label, box, row, brick, ToChannelWide{job.channels});
-        case NumberType::float32:
-        case NumberType::float64:
-            break;  // refused at the binding
+            return stage<std::uint64_t>(grid, box, row, brick, wide);
+        default:
+            return false;  // 8 bits need no codes, and the binding refuses floats
     }
-    return false;
+}
+
+// Fill a row of the brick with codes; false when all of it is background.
+__attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, int row, void* brick) {
+    if (size_of(job.label->type) == 1)
+        return stage<std::uint8_t>(*job.label, box, row, static_cast<std::uint8_t*>(brick), ToSameCode{});
+    if (job.wide_codes) return stage_codes(job, box, row, static_cast<std::uint16_t*>(brick));
+    return stage_codes(job, box, row, static_cast<std::uint8_t*>(brick));
 }
 
 // The cache lines that the rows of a box lie in, to be asked for a few at a time.
@@ -412,7 +464,7 @@ class Lines {
 class Staging {
   public:
     Staging() = default;
-    Staging(const Job& job, const Box& box, float* image, float* label, int steps)
+    Staging(const Job& job, const Box& box, float* image, void* label, int steps)
         : job_(&job), box_(&box), image_(image), label_(label) {
         // Upright boxes ask for their own lines while they are staged: many short runs evict each other when they wait.
         if (box.upright) return;
@@ -463,7 +515,7 @@ class Staging {
     const Job* job_ = nullptr;
     const Box* box_ = nullptr;
     float* image_ = nullptr;
-    float* label_ = nullptr;
+    void* label_ = nullptr;
     Lines image_lines_, label_lines_;
     int image_quota_ = 0, label_quota_ = 0, row_ = 0;
 };

@@ -340,16 +340,28 @@ struct Task {
 
 // What one thread works in.
 struct Workspace {
-    Workspace(bool image, bool label)
-        : images{Zeros(image ? kBrick : 0), Zeros(image ? kBrick : 0)},
-          labels{Zeros(label ? kBrick : 0), Zeros(label ? kBrick : 0)},
-          packets(kPacketBytes) {}
+    explicit Workspace(const Scene& scene)
+        : images{Zeros(scene.image ? kBrick : 0), Zeros(scene.image ? kBrick : 0)},
+          labels{Zeros(scene.label ? kCodes : 0), Zeros(scene.label ? kCodes : 0)},
+          packets(kPacketBytes),
+          collected(values_of(scene) * kCollectedFloats * sizeof(float)),
+          indices((3 * values_of(scene) + 1) * sizeof(std::int32_t)),
+          touched(values_of(scene) * kTouchedWords * sizeof(std::uint64_t)),
+          values(values_of(scene)) {}
     Scratch scratch() const {
-        return {{images[0].floats(), images[1].floats()}, {labels[0].floats(), labels[1].floats()}, packets.get()};
+        auto* const numbers = static_cast<std::int32_t*>(indices.get());
+        return {{images[0].floats(), images[1].floats()},
+                {labels[0].get(), labels[1].get()},
+                packets.get(),
+                {collected.floats(), numbers, numbers + values + 1, numbers + 2 * values + 1,
+                 static_cast<std::uint64_t*>(touched.get())}};
     }
+    static std::size_t values_of(const Scene& scene) { return static_cast<std::size_t>(scene.structures.value_count); }
 
     static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
-    Zeros images[2], labels[2], packets;
+    static constexpr std::size_t kCodes = (kBrickFloats + kBrickSlack) * sizeof(std::uint16_t);
+    Zeros images[2], labels[2], packets, collected, indices, touched;
+    std::size_t values;
 };
 
 // Workspaces that wait for the next call: mapping fresh memory takes longer than projecting a small volume. Without
@@ -379,38 +391,38 @@ class Workspaces {
 };
 
 // Take tasks until there are none left, or until `stop` says so between two of them.
-void work(std::size_t tasks, bool image, bool label, Workspaces& workspaces, std::atomic<std::size_t>& next,
+void work(std::size_t tasks, const Scene& scene, Workspaces& workspaces, std::atomic<std::size_t>& next,
           const std::function<bool()>& stop, const std::function<void(std::size_t, const Scratch&)>& task) {
     std::unique_ptr<Workspace> workspace = workspaces.take();
-    if (!workspace) workspace = std::make_unique<Workspace>(image, label);
+    if (!workspace) workspace = std::make_unique<Workspace>(scene);
     for (std::size_t i = next++; i < tasks && !stop(); i = next++) task(i, workspace->scratch());
     workspaces.keep(std::move(workspace));
 }
 
-bool same_grid(const Grid& a, const Grid& b) {
+bool same_place(const Grid& a, const Grid& b) {
     return std::equal(a.size, a.size + 3, b.size) &&
-           std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel) &&
-           // The order of strides decides which axis is u; the walk of both must agree on it.
-           [&] {
-               for (int i = 0; i < 3; ++i)
-                   for (int j = 0; j < 3; ++j)
-                       if ((std::abs(a.stride[i]) < std::abs(a.stride[j])) !=
-                           (std::abs(b.stride[i]) < std::abs(b.stride[j])))
-                           return false;
-               return true;
-           }();
+           std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel);
 }
 
-// 1 + channel by id, for ids of 8 or 16 bits read as unsigned numbers.
-std::vector<float> channel_table(const Scene& scene) {
+// The order of strides decides which axis is u; a walk that reads another order is slower.
+bool same_order(const Grid& a, const Grid& b) {
+    for (int i = 0; i < 3; ++i)
+        for (int j = 0; j < 3; ++j)
+            if ((std::abs(a.stride[i]) < std::abs(a.stride[j])) != (std::abs(b.stride[i]) < std::abs(b.stride[j])))
+                return false;
+    return true;
+}
+
+// 1 + index by label value, for values of 8 or 16 bits read as unsigned numbers.
+std::vector<std::int32_t> index_table(const Scene& scene) {
     if (!scene.label) return {};
     const NumberType type = scene.label->type;
     const bool wide = type > NumberType::uint16;
-    std::vector<float> table(wide ? 0 : type <= NumberType::uint8 ? 256 : 65536);
-    for (std::int64_t i = 0; i < scene.channels.count; ++i) {
-        const std::int64_t id = scene.channels.ids[i];
-        if (id > 0 && static_cast<std::size_t>(id) < table.size())
-            table[static_cast<std::size_t>(id)] = static_cast<float>(i + 1);
+    std::vector<std::int32_t> table(wide ? 0 : type <= NumberType::uint8 ? 256 : 65536);
+    for (std::int64_t i = 0; i < scene.structures.value_count; ++i) {
+        const std::int64_t value = scene.structures.values[i];
+        if (value > 0 && static_cast<std::size_t>(value) < table.size())
+            table[static_cast<std::size_t>(value)] = static_cast<std::int32_t>(i + 1);
     }
     return table;
 }
@@ -443,7 +455,7 @@ void use_instruction_set(const std::string& name) {
 namespace {
 
 // Have a team of threads take on the tasks; false when interrupted.
-bool share_out(std::size_t tasks, bool image, bool label, Workspaces& workspaces, int threads,
+bool share_out(std::size_t tasks, const Scene& scene, Workspaces& workspaces, int threads,
                const std::function<bool()>& interrupted, const std::function<void(std::size_t, const Scratch&)>& task) {
     std::atomic<std::size_t> next{0};
     std::atomic<bool> stopped{false};
@@ -451,7 +463,7 @@ bool share_out(std::size_t tasks, bool image, bool label, Workspaces& workspaces
     std::mutex failure_door;
     const auto guarded = [&](bool may_give_up, const std::function<bool()>& stop) {
         try {
-            work(tasks, image, label, workspaces, next, stop, task);
+            work(tasks, scene, workspaces, next, stop, task);
         } catch (const std::bad_alloc&) {
             // A helper without memory for its bricks leaves the work to the others: the same result, later.
             if (may_give_up) return;
@@ -524,10 +536,13 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
              const std::function<bool()>& interrupted, const Shared& shared) {
     Shared::Kept& kept = *shared.kept_;
     const InstructionSet& chosen = chosen_set();
-    const std::vector<float> table = channel_table(scene);
-    const bool image = scene.image && outputs.line_integral;
-    const bool label = scene.label && (outputs.path_length || outputs.mask);
-    const bool together = image && label && same_grid(*scene.image, *scene.label);
+    const std::vector<std::int32_t> table = index_table(scene);
+    const bool shared_out = outputs.label_line_integral || outputs.background_line_integral;
+    const bool image = scene.image && (outputs.line_integral || shared_out);
+    const bool label = scene.label && (outputs.path_length || outputs.mask || shared_out || outputs.entry_depth ||
+                                       outputs.exit_depth || outputs.box);
+    const bool together = image && label && same_place(*scene.image, *scene.label) &&
+                          (shared_out || same_order(*scene.image, *scene.label));
     const std::int64_t pixels = views.rows * views.columns;
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
     const auto cells_of = [](const Grid* grid, const std::vector<std::uint8_t>& hold_something) {
@@ -541,16 +556,18 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         job.image = image_grid;
         job.label = label_grid;
         job.attenuation = scene.attenuation;
-        job.channel_of_small_id = table.data();
-        job.channels = scene.channels;
+        job.index_of_small_value = table.data();
+        job.wide_codes = scene.structures.value_count > UINT8_MAX;
+        job.structures = scene.structures;
         const bool known = kept.summarized.load(std::memory_order_acquire);
         static const std::vector<std::uint8_t> unknown;
         job.image_cells = cells_of(image_grid, known ? kept.image_cells : unknown);
         job.label_cells = cells_of(label_grid, known ? kept.label_cells : unknown);
         job.rows = views.rows;
         job.columns = views.columns;
-        job.path_length_stride = views.count * pixels;
+        job.image_stride = views.count * pixels;
         job.mask_stride = views.count * packed;
+        job.box_stride = views.count * 4;
         return job;
     };
 
@@ -559,11 +576,11 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         const Cells cells = is_label ? job.label_cells : job.image_cells;
         std::vector<std::uint8_t> found(static_cast<std::size_t>(cells.count[0] * cells.count[1] * cells.count[2]));
         choose_axes(job.plan, *grid, widest_stride(*grid));
-        const bool done = share_out(
-            static_cast<std::size_t>(cells.count[job.plan.axis_x]), scene.image != nullptr, scene.label != nullptr,
-            kept.workspaces, threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
-                chosen.look_into_cells(job, static_cast<std::int64_t>(i), found.data(), found.data(), scratch);
-            });
+        const bool done = share_out(static_cast<std::size_t>(cells.count[job.plan.axis_x]), scene, kept.workspaces,
+                                    threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
+                                        chosen.look_into_cells(job, static_cast<std::int64_t>(i), found.data(),
+                                                               found.data(), scratch);
+                                    });
         const auto empty = static_cast<double>(std::count(found.begin(), found.end(), 0));
         if (done && empty > kLeastEmpty * static_cast<double>(found.size())) hold_something = std::move(found);
         return done;
@@ -607,9 +624,17 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
             jobs.push_back(job_of(image_grid, label_grid));
             Job& job = jobs.back();
             job.plan = plan;
-            if (image_grid) job.line_integral = outputs.line_integral + view * pixels;
-            if (label_grid && outputs.path_length) job.path_length = outputs.path_length + view * pixels;
-            if (label_grid && outputs.mask) job.mask = outputs.mask + view * packed;
+            const auto of_view = [&](auto* output, bool made, std::int64_t numbers) {
+                return output && made ? output + view * numbers : nullptr;
+            };
+            job.outputs = {of_view(outputs.line_integral, image_grid, pixels),
+                           of_view(outputs.path_length, label_grid, pixels),
+                           of_view(outputs.mask, label_grid, packed),
+                           of_view(outputs.label_line_integral, label_grid, pixels),
+                           of_view(outputs.background_line_integral, label_grid, pixels),
+                           of_view(outputs.entry_depth, label_grid, pixels),
+                           of_view(outputs.exit_depth, label_grid, pixels),
+                           of_view(outputs.box, label_grid, 4)};
         }
     };
     if (image)
@@ -620,9 +645,9 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         for (std::int64_t view = 0; view < views.count; ++view) add(view, nullptr, scene.label);
     hand_out();
 
-    share_out(
-        tasks.size(), scene.image != nullptr, scene.label != nullptr, kept.workspaces, threads, interrupted,
-        [&](std::size_t i, const Scratch& scratch) { chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch); });
+    share_out(tasks.size(), scene, kept.workspaces, threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
+        chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
+    });
 }
 
 }  // namespace drrproj

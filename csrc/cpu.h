@@ -15,7 +15,7 @@ struct Scene {
     const Grid* image;
     const Grid* label;
     Attenuation attenuation;
-    Channels channels;
+    Structures structures;
 };
 
 // What projections of one scene share: memory to work in, and where the scene is empty.

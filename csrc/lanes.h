@@ -1,7 +1,8 @@
 // A packet of float lanes: one ray per lane. One type, three ways to compile it.
 //
-// Besides arithmetic it has the three ways to read voxels: `window` picks from 2 * width neighbouring floats and
-// `Patch` from some rows of a few floats, both with in-register permutes; `gather` reads each lane's own address.
+// Besides arithmetic it has the three ways to read voxels: `window` picks from 2 * width neighbours and `Patch` from
+// some rows of a few, both with in-register permutes; `gather` reads each lane's own address. Voxels are floats, or
+// codes of labels: numbers of 8 or 16 bits. What is read of either is an Index, the bits of a float or the code.
 #pragma once
 
 #include <cstddef>
@@ -47,7 +48,6 @@ inline Lanes larger(Lanes a, Lanes b) { return _mm512_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm512_roundscale_ps(a.x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_EQ_OQ)}; }
 inline Mask less(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ)}; }
-inline bool any_nonzero(Lanes a) { return _mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_NEQ_UQ) != 0; }
 inline Mask positive(Lanes a) { return {_mm512_cmp_ps_mask(a.x, _mm512_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.x, b.x)}; }
@@ -60,31 +60,59 @@ inline Index bits_of(Lanes a) { return {_mm512_castps_si512(a.x)}; }
 inline Index shifted(Index a, int by) { return {_mm512_sll_epi32(a.x, _mm_cvtsi32_si128(by))}; }
 inline Index choose(Mask mask, Index yes, Index no) { return {_mm512_mask_blend_epi32(mask.x, no.x, yes.x)}; }
 inline Index operator+(Index a, Index b) { return {_mm512_add_epi32(a.x, b.x)}; }
-inline Lanes window(const float* from, Index i) {
-    return _mm512_permutex2var_ps(_mm512_loadu_ps(from), i.x, _mm512_loadu_ps(from + 16));
-}
-inline Lanes gather(const float* from, Index i) { return _mm512_i32gather_ps(i.x, from, 4); }
+inline Lanes as_lanes(Index a) { return _mm512_castsi512_ps(a.x); }
+inline Index broadcast(int a) { return {_mm512_set1_epi32(a)}; }
+inline Mask equal(Index a, Index b) { return {_mm512_cmpeq_epi32_mask(a.x, b.x)}; }
+inline Index either(Index a, Index b) { return {_mm512_or_si512(a.x, b.x)}; }
+inline bool any_nonzero(Index a) { return _mm512_test_epi32_mask(a.x, a.x) != 0; }
 
-// Registers of neighbouring floats; the lowest bits of an index say which float of which register.
+inline Index load_voxels(const float* from) { return {_mm512_loadu_si512(from)}; }
+inline Index load_voxels(const std::uint8_t* from) {
+    return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
+}
+inline Index load_voxels(const std::uint16_t* from) {
+    return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
+}
+inline void store_voxels(std::uint8_t* to, Index a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(a.x));
+}
+inline void store_voxels(std::uint16_t* to, Index a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(a.x));
+}
+template <class Voxel>
+inline Index window(const Voxel* from, Index i) {
+    return {_mm512_permutex2var_epi32(load_voxels(from).x, i.x, load_voxels(from + 16).x)};
+}
+inline Index gather(const float* from, Index i) { return {_mm512_i32gather_epi32(i.x, from, 4)}; }
+// Each lane reads 32 bits and keeps its own.
+inline Index gather(const std::uint8_t* from, Index i) {
+    return {_mm512_and_si512(_mm512_i32gather_epi32(i.x, from, 1), _mm512_set1_epi32(0xff))};
+}
+inline Index gather(const std::uint16_t* from, Index i) {
+    return {_mm512_and_si512(_mm512_i32gather_epi32(i.x, from, 2), _mm512_set1_epi32(0xffff))};
+}
+
+// Registers of neighbouring voxels; the lowest bits of an index say which voxel of which register.
 constexpr bool kHasPatches = true;
 template <int Registers>
 struct Patch {
-    __m512 x[Registers];
-    // Rows of `per_row` registers, `pitch` floats apart.
-    Patch(const float* from, std::ptrdiff_t pitch, int per_row) {
-        for (int i = 0; i < Registers; ++i) x[i] = _mm512_loadu_ps(from + i / per_row * pitch + i % per_row * 16);
+    __m512i x[Registers];
+    // Rows of `per_row` registers, `pitch` voxels apart.
+    template <class Voxel>
+    Patch(const Voxel* from, std::ptrdiff_t pitch, int per_row) {
+        for (int i = 0; i < Registers; ++i) x[i] = load_voxels(from + i / per_row * pitch + i % per_row * 16).x;
     }
-    Lanes pick(Index i) const {
-        if constexpr (Registers == 4) return pick_of_4(0, i);
-        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(64)), pick_of_4(0, i),
-                                    pick_of_4(4 % Registers, i));
+    Index pick(Index i) const {
+        if constexpr (Registers == 4) return {pick_of_4(0, i)};
+        return {_mm512_mask_blend_epi32(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(64)), pick_of_4(0, i),
+                                        pick_of_4(4 % Registers, i))};
     }
 
   private:
-    __m512 pick_of_4(int first, Index i) const {
-        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(32)),
-                                    _mm512_permutex2var_ps(x[first], i.x, x[first + 1]),
-                                    _mm512_permutex2var_ps(x[first + 2], i.x, x[first + 3]));
+    __m512i pick_of_4(int first, Index i) const {
+        return _mm512_mask_blend_epi32(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(32)),
+                                       _mm512_permutex2var_epi32(x[first], i.x, x[first + 1]),
+                                       _mm512_permutex2var_epi32(x[first + 2], i.x, x[first + 3]));
     }
 };
 inline Lanes load_numbers(const float* from) { return _mm512_loadu_ps(from); }
@@ -101,9 +129,6 @@ inline Lanes load_numbers(const std::uint8_t* from) {
 inline Lanes reversed(Lanes a) {
     const __m512i order = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_permutexvar_ps(order, a.x);
-}
-inline Lanes either(Lanes a, Lanes b) {
-    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)));
 }
 // Column j of 16 rows `stride` floats apart goes to `put(j, column)`. Quarters of rows are placed while they are
 // loaded, which leaves the shuffles half the work.
@@ -160,9 +185,6 @@ inline Lanes larger(Lanes a, Lanes b) { return _mm256_max_ps(a.x, b.x); }
 inline Lanes floor(Lanes a) { return _mm256_floor_ps(a.x); }
 inline Mask equal(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_EQ_OQ)}; }
 inline Mask less(Lanes a, Lanes b) { return {_mm256_cmp_ps(a.x, b.x, _CMP_LT_OQ)}; }
-inline bool any_nonzero(Lanes a) {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_NEQ_UQ)) != 0;
-}
 inline Mask positive(Lanes a) { return {_mm256_cmp_ps(a.x, _mm256_setzero_ps(), _CMP_GT_OQ)}; }
 inline Mask operator&(Mask a, Mask b) { return {_mm256_and_ps(a.x, b.x)}; }
 inline Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.x, b.x)}; }
@@ -177,13 +199,46 @@ inline Index choose(Mask mask, Index yes, Index no) {
     return {_mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(no.x), _mm256_castsi256_ps(yes.x), mask.x))};
 }
 inline Index operator+(Index a, Index b) { return {_mm256_add_epi32(a.x, b.x)}; }
-inline Lanes window(const float* from, Index i) {
-    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from), i.x);
-    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from + 8), i.x);
-    // Bit 3 of the index tells the two halves apart; blendv looks at the sign bit.
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.x, 28)));
+inline Lanes as_lanes(Index a) { return _mm256_castsi256_ps(a.x); }
+inline Index broadcast(int a) { return {_mm256_set1_epi32(a)}; }
+inline Mask equal(Index a, Index b) { return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.x, b.x))}; }
+inline Index either(Index a, Index b) { return {_mm256_or_si256(a.x, b.x)}; }
+inline bool any_nonzero(Index a) { return !_mm256_testz_si256(a.x, a.x); }
+
+inline Index load_voxels(const float* from) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))}; }
+inline Index load_voxels(const std::uint8_t* from) {
+    return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)))};
 }
-inline Lanes gather(const float* from, Index i) { return _mm256_i32gather_ps(from, i.x, 4); }
+inline Index load_voxels(const std::uint16_t* from) {
+    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
+}
+inline __m128i narrowed(Index a) {
+    return _mm_packus_epi32(_mm256_castsi256_si128(a.x), _mm256_extracti128_si256(a.x, 1));
+}
+inline void store_voxels(std::uint16_t* to, Index a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), narrowed(a)); }
+inline void store_voxels(std::uint8_t* to, Index a) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(narrowed(a), _mm_setzero_si128()));
+}
+template <class Voxel>
+inline Index window(const Voxel* from, Index i) {
+    const __m256i low = _mm256_permutevar8x32_epi32(load_voxels(from).x, i.x);
+    const __m256i high = _mm256_permutevar8x32_epi32(load_voxels(from + 8).x, i.x);
+    // Bit 3 of the index tells the two halves apart; blendv looks at the sign bit.
+    return {_mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high),
+                                                 _mm256_castsi256_ps(_mm256_slli_epi32(i.x, 28))))};
+}
+inline Index gather(const float* from, Index i) {
+    return {_mm256_i32gather_epi32(reinterpret_cast<const int*>(from), i.x, 4)};
+}
+// Each lane reads 32 bits and keeps its own.
+inline Index gather(const std::uint8_t* from, Index i) {
+    return {
+        _mm256_and_si256(_mm256_i32gather_epi32(reinterpret_cast<const int*>(from), i.x, 1), _mm256_set1_epi32(0xff))};
+}
+inline Index gather(const std::uint16_t* from, Index i) {
+    return {_mm256_and_si256(_mm256_i32gather_epi32(reinterpret_cast<const int*>(from), i.x, 2),
+                             _mm256_set1_epi32(0xffff))};
+}
 inline Lanes load_numbers(const float* from) { return _mm256_loadu_ps(from); }
 inline Lanes load_numbers(const std::int32_t* from) {
     return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
@@ -198,7 +253,6 @@ inline Lanes load_numbers(const std::uint8_t* from) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 }
 inline Lanes reversed(Lanes a) { return _mm256_permutevar8x32_ps(a.x, _mm256_set_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
-inline Lanes either(Lanes a, Lanes b) { return _mm256_or_ps(a.x, b.x); }
 template <class Put>
 inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
     for (int half = 0; half < 2; ++half) {
@@ -279,7 +333,6 @@ DRRPROJ_INLINE unsigned bits(Mask mask) {
     for (int i = 0; i < 4; ++i) result |= (mask.x[0][i] & 1u) << i | (mask.x[1][i] & 1u) << (i + 4);
     return result;
 }
-DRRPROJ_INLINE bool any_nonzero(Lanes a) { return bits(~equal(a, Lanes(0.0f))) != 0; }
 DRRPROJ_INLINE Index to_index(Lanes a) {
     return {{__builtin_convertvector(a.x[0], Integers), __builtin_convertvector(a.x[1], Integers)}};
 }
@@ -302,20 +355,49 @@ DRRPROJ_INLINE Index shifted(Index a, int by) {
     return {{reinterpret_cast<Integers>(reinterpret_cast<Naturals>(a.x[0]) << natural),
              reinterpret_cast<Integers>(reinterpret_cast<Naturals>(a.x[1]) << natural)}};
 }
-DRRPROJ_INLINE Floats gather(const float* from, Integers i) {
-    return Floats{from[i[0]], from[i[1]], from[i[2]], from[i[3]]};
+DRRPROJ_INLINE Lanes as_lanes(Index a) { return {reinterpret_cast<Floats>(a.x[0]), reinterpret_cast<Floats>(a.x[1])}; }
+DRRPROJ_INLINE Index broadcast(int a) { return {{Integers{a, a, a, a}, Integers{a, a, a, a}}}; }
+DRRPROJ_INLINE Mask equal(Index a, Index b) { return {{a.x[0] == b.x[0], a.x[1] == b.x[1]}}; }
+DRRPROJ_INLINE Index either(Index a, Index b) { return {{a.x[0] | b.x[0], a.x[1] | b.x[1]}}; }
+DRRPROJ_INLINE bool any_nonzero(Index a) { return bits(~equal(a, broadcast(0))) != 0; }
+DRRPROJ_INLINE std::int32_t load_voxel(const float* from) {
+    std::int32_t voxel;
+    __builtin_memcpy(&voxel, from, sizeof(voxel));
+    return voxel;
 }
-DRRPROJ_INLINE Lanes gather(const float* from, Index i) { return {gather(from, i.x[0]), gather(from, i.x[1])}; }
-DRRPROJ_INLINE Lanes window(const float* from, Index i) {
+DRRPROJ_INLINE std::int32_t load_voxel(const std::uint8_t* from) { return *from; }
+DRRPROJ_INLINE std::int32_t load_voxel(const std::uint16_t* from) { return *from; }
+template <class Voxel>
+DRRPROJ_INLINE Index load_voxels(const Voxel* from) {
+    Index voxels;
+    for (int i = 0; i < 4; ++i) {
+        voxels.x[0][i] = load_voxel(from + i);
+        voxels.x[1][i] = load_voxel(from + i + 4);
+    }
+    return voxels;
+}
+template <class Code>
+DRRPROJ_INLINE void store_voxels(Code* to, Index a) {
+    for (int i = 0; i < 4; ++i) {
+        to[i] = static_cast<Code>(a.x[0][i]);
+        to[i + 4] = static_cast<Code>(a.x[1][i]);
+    }
+}
+template <class Voxel>
+DRRPROJ_INLINE Integers gather(const Voxel* from, Integers i) {
+    return Integers{load_voxel(from + i[0]), load_voxel(from + i[1]), load_voxel(from + i[2]), load_voxel(from + i[3])};
+}
+template <class Voxel>
+DRRPROJ_INLINE Index gather(const Voxel* from, Index i) {
+    return {{gather(from, i.x[0]), gather(from, i.x[1])}};
+}
+template <class Voxel>
+DRRPROJ_INLINE Index window(const Voxel* from, Index i) {
     constexpr int kLast = 2 * Lanes::width - 1;
     return gather(from, Index{{i.x[0] & kLast, i.x[1] & kLast}});
 }
 DRRPROJ_INLINE Lanes reversed(Lanes a) {
     return {Floats{a.x[1][3], a.x[1][2], a.x[1][1], a.x[1][0]}, Floats{a.x[0][3], a.x[0][2], a.x[0][1], a.x[0][0]}};
-}
-DRRPROJ_INLINE Lanes either(Lanes a, Lanes b) {
-    return {reinterpret_cast<Floats>(reinterpret_cast<Integers>(a.x[0]) | reinterpret_cast<Integers>(b.x[0])),
-            reinterpret_cast<Floats>(reinterpret_cast<Integers>(a.x[1]) | reinterpret_cast<Integers>(b.x[1]))};
 }
 template <class Put>
 inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
@@ -341,10 +423,35 @@ inline Lanes load_numbers(const Number* from) {
 constexpr bool kHasPatches = false;
 template <int Registers>
 struct Patch {
-    Patch(const float*, std::ptrdiff_t, int) {}
-    Lanes pick(Index) const { return Lanes(0.0f); }
+    template <class Voxel>
+    Patch(const Voxel*, std::ptrdiff_t, int) {}
+    Index pick(Index) const { return broadcast(0); }
 };
 #endif
+
+inline void store_voxels(float* to, Index a) { as_lanes(a).store_anywhere(to); }
+
+// Do `Count` registers of codes hold nothing but this one?
+template <int Count, class Code>
+inline bool all_are(const Code* from, int code) {
+    constexpr int kBytes = Count * Lanes::width * static_cast<int>(sizeof(Code));
+#if defined(__AVX512F__)
+    if constexpr (kBytes == 64)
+        return _mm512_cmpneq_epi16_mask(_mm512_loadu_si512(from), _mm512_set1_epi16(static_cast<short>(code))) == 0;
+    const auto at = reinterpret_cast<const __m256i*>(from);
+    if constexpr (kBytes == 32 && sizeof(Code) == 1)
+        return _mm256_cmpneq_epi8_mask(_mm256_loadu_si256(at), _mm256_set1_epi8(static_cast<char>(code))) == 0;
+#endif
+    const std::uint64_t ones = sizeof(Code) == 1 ? 0x0101010101010101u : 0x0001000100010001u;
+    const std::uint64_t pattern = ones * static_cast<std::uint64_t>(code);
+    std::uint64_t differs = 0;
+    for (int i = 0; i < kBytes; i += 8) {
+        std::uint64_t eight;
+        __builtin_memcpy(&eight, reinterpret_cast<const char*>(from) + i, sizeof(eight));
+        differs |= eight ^ pattern;
+    }
+    return differs == 0;
+}
 
 // Floats of a register, as a power of two.
 constexpr int kRegisterShift = Lanes::width == 16 ? 4 : 3;

@@ -30,9 +30,15 @@ struct Attenuation {
     std::int32_t bends;
 };
 
-// Label ids, ascending; the channel of ids[i] is i. Any other id is background.
-struct Channels {
-    const std::int64_t* ids;
+// What a label volume's voxels mean. `values` ascend, and any other value is background. A structure is reported on its
+// own: it is where the voxels have one of some values, the indices from first_value[i] to first_value[i + 1] in
+// `value_indices`; a value may belong to several structures.
+struct Structures {
+    const std::int64_t* values;
+    std::int64_t value_count;
+    const std::int64_t* first_value;
+    const std::int64_t* value_indices;
+    const float* min_path_mm;  // a mask is where the path is longer
     std::int64_t count;
 };
 
@@ -42,11 +48,19 @@ struct Views {
     std::int64_t count, rows, columns;
 };
 
-// Where results go; a null pointer is an output nobody asked for. All start as zeros.
+// Where results go; a null pointer is an output nobody asked for. All start as zeros, depths as what they are where a
+// structure is not met.
 struct Outputs {
-    float* line_integral;  // (views, rows, columns)
-    float* path_length;    // (channels, views, rows, columns), mm
-    std::uint8_t* mask;    // (channels, views, rows, ceil(columns / 8)), first column in the highest bit
+    float* line_integral;             // (views, rows, columns)
+    float* path_length;               // (structures, views, rows, columns), mm
+    std::uint8_t* mask;               // (structures, views, rows, ceil(columns / 8)), first column in the highest bit
+    float* label_line_integral;       // (structures, views, rows, columns): a structure's share of the line integral
+    float* background_line_integral;  // (views, rows, columns): what no structure has of it
+    // (structures, views, rows, columns), mm along the ray, from its source on, of a parallel beam from its pixel on.
+    float* entry_depth;
+    float* exit_depth;
+    // (structures, views, 4), where the path is not zero: rows less the first row, last row and one; so of columns.
+    std::int32_t* box;
 };
 
 }  // namespace drrproj

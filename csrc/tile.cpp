@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "brick.h"
+#include "collection.h"
 #include "lanes.h"
 #include "walk.h"
 
@@ -24,15 +25,14 @@ struct alignas(64) Packet {
     double begin[N], end[N];                                 // where the ray exists, in x
     float motion_u[N], slope_u[N], motion_v[N], slope_v[N];  // du and dv with what crossing_of makes of them
     float mm_per_slab[N], sum[N];
-    float label[N], run[N];          // 1 + channel of the label the ray is in, and how many slabs it has been in it
     std::int32_t row[N], column[N];  // column -1: no pixel
+    bool in_line;                    // the lanes are neighbouring columns of one row
 };
 
 // What bounds the rays of each packet: lowest and highest u and v at the tile's first plane, their change per slab, and
 // where the rays begin and end. The lowest of many straight lines lies above the straight line between its values at
 // the tile's two ends (and on it for the rays of one source), so that line bounds every plane between. Of two blocks,
 // the one walked and the one staged, it says which packets have work there.
-constexpr int kMostPackets = kTileRays / N;
 struct Bound {
     double first[kMostPackets], change[kMostPackets];
     double at(int packet, double slabs) const { return first[packet] + slabs * change[packet]; }
@@ -51,12 +51,13 @@ struct Block {
     double x, u, v;                                                  // first plane and origin, whole numbers
     alignas(64) float corner_u[kBlockSlabs], corner_v[kBlockSlabs];  // the box's corners, relative to the origin
     const float* image;
-    const float* label;
+    const void* label;
 };
 
 struct Walk {
     const Job& job;
     int axis_x, axis_u, axis_v;
+    std::int64_t size_x;
     Packet* packets;
     Extents& extents;
     int count;
@@ -135,8 +136,12 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
         const double d0 = d[0][i], d1 = d[1][i], d2 = d[2][i];
         const double squared = d0 * (m[0] * d0 + m[3] * d1 + m[4] * d2) + d1 * (m[1] * d1 + m[5] * d2) + m[2] * d2 * d2;
         packet.mm_per_slab[i] = static_cast<float>(__builtin_sqrt(squared) * __builtin_fabs(per_slab));
-        packet.sum[i] = packet.label[i] = packet.run[i] = 0.0f;
+        packet.sum[i] = 0.0f;
     }
+    packet.in_line = true;
+    for (int i = 0; i < N; ++i)
+        packet.in_line = packet.in_line & (packet.row[i] == packet.row[0]) &
+                         (packet.column[i] == packet.column[0] + i) & (packet.column[i] >= 0);
     int with_pixel = 0;
     while (exists[with_pixel] == 0.0) ++with_pixel;
     for (int i = 0; i < N; ++i) {
@@ -313,50 +318,11 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     return true;
 }
 
-// The label a ray was in ends: its run becomes path length and mask.
-void end_run(const Job& job, Packet& packet, int lane) {
-    const int channel = static_cast<int>(packet.label[lane]) - 1;
-    if (channel < 0 || !(packet.run[lane] > 0.0f) || packet.column[lane] < 0) return;
-    const std::int64_t row = packet.row[lane], column = packet.column[lane];
-    if (job.path_length)
-        job.path_length[channel * job.path_length_stride + row * job.columns + column] +=
-            packet.run[lane] * packet.mm_per_slab[lane];
-    if (job.mask) {
-        std::uint8_t* byte = job.mask + channel * job.mask_stride + row * ((job.columns + 7) / 8) + column / 8;
-        // Lines of a sheared tile leave bytes that two threads share.
-        __atomic_fetch_or(byte, static_cast<std::uint8_t>(0x80u >> (column % 8)), __ATOMIC_RELAXED);
-    }
-}
-
-// The values at the voxels a slab meets: of entry, behind the first crossing, behind both.
-struct Voxels {
-    Lanes entry, middle, exit;
+// What is read of the voxels that a slab meets: of entry, behind the first crossing, behind both.
+template <int Count>
+struct Codes {
+    Index code[Count];
 };
-
-// Lanes whose rays met another label than the one they were in: rare enough to do one by one.
-void change_labels(const Job& job, Packet& packet, unsigned changed, const Voxels& labels,
-                   const Shares<Lanes>& shares) {
-    alignas(64) float label[3][N], share[3][N];
-    labels.entry.store(label[0]);
-    labels.middle.store(label[1]);
-    labels.exit.store(label[2]);
-    shares.entry.store(share[0]);
-    shares.middle.store(share[1]);
-    shares.exit.store(share[2]);
-    while (changed) {
-        const int lane = __builtin_ctz(changed);
-        changed &= changed - 1;
-        for (int voxel = 0; voxel < 3; ++voxel) {
-            if (!(share[voxel][lane] > 0.0f)) continue;
-            if (label[voxel][lane] != packet.label[lane]) {
-                end_run(job, packet, lane);
-                packet.label[lane] = label[voxel][lane];
-                packet.run[lane] = 0.0f;
-            }
-            packet.run[lane] += share[voxel][lane];
-        }
-    }
-}
 
 // How the voxels that a packet meets in a slab are read.
 enum Reading : std::int32_t { one_row, tall_patch, wide_patch, tall_patch_of_8, wide_patch_of_8, anywhere };
@@ -460,9 +426,10 @@ Coordinate coordinate_of(const double (&position)[N], const double (&motion)[N],
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
-template <bool Partial, bool Image, bool Label>
-__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Staging& next) {
-    const Job& job = walk.job;
+template <bool Partial, int What, class Code>
+__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Collection& collection,
+                                           Staging& next) {
+    constexpr bool Image = What & kImage, Label = What & kLabel;
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
@@ -480,25 +447,30 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     }
     const Lanes zero(0.0f), one(1.0f);
     Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
-    Lanes label, run;
-    if (Label) {
-        label = Lanes::load(packet.label);
-        run = Lanes::load(packet.run);
-    }
+    const float size_x = static_cast<float>(walk.size_x), first_x = static_cast<float>(block.x);
+    const Code* const labels = static_cast<const Code*>(block.label);
+    const std::int32_t* const index_of_code =
+        Label && size_of(walk.job.label->type) == 1 ? walk.job.index_of_small_value : nullptr;
+    Following<What> following(collection, index, size_x, index_of_code);
     Lanes begin = zero, end = one;
-    const auto follow = [&](const Shares<Lanes>& shares, const Voxels& labels) {
-        const auto same = [&](Lanes other, Lanes share) { return equal(other, label) | ~positive(share); };
-        const Mask unchanged =
-            same(labels.entry, shares.entry) & same(labels.middle, shares.middle) & same(labels.exit, shares.exit);
-        run = choose(unchanged, run + (end - begin), run);
-        const unsigned changed = ~bits(unchanged) & all_lanes;
-        if (changed) {
-            run.store(packet.run);
-            label.store(packet.label);
-            change_labels(job, packet, changed, labels, shares);
-            run = Lanes::load(packet.run);
-            label = Lanes::load(packet.label);
-        }
+    // Does a packet read nothing but the label it is in?
+    const auto stays = [&](int s) {
+        if (Partial || !Label) return false;
+        const auto rows_are = [&](auto registers, int rows) {
+            for (int row = 0; row < rows; ++row)
+                if (!all_are<decltype(registers)::value>(labels + places.at[s] + row * box.pitch, following.code()))
+                    return false;
+            return true;
+        };
+        constexpr std::integral_constant<int, 1> narrow;
+        constexpr std::integral_constant<int, 2> wide;
+        const std::int32_t reading = places.reading[s];
+        if (reading == Reading::one_row) return rows_are(wide, 1);
+        if (reading == Reading::tall_patch) return rows_are(narrow, 4);
+        if (reading == Reading::wide_patch) return rows_are(wide, 2);
+        if (reading == Reading::tall_patch_of_8) return rows_are(narrow, 8);
+        if (reading == Reading::wide_patch_of_8) return rows_are(wide, 4);
+        return false;
     };
     const auto walk_slab = [&](int s) {
         const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
@@ -515,13 +487,19 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             const Lanes leaves = Partial ? smaller(larger(leaves_u, begin), end) : leaves_u;
             const Shares<Lanes> shares{leaves - begin, zero, end - leaves};
             const Index exit_u = entry_u + u.step;
+            Met<2> met{{shares.entry, shares.exit}, {zero, zero}};
             if (Image) {
-                sum_entry = multiply_add(shares.entry, window(block.image + places.at[s], entry_u), sum_entry);
-                sum_exit = multiply_add(shares.exit, window(block.image + places.at[s], exit_u), sum_exit);
+                const float* const row = block.image + places.at[s];
+                met.mu[0] = as_lanes(window(row, entry_u));
+                met.mu[1] = as_lanes(window(row, exit_u));
+                sum_entry = multiply_add(shares.entry, met.mu[0], sum_entry);
+                sum_exit = multiply_add(shares.exit, met.mu[1], sum_exit);
             }
             if (Label) {
-                const Lanes exit = window(block.label + places.at[s], exit_u);
-                follow(shares, {window(block.label + places.at[s], entry_u), exit, exit});
+                const Code* const row = labels + places.at[s];
+                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin, Image && stays(s), [&] {
+                    return Codes<2>{{window(row, entry_u), window(row, exit_u)}};
+                });
             }
             return;
         }
@@ -531,22 +509,28 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             Partial ? slab_shares(leaves_u, leaves_v, begin, end) : slab_shares(leaves_u, leaves_v);
         const Mask u_first = less(leaves_u, leaves_v);
         const auto collect = [&](const auto& read) {
+            Met<3> met{{shares.entry, shares.middle, shares.exit}, {zero, zero, zero}};
             if (Image) {
-                const Voxels mu = read(block.image + places.at[s]);
-                sum_entry = multiply_add(shares.entry, mu.entry, sum_entry);
-                sum_middle = multiply_add(shares.middle, mu.middle, sum_middle);
-                sum_exit = multiply_add(shares.exit, mu.exit, sum_exit);
+                const Codes<3> mu = read(block.image + places.at[s]);
+                for (int i = 0; i < 3; ++i) met.mu[i] = as_lanes(mu.code[i]);
+                sum_entry = multiply_add(shares.entry, met.mu[0], sum_entry);
+                sum_middle = multiply_add(shares.middle, met.mu[1], sum_middle);
+                sum_exit = multiply_add(shares.exit, met.mu[2], sum_exit);
             }
-            if (Label) follow(shares, read(block.label + places.at[s]));
+            if (Label) {
+                const Code* const from = labels + places.at[s];
+                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin, Image && stays(s),
+                                                  [&] { return read(from); });
+            }
         };
         const auto collect_patch = [&](auto registers, int per_row) {
             const int shift = kRegisterShift + per_row - 1;
             const Index entry = shifted(bits_of(v_rounded) + v.voxel, shift) + entry_u,
                         across_v = shifted(v.step, shift);
             const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + u.step + across_v;
-            collect([&](const float* from) {
+            collect([&](const auto* from) {
                 const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
-                return Voxels{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)};
+                return Codes<3>{{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)}};
             });
         };
         switch (places.reading[s]) {
@@ -573,21 +557,22 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
                 };
                 const Index middle_at = there(shares.middle, choose(u_first, step_u, step_v));
                 const Index exit_at = there(shares.exit, step_u + step_v);
-                collect([&](const float* from) {
-                    return Voxels{gather(from, to_index(entry)), gather(from, middle_at), gather(from, exit_at)};
+                collect([&](const auto* from) {
+                    return Codes<3>{{gather(from, to_index(entry)), gather(from, middle_at), gather(from, exit_at)}};
                 });
             }
         }
     };
     for (int s = 0; s < slabs;) {
         next.ask();
-        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) walk_slab(s);
+        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s)
+            if (!Image && stays(s))
+                following.stay();
+            else
+                walk_slab(s);
     }
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
-    if (Label) {
-        label.store(packet.label);
-        run.store(packet.run);
-    }
+    if (Label) following.settle(first_x + static_cast<float>(slabs));
 }
 
 // A part of index space, by array axis.
@@ -641,30 +626,19 @@ Region region_of(const Walk& walk, const Box& box, int packet) {
     return region;
 }
 
-// What walking through background alone does to a packet: the labels its rays were in end.
-void meet_nothing(const Job& job, Packet& packet) {
-    for (int i = 0; i < N; ++i) {
-        end_run(job, packet, i);
-        packet.label[i] = packet.run[i] = 0.0f;
-    }
-}
-
-template <bool Image, bool Label>
-void walk_packets(const Walk& walk, const Block& block, Staging& next) {
+template <int What, class Code>
+void walk_packets(const Walk& walk, const Block& block, Collection& collection, Staging& next) {
     const Extents& extents = walk.extents;
     const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
     const double begin = block.x, end = block.x + block.box.slabs;
     for (int i = 0; i < walk.count; ++i) {
         next.step();
         if (!extents.relevant[block.parity][i]) continue;
-        if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) {
-            if (Label) meet_nothing(walk.job, walk.packets[i]);
-            continue;
-        }
+        if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) continue;
         if (extents.begin_high[i] > begin || extents.end_low[i] < end)
-            walk_packet<true, Image, Label>(walk, block, i, next);
+            walk_packet<true, What, Code>(walk, block, i, collection, next);
         else
-            walk_packet<false, Image, Label>(walk, block, i, next);
+            walk_packet<false, What, Code>(walk, block, i, collection, next);
     }
 }
 
@@ -689,6 +663,143 @@ bool fits(const Walk& walk) {
     return most_width <= kMostPitch && area <= kBrickFloats;
 }
 
+// What a tile's rays have collected goes to the outputs.
+
+void write(const Walk& walk, const Packet& packet, Lanes values, float* image) {
+    alignas(64) float value[N];
+    if (packet.in_line) return values.store_anywhere(image + packet.row[0] * walk.job.columns + packet.column[0]);
+    values.store(value);
+    for (int i = 0; i < N; ++i)
+        if (packet.column[i] >= 0) image[packet.row[i] * walk.job.columns + packet.column[i]] = value[i];
+}
+
+void write_depth(const Walk& walk, const Packet& packet, const float* numbers, unsigned met, const Outputs& outputs) {
+    const Plan& plan = walk.job.plan;
+    const int x = walk.axis_x;
+    alignas(64) float from_start[N], from_end[N];
+    Lanes::load(numbers + Quantity::from_start * N).store(from_start);
+    Lanes::load(numbers + Quantity::from_end * N).store(from_end);
+    for (int i = 0; i < N; ++i) {
+        if (!(met >> i & 1)) continue;
+        const double row = packet.row[i], column = packet.column[i];
+        const double pixel = plan.first_pixel[x] + row * plan.row_step[x] + column * plan.column_step[x];
+        const double origin = plan.parallel ? pixel : plan.source[x];
+        const double mm = packet.mm_per_slab[i];
+        const double high = (static_cast<double>(from_start[i]) - origin) * mm;
+        const double low = (static_cast<double>(walk.size_x) - static_cast<double>(from_end[i]) - origin) * mm;
+        const bool forwards = plan.parallel ? plan.source[x] < 0.0 : pixel > plan.source[x];
+        const std::int64_t at = packet.row[i] * walk.job.columns + packet.column[i];
+        if (outputs.entry_depth) outputs.entry_depth[at] = static_cast<float>(forwards ? low : -high);
+        if (outputs.exit_depth) outputs.exit_depth[at] = static_cast<float>(forwards ? high : -low);
+    }
+}
+
+// Of the bits of 16 or 8 lanes, the lowest goes to the highest bit of the first byte.
+std::uint8_t turned(unsigned bits) {
+    bits = (bits & 0xf0) >> 4 | (bits & 0x0f) << 4;
+    bits = (bits & 0xcc) >> 2 | (bits & 0x33) << 2;
+    return static_cast<std::uint8_t>((bits & 0xaa) >> 1 | (bits & 0x55) << 1);
+}
+
+void write_mask(const Walk& walk, const Packet& packet, unsigned met, std::uint8_t* mask) {
+    const std::int64_t packed = (walk.job.columns + 7) / 8;
+    if (packet.in_line && packet.column[0] % 8 == 0) {
+        std::uint8_t* const bytes = mask + packet.row[0] * packed + packet.column[0] / 8;
+        for (int i = 0; i < N / 8; ++i) bytes[i] = turned(met >> 8 * i & 0xff);
+        return;
+    }
+    for (int i = 0; i < N; ++i) {
+        if (!(met >> i & 1)) continue;
+        // Lines of a sheared tile leave bytes that two threads share.
+        __atomic_fetch_or(mask + packet.row[i] * packed + packet.column[i] / 8,
+                          static_cast<std::uint8_t>(0x80u >> packet.column[i] % 8), __ATOMIC_RELAXED);
+    }
+}
+
+void raise(std::int32_t& number, std::int32_t to) {
+    std::int32_t was = __atomic_load_n(&number, __ATOMIC_RELAXED);
+    while (was < to && !__atomic_compare_exchange_n(&number, &was, to, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+void write_structures(const Walk& walk, Collection& collection, std::int32_t* slots) {
+    const Job& job = walk.job;
+    const Structures& structures = job.structures;
+    for (std::int64_t structure = 0; structure < structures.count; ++structure) {
+        int count = 0;
+        for (std::int64_t i = structures.first_value[structure]; i < structures.first_value[structure + 1]; ++i)
+            if (const int slot = collection.slot_of(1 + structures.value_indices[i])) slots[count++] = slot;
+        if (count == 0) continue;
+        const auto of_structure = [&](auto* output, std::int64_t stride) {
+            return output ? output + structure * stride : nullptr;
+        };
+        const Outputs& all = job.outputs;
+        Outputs outputs{};
+        outputs.path_length = of_structure(all.path_length, job.image_stride);
+        outputs.label_line_integral = of_structure(all.label_line_integral, job.image_stride);
+        outputs.entry_depth = of_structure(all.entry_depth, job.image_stride);
+        outputs.exit_depth = of_structure(all.exit_depth, job.image_stride);
+        outputs.mask = of_structure(all.mask, job.mask_stride);
+        outputs.box = of_structure(all.box, job.box_stride);
+        const bool with_depth = outputs.entry_depth || outputs.exit_depth;
+        const Lanes least(structures.min_path_mm[structure]);
+        std::int32_t low_row = INT32_MAX, high_row = -1, low_column = INT32_MAX, high_column = -1;
+        collection.for_each_touched(slots, count, [&](int index) {
+            const Packet& packet = walk.packets[index];
+            alignas(64) float sums[4 * N];
+            const float* numbers = collection.in_slot(slots[0], index);
+            if (count > 1) {
+                __builtin_memset(sums, 0, sizeof(sums));
+                numbers = sums;
+            }
+            for (int i = 0; i < count && count > 1; ++i) {
+                const float* const more = collection.in_slot(slots[i], index);
+                add(sums, Quantity::path, Lanes::load(more + Quantity::path * N));
+                if (outputs.label_line_integral)
+                    add(sums, Quantity::integral, Lanes::load(more + Quantity::integral * N));
+                if (!with_depth) continue;
+                raise(sums, Quantity::from_start, Lanes::load(more + Quantity::from_start * N));
+                raise(sums, Quantity::from_end, Lanes::load(more + Quantity::from_end * N));
+            }
+            const Lanes slabs = Lanes::load(numbers), mm = Lanes::load(packet.mm_per_slab);
+            if (outputs.path_length) write(walk, packet, slabs * mm, outputs.path_length);
+            if (outputs.label_line_integral)
+                write(walk, packet, Lanes::load(numbers + Quantity::integral * N) * mm, outputs.label_line_integral);
+            if (with_depth) write_depth(walk, packet, numbers, bits(positive(slabs * mm)), outputs);
+            // Lanes without a pixel have no millimetres.
+            if (outputs.mask) write_mask(walk, packet, bits(less(least, slabs * mm)), outputs.mask);
+            for (unsigned rest = outputs.box ? bits(positive(slabs * mm)) : 0; rest; rest &= rest - 1) {
+                const int i = __builtin_ctz(rest);
+                low_row = packet.row[i] < low_row ? packet.row[i] : low_row;
+                high_row = packet.row[i] > high_row ? packet.row[i] : high_row;
+                low_column = packet.column[i] < low_column ? packet.column[i] : low_column;
+                high_column = packet.column[i] > high_column ? packet.column[i] : high_column;
+            }
+        });
+        if (outputs.box && high_row >= 0) {
+            raise(outputs.box[0], static_cast<std::int32_t>(job.rows) - low_row);
+            raise(outputs.box[1], high_row + 1);
+            raise(outputs.box[2], static_cast<std::int32_t>(job.columns) - low_column);
+            raise(outputs.box[3], high_column + 1);
+        }
+    }
+}
+
+void write_background(const Walk& walk, const Collection& collection) {
+    // What packets have in the labels is taken from their sums, which the image has by now.
+    collection.for_each_slot([&](std::int32_t slot) {
+        collection.for_each_touched(&slot, 1, [&](int index) {
+            float* const sum = walk.packets[index].sum;
+            (Lanes::load(sum) - Lanes::load(collection.in_slot(slot, index) + Quantity::integral * N)).store(sum);
+        });
+    });
+    for (int index = 0; index < walk.count; ++index) {
+        const Packet& packet = walk.packets[index];
+        write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab),
+              walk.job.outputs.background_line_integral);
+    }
+}
+
 void trace(const Job& job, const Tile& tile, const Scratch& scratch);
 
 void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
@@ -706,17 +817,11 @@ void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
     trace(job, second, scratch);
 }
 
-// Walk those rays of the tile that have the plan's steepest axis.
-void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
-    const Grid& grid = job.image ? *job.image : *job.label;
+// Stage block after block, and walk the tile's packets through each.
+void walk_blocks(Walk& walk, const Scratch& scratch, Collection& collection) {
+    const Job& job = walk.job;
     const Plan& plan = job.plan;
-    Packet* const packets = static_cast<Packet*>(scratch.packets);
-    Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
-    Walk walk{job, plan.axis_x, plan.axis_u, plan.axis_v, packets, extents, 0, 0.0, 0.0, {}, {}};
-    set_up(walk, tile);
-    if (walk.count == 0) return;
-    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
-
+    const Grid& grid = job.image ? *job.image : *job.label;
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
     const int most_slabs = plan.block_slabs;
@@ -754,7 +859,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     // An upright box is staged when the one before it has been walked: one brick serves both and stays in the cache.
     const int other = plan.upright ? 0 : 1;
     float* const images[2] = {scratch.image[0], scratch.image[other]};
-    float* const labels[2] = {scratch.label[0], scratch.label[other]};
+    void* const labels[2] = {scratch.label[0], scratch.label[other]};
     for (int parity = 0; parity < 2; ++parity) {
         blocks[parity].parity = parity;
         blocks[parity].image = images[parity];
@@ -772,26 +877,74 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     while (more) {
         staging[now].finish();
         more = begin_staging(1 - now);
-        const bool image = staging[now].image_seen, label = staging[now].label_seen;
-        if (image && label)
-            walk_packets<true, true>(walk, blocks[now], staging[1 - now]);
-        else if (image)
-            walk_packets<true, false>(walk, blocks[now], staging[1 - now]);
-        else if (label)
-            walk_packets<false, true>(walk, blocks[now], staging[1 - now]);
+        const auto walk_all = [&](auto what, auto code) {
+            walk_packets<decltype(what)::value, decltype(code)>(walk, blocks[now], collection, staging[1 - now]);
+        };
+        constexpr std::integral_constant<int, kImage> image;
+        constexpr std::integral_constant<int, kLabel> label;
+        constexpr std::integral_constant<int, kLabel | kDepth> deep_label;
+        constexpr std::integral_constant<int, kImage | kLabel | kIntegral> shares;
+        constexpr std::integral_constant<int, kImage | kLabel | kIntegral | kDepth> everything;
+        constexpr std::uint8_t narrow = 0;
+        constexpr std::uint16_t wide = 0;
+        if (staging[now].image_seen && staging[now].label_seen) {
+            if (job.wide_codes)
+                walk_all(everything, wide);
+            else if (collection.with_depth())
+                walk_all(everything, narrow);
+            else
+                walk_all(shares, narrow);
+        } else if (staging[now].image_seen) {
+            walk_all(image, narrow);
+        } else if (staging[now].label_seen) {
+            if (job.wide_codes)
+                walk_all(deep_label, wide);
+            else if (collection.with_depth())
+                walk_all(deep_label, narrow);
+            else
+                walk_all(label, narrow);
+        }
         now = 1 - now;
     }
+}
 
-    for (int index = 0; index < walk.count; ++index) {
-        Packet& packet = walk.packets[index];
-        for (int i = 0; i < N; ++i) {
-            if (packet.column[i] < 0) continue;
-            if (job.line_integral)
-                job.line_integral[packet.row[i] * job.columns + packet.column[i]] =
-                    packet.sum[i] * packet.mm_per_slab[i];
-            if (job.label) end_run(job, packet, i);
-        }
+// Walk those rays of the tile that have the plan's steepest axis.
+void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
+    const Grid& grid = job.image ? *job.image : *job.label;
+    const int axis_x = job.plan.axis_x, axis_u = job.plan.axis_u, axis_v = job.plan.axis_v;
+    Packet* const packets = static_cast<Packet*>(scratch.packets);
+    Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
+    Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, {}, {}};
+    set_up(walk, tile);
+    if (walk.count == 0) return;
+    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
+
+    const Outputs& outputs = job.outputs;
+    const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
+    // Many values are rare: their walk collects everything, which spares compiling the others.
+    const bool with_depth = outputs.entry_depth || outputs.exit_depth || job.wide_codes;
+    Collection collection(scratch.collected, quantities(with_integral, with_depth));
+    if (job.image && job.label && !with_integral) {
+        // One brick serves the cache better than two: each is walked on its own where labels need no image.
+        Job part = job;
+        part.label = nullptr;
+        Walk walk_part{part,    axis_x,     axis_u,     axis_v,   walk.size_x, packets,
+                       extents, walk.count, walk.begin, walk.end, {},          {}};
+        walk_blocks(walk_part, scratch, collection);
+        part.image = nullptr;
+        part.label = job.label;
+        walk_blocks(walk_part, scratch, collection);
+    } else {
+        walk_blocks(walk, scratch, collection);
     }
+    if (outputs.line_integral)
+        for (int index = 0; index < walk.count; ++index) {
+            const Packet& packet = walk.packets[index];
+            write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab), outputs.line_integral);
+        }
+    if (job.label) write_structures(walk, collection, scratch.collected.slots);
+    if (outputs.background_line_integral) write_background(walk, collection);
+    collection.clear();
 }
 
 }  // namespace

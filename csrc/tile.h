@@ -57,20 +57,31 @@ struct Job {
     const Grid* image;
     const Grid* label;
     Attenuation attenuation;
-    const float* channel_of_small_id;  // 1 + channel, or 0; by the id as an unsigned 8 or 16-bit number
-    Channels channels;                 // for wider ids
+    const std::int32_t* index_of_small_value;  // 1 + index, or 0; by the value as an unsigned 8 or 16-bit number
+    bool wide_codes;                           // there are more values than 8 bits tell apart
+    Structures structures;
     Cells image_cells, label_cells;
     std::int64_t rows, columns;
-    float* line_integral;                          // this view's (rows, columns)
-    float* path_length;                            // this view's part of (channels, views, rows, columns)
-    std::uint8_t* mask;                            // this view's part of (channels, views, rows, packed columns)
-    std::int64_t path_length_stride, mask_stride;  // from a channel to the next, in elements
+    Outputs outputs;                                     // this view's part of them
+    std::int64_t image_stride, mask_stride, box_stride;  // from a structure to the next, in elements
 };
+
+// What a tile collects per label value. Zeros before a tile, and after it.
+struct Collected {
+    float* numbers;               // kCollectedFloats for each value
+    std::int32_t* slot_of_value;  // by 1 + index of the value
+    std::int32_t* value_of_slot;  // 1 + index, by slot
+    std::int32_t* slots;          // for a list of slots
+    std::uint64_t* touched;       // kTouchedWords for each slot: a bit for each packet
+};
+constexpr int kTouchedWords = kTileRays / 8 / 64;
+constexpr int kCollectedFloats = 4 * (kTileRays + kLineFloats);
 
 struct Scratch {
     float* image[2];  // kBrickFloats + kBrickSlack each, zeroed once
-    float* label[2];
-    void* packets;  // kPacketBytes, aligned to 64
+    void* label[2];   // as many codes of 8 or 16 bits
+    void* packets;    // kPacketBytes, aligned to 64
+    Collected collected;
 };
 
 using TraceTile = void (*)(const Job&, const Tile&, const Scratch&);

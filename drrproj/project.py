@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from drrproj import attenuation as attenuation_models
 from drrproj import backends
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
+from drrproj.label_walks import MinPath, prepared_walks, shortest_paths, structures_of, traced
 from drrproj.mirrored import mirrored_along
 from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
 from drrproj.supersampling import Average
@@ -29,8 +30,10 @@ from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["Projector", "project"]
 
-Output = Literal["line_integral", "path_length", "mask"]
-_OUTPUTS = ("line_integral", "path_length", "mask")
+Output = Literal["line_integral", "path_length", "mask", "label_line_integral", "depth"]
+_OUTPUTS: tuple[Output, ...] = get_args(Output)
+_BY_DEFAULT: tuple[Output, ...] = ("line_integral", "path_length", "mask")
+Form = Literal["dense", "crops"]
 _CALLER = 3  # a warning's stacklevel: from a check of this file to whoever called a Projector
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MODELS = {"linear": attenuation_models.linear, "bilinear": attenuation_models.bilinear}
@@ -40,9 +43,12 @@ def project(
     volume: Volume,
     geometry: Geometry,
     *,
-    labels: LabelVolume | None = None,
+    labels: LabelVolume | Sequence[LabelVolume] | None = None,
     attenuation: Attenuation | str | None = None,
     outputs: Sequence[Output] | None = None,
+    min_path_mm: MinPath = 0.0,
+    label_images: Form = "dense",
+    other_space: bool = False,
     supersampling: int = 1,
     backend: str = "auto",
     threads: int | None = None,
@@ -59,17 +65,31 @@ def project(
         CT in HU, or attenuation in 1/mm. It is not copied: an int16 CT is read as int16.
     geometry : Geometry
         The views.
-    labels : LabelVolume, optional
-        Anatomy in the same patient space; any grid.
+    labels : LabelVolume or sequence of LabelVolume, optional
+        Anatomy in the same patient space; any grids. Structures of different volumes may overlap; their names must
+        differ.
     attenuation : Attenuation, "linear" or "bilinear", optional
         How HU become attenuation, inside the walk. By default bilinear at 70 keV for a volume in HU; a volume in
         1/mm takes none.
-    outputs : sequence of {"line_integral", "path_length", "mask"}, optional
-        What to make; what is not asked for costs nothing. By default the line integral, and with labels all three.
+    outputs : sequence of str, optional
+        What to make; what is not asked for costs nothing. By default the line integral, and with labels also path
+        lengths and masks. ``"line_integral"``, and per structure ``"path_length"`` (mm), ``"mask"``,
+        ``"label_line_integral"`` (its share of the line integral; its labels must lie on the CT's grid of voxels)
+        and ``"depth"`` (mm from the source to where a ray first meets it and to where it last leaves it).
+    min_path_mm : float or mapping of name or id to float, optional
+        For masks: how far a ray must run through a structure to be in its mask. By default any hit counts; a mapping
+        says so for some structures and leaves the others at any hit.
+    label_images : {"dense", "crops"}
+        How images per structure are kept: one array of all of them, or of each only the box around what is not zero,
+        which is what many structures or views need. Masks take one bit per pixel either way.
+    other_space : bool
+        Accept labels that do not seem to lie in the CT's patient space, because neither's centre is in the other's
+        box. The record says so.
     supersampling : int
         n for n x n rays per pixel, evenly spread over it, in place of the one through its centre: against aliasing,
         and for pixels much larger than voxels. Photons are averaged, so ``transmission`` is the mean of the rays'
         and ``line_integral`` its -log; path lengths are means, and a mask is where any of the rays meets the label.
+        Shares and depths have no such average and are refused, and so are crops.
     backend : {"auto", "cuda", "cpu", "numba"}
         ``auto`` takes the first one available; a named one runs or raises.
     threads : int, optional
@@ -121,6 +141,9 @@ def project(
         labels=labels,
         attenuation=attenuation,
         outputs=outputs,
+        min_path_mm=min_path_mm,
+        label_images=label_images,
+        other_space=other_space,
         supersampling=supersampling,
         backend=backend,
         threads=threads,
@@ -147,15 +170,13 @@ class Projector:
     ----------
     volume : Volume
         CT in HU, or attenuation in 1/mm.
-    labels : LabelVolume, optional
-        Anatomy in the same patient space; any grid.
+    labels : LabelVolume or sequence of LabelVolume, optional
+        Anatomy in the same patient space; any grids. Structures of different volumes may overlap; their names must
+        differ.
     attenuation : Attenuation, "linear" or "bilinear", optional
         How HU become attenuation. By default bilinear at 70 keV for a volume in HU.
-    outputs : sequence of {"line_integral", "path_length", "mask"}, optional
-        What every call makes; what is not asked for costs nothing. By default the line integral, and with labels all
-        three.
-    supersampling : int
-        n for n x n rays per pixel, as in :func:`project`.
+    outputs, min_path_mm, label_images, other_space, supersampling : optional
+        What every call makes, as in :func:`project`.
     backend : {"auto", "cuda", "cpu", "numba"}
         ``auto`` takes the first one available; a named one runs or raises.
     threads : int, optional
@@ -195,64 +216,69 @@ class Projector:
         self,
         volume: Volume,
         *,
-        labels: LabelVolume | None = None,
+        labels: LabelVolume | Sequence[LabelVolume] | None = None,
         attenuation: Attenuation | str | None = None,
         outputs: Sequence[Output] | None = None,
+        min_path_mm: MinPath = 0.0,
+        label_images: Form = "dense",
+        other_space: bool = False,
         supersampling: int = 1,
         backend: str = "auto",
         threads: int | None = None,
     ) -> None:
         if not isinstance(volume, Volume):
             raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}. Use Volume(array, affine)")
-        if labels is not None and not isinstance(labels, LabelVolume):
-            raise TypeError(
-                f"labels must be a drrproj.LabelVolume; got {type(labels).__name__}. Use LabelVolume(array, affine)"
-            )
-        wanted = _checked_outputs(outputs, labels)
+        anatomy = _checked_labels(labels)
+        wanted = _checked_outputs(outputs, anatomy)
         model = _checked_attenuation(attenuation, volume)
-        if isinstance(supersampling, bool) or not isinstance(supersampling, int | np.integer) or supersampling < 1:
-            raise ValueError(f"supersampling must be a positive whole number, n for n x n rays; got {supersampling!r}")
         if threads is None:
             threads = default_threads()
         elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**16:
             raise ValueError(f"threads must be a positive whole number; got {threads!r}")
+        if label_images not in get_args(Form):
+            raise ValueError(f'label_images must be "dense" or "crops"; got {label_images!r}')
+        _check_supersampling(supersampling, wanted, label_images)
         name, engine = backends.choose(backend)
-        if labels is not None:
-            _check_patient_space(volume, labels)
-            _warn_of_mirrored_labels(volume, labels)
-        label_ids = labels.label_ids if labels is not None and set(wanted) & {"path_length", "mask"} else ()
+        elsewhere = [(each, reason) for each in anatomy if (reason := _elsewhere(volume, each))]
+        if elsewhere and not other_space:
+            raise ValueError(f"labels are on another patient space: {elsewhere[0][1]}; other_space=True accepts them")
+        for each in anatomy:
+            _warn_of_mirrored_labels(volume, each)
+        walked = anatomy if set(wanted) - {"line_integral"} else ()
+        structures = structures_of(walked)
+        shortest = shortest_paths(min_path_mm, structures, anatomy, "mask" in wanted)
 
         # Nothing of this changes after here, which is what lets several threads call one projector.
         self._volume, self._labels, self._model = volume, labels, model
         self._outputs, self._supersampling, self._threads = wanted, int(supersampling), int(threads)
+        self._min_path_mm, self._form, self._other_space = min_path_mm, label_images, other_space
         self._backend, self._engine = name, engine
-        self._label_ids = label_ids
+        self._label_ids = tuple(structure.label_id for structure in structures)
+        self._names = tuple(structure.name for structure in structures)
         self._corners = np.column_stack([volume.corners, np.ones(8)]).T
         self._memory = _memory()
+        self._walks = prepared_walks(engine, volume, model, walked, structures, shortest, wanted)
         self._record = pickle.dumps(
             {
                 "versions": {"drrproj": __version__, "python": platform.python_version(), "numpy": np.__version__},
                 "backend": {"name": name, "instruction_set": None, "threads": self._threads},
                 "volume": {**_grid_record(volume), "unit": volume.unit},
-                "labels": None
-                if labels is None
-                else {**_grid_record(labels), "names": {label_id: labels.name_of(label_id) for label_id in label_ids}},
+                "labels": [
+                    {
+                        **_grid_record(each),
+                        "other_space": any(each is other for other, _ in elsewhere),
+                        "names": {
+                            structure.label_id: structure.name for structure in structures if structure.labels is each
+                        },
+                    }
+                    for each in anatomy
+                ],
+                "min_path_mm": dict(zip(self._names, shortest, strict=True)) if "mask" in wanted else None,
                 "attenuation": model.as_record() if model else None,
                 "geometry": None,
                 "outputs": list(wanted),
                 "supersampling": self._supersampling,
             }
-        )
-        self._prepared = engine.prepare(
-            volume=volume.array,
-            volume_voxel_from_world=volume.voxel_from_world,
-            volume_world_from_voxel=volume.affine,
-            knots=model.knots if model else (),
-            slope_changes=model.slope_changes if model else (),
-            labels=labels.array if labels else None,
-            labels_voxel_from_world=labels.voxel_from_world if labels else None,
-            labels_world_from_voxel=labels.affine if labels else None,
-            label_ids=label_ids,
         )
 
     def project(self, geometry: Geometry) -> Radiograph:
@@ -280,46 +306,52 @@ class Projector:
         if not isinstance(geometry, Geometry):
             raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
         _check_views(self._volume, self._corners, geometry)
-        _check_memory(geometry, self._label_ids, self._outputs, self._supersampling > 1, self._memory)
-        results = self._averaged(geometry) if self._supersampling > 1 else self._trace(geometry.views, geometry.shape)
-        line_integral, path_length, mask = (results.get(output) for output in _OUTPUTS)
+        averaged = self._supersampling > 1
+        _check_memory(geometry, len(self._label_ids), self._outputs, self._form, averaged, self._memory)
+        images = self._averaged(geometry) if averaged else self._traced(geometry)
         # Each radiograph gets a record of its own: changing one must not change the others.
         record = pickle.loads(self._record)
         record["backend"]["instruction_set"] = backends.instruction_set(self._backend)
         record["geometry"] = geometry.as_record()
-        names = self._labels.names if self._labels else {}
         return Radiograph(
             geometry=geometry,
-            line_integral=line_integral,
-            path_length=None if path_length is None else LabelImages(path_length, self._label_ids, names),
-            masks=None if mask is None else LabelMasks(mask, geometry.shape[1], self._label_ids, names),
+            line_integral=images.get("line_integral"),
+            path_length=images.get("path_length"),
+            masks=images.get("mask"),
+            label_line_integral=images.get("label_line_integral"),
+            background_line_integral=images.get("background_line_integral"),
+            entry_depth=images.get("entry_depth"),
+            exit_depth=images.get("exit_depth"),
             backend=self._backend,
             record=record,
         )
 
-    def _trace(self, views: npt.NDArray[np.float64], shape: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
-        results: dict[str, npt.NDArray[Any]] = self._engine.trace(
-            self._prepared, views, shape, self._outputs, self._threads
+    def _traced(self, geometry: Geometry) -> dict[str, Any]:
+        images = traced(
+            self._engine, self._walks, geometry, self._label_ids, self._names, self._outputs, self._form, self._threads
         )
-        line_integral = results.get("line_integral")
+        line_integral = images.get("line_integral")
         if line_integral is not None and not np.isfinite(line_integral.sum(dtype=np.float64)):
             raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
-        return results
+        return images
 
-    def _averaged(self, geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+    def _averaged(self, geometry: Geometry) -> dict[str, Any]:
         """Trace each ray of a pixel in a pass of its own, so that no finer image is ever held."""
         offsets = (np.arange(self._supersampling) + 0.5) / self._supersampling - 0.5
 
-        def traced(offset: tuple[float, float]) -> dict[str, npt.NDArray[Any]]:
+        def one_pass(offset: tuple[float, float]) -> dict[str, Any]:
             views = geometry.views.copy()
             views[:, :, 1] += views[:, :, 2:] @ offset
-            return self._trace(views, geometry.shape)
+            return self._traced(Geometry(views, geometry.shape, geometry.names))
 
         first, *others = itertools.product(offsets, repeat=2)
-        average = Average(traced(first))
+        # The average is made in the arrays that the images of the first pass hold.
+        images = one_pass(first)
+        average = Average(_arrays(images))
         for offset in others:
-            average.add(traced(offset))
-        return average.results()
+            average.add(_arrays(one_pass(offset)))
+        average.finish()
+        return images
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was prepared belongs to this process: an address, or memory of a device.
@@ -327,6 +359,9 @@ class Projector:
             "labels": self._labels,
             "attenuation": self._model,
             "outputs": self._outputs,
+            "min_path_mm": self._min_path_mm,
+            "label_images": self._form,
+            "other_space": self._other_space,
             "supersampling": self._supersampling,
             "backend": self._backend,
             "threads": self._threads,
@@ -334,18 +369,46 @@ class Projector:
         return partial(Projector, **choices), (self._volume,)
 
 
-def _checked_outputs(outputs: Sequence[str] | None, labels: LabelVolume | None) -> tuple[str, ...]:
+def _checked_labels(labels: LabelVolume | Sequence[LabelVolume] | None) -> tuple[LabelVolume, ...]:
+    if labels is None:
+        return ()
+    anatomy = (labels,) if isinstance(labels, LabelVolume) else tuple(labels) if isinstance(labels, Sequence) else None
+    for each in (labels,) if anatomy is None else anatomy:
+        if not isinstance(each, LabelVolume):
+            raise TypeError(
+                f"labels must be a drrproj.LabelVolume, or a list of them; got {type(each).__name__}. Use "
+                "LabelVolume(array, affine)"
+            )
+    return anatomy or ()
+
+
+def _checked_outputs(outputs: Sequence[str] | None, anatomy: tuple[LabelVolume, ...]) -> tuple[Output, ...]:
     if outputs is None:
-        return _OUTPUTS if labels is not None else _OUTPUTS[:1]
+        return _BY_DEFAULT if anatomy else _BY_DEFAULT[:1]
     wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
     if not wanted:
         raise ValueError(f"outputs must name at least one of {', '.join(_OUTPUTS)}")
     for output in wanted:
         if output not in _OUTPUTS:
             raise ValueError(f"unknown output {output!r}; there are {', '.join(_OUTPUTS)}")
-        if output != "line_integral" and labels is None:
+        if output != "line_integral" and not anatomy:
             raise ValueError(f"output {output!r} needs labels; pass labels=LabelVolume(...)")
-    return wanted
+    return cast(tuple[Output, ...], wanted)
+
+
+def _check_supersampling(supersampling: int, wanted: tuple[Output, ...], form: Form) -> None:
+    if isinstance(supersampling, bool) or not isinstance(supersampling, int | np.integer) or supersampling < 1:
+        raise ValueError(f"supersampling must be a positive whole number, n for n x n rays; got {supersampling!r}")
+    if supersampling == 1:
+        return
+    for output in wanted:
+        if output not in _BY_DEFAULT:
+            raise ValueError(
+                f"output {output!r} has no average over the rays of a pixel; project it on its own, without "
+                "supersampling"
+            )
+    if form == "crops":
+        raise ValueError('supersampling averages whole images; leave out label_images="crops"')
 
 
 def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) -> Attenuation | None:
@@ -367,20 +430,21 @@ def _holds(grid: Volume | LabelVolume, point: npt.NDArray[np.float64]) -> bool:
     return bool(((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all())
 
 
-def _check_patient_space(volume: Volume, labels: LabelVolume) -> None:
-    """A crop has its centre inside the other's box; grids of different patients or frames usually have not."""
+def _elsewhere(volume: Volume, labels: LabelVolume) -> str | None:
+    """Say why labels do not seem to lie in the volume's patient space; None where they do.
+
+    A crop has its centre inside the other's box; grids of different patients or frames usually have not.
+    """
     frames = volume.frame_of_reference, labels.frame_of_reference
     if all(frames) and frames[0] != frames[1]:
-        raise ValueError(
-            f"labels are on another patient space: their DICOM frame of reference is {frames[1]}, the CT's "
-            f"{frames[0]}; pass the labels of this CT"
-        )
-    if not _holds(volume, labels.center) and not _holds(labels, volume.center):
-        distance = float(np.linalg.norm(labels.center - volume.center))
-        raise ValueError(
-            f"labels are on another patient space: their centre is {distance:.0f} mm from the CT's; pass the matching "
-            "file, or its affine in the same frame (RAS or LPS)"
-        )
+        return f"their DICOM frame of reference is {frames[1]}, the CT's {frames[0]}; pass the labels of this CT"
+    if _holds(volume, labels.center) or _holds(labels, volume.center):
+        return None
+    distance = float(np.linalg.norm(labels.center - volume.center))
+    return (
+        f"their centre is {distance:.0f} mm from the CT's; pass the matching file, or its affine in the same frame "
+        "(RAS or LPS)"
+    )
 
 
 def _warn_of_mirrored_labels(volume: Volume, labels: LabelVolume) -> None:
@@ -443,26 +507,40 @@ def _memory() -> float:
 
 
 def _check_memory(
-    geometry: Geometry, label_ids: tuple[int, ...], wanted: tuple[str, ...], averaged: bool, memory: float
+    geometry: Geometry, labels: int, wanted: tuple[Output, ...], form: Form, averaged: bool, memory: float
 ) -> None:
     rows, columns = geometry.shape
     pixels = len(geometry) * rows * columns
     packed = len(geometry) * rows * ((columns + 7) // 8)
+    per_label = 0 if form == "crops" else 4 * pixels * labels
     # An average holds the images of one pass beside it, and counts photons in float64.
     passes = 2 if averaged else 1
     needed = {
         "line_integral": (16 if averaged else 4) * pixels,
-        "path_length": passes * 4 * pixels * len(label_ids),
-        "mask": passes * packed * len(label_ids),
+        "path_length": passes * per_label,
+        "mask": passes * packed * labels,
+        "label_line_integral": per_label + 4 * pixels,
+        "depth": 2 * per_label,
     }
     total = sum(needed[output] for output in wanted)
     if total > memory:
         largest = max(wanted, key=lambda output: needed[output])
+        smaller = 'label_images="crops" keeps of each image only the box around its structure; or ' if per_label else ""
         raise MemoryError(
             f"the outputs need {total / 2**30:.1f} GiB ({largest}: {needed[largest] / 2**30:.1f} GiB for "
-            f"{len(geometry)} views of {rows} x {columns} and {len(label_ids)} labels); this machine has "
-            f"{memory / 2**30:.1f} GiB. Ask for fewer views, a smaller shape or fewer outputs"
+            f"{len(geometry)} views of {rows} x {columns} and {labels} labels); this machine has "
+            f"{memory / 2**30:.1f} GiB. {smaller}ask for fewer views, structures or outputs, or a smaller shape"
         )
+
+
+def _arrays(images: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays that images hold, not copies of them."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for output, held in images.items():
+        arrays[output] = (
+            held.packed if isinstance(held, LabelMasks) else held.array if isinstance(held, LabelImages) else held
+        )
+    return arrays
 
 
 def _grid_record(grid: Volume | LabelVolume) -> dict[str, Any]:

@@ -3,69 +3,136 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 
-__all__ = ["LabelImages", "LabelMasks", "Radiograph"]
+__all__ = ["LabelCrops", "LabelImages", "LabelMasks", "Radiograph"]
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+Int32Array = npt.NDArray[np.int32]
+
+# How many bits each byte has.
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
 
-class _ByLabel:
-    """Which label has which place in an array of labels; by id or by name."""
-
-    def __init__(self, label_ids: tuple[int, ...], names: Mapping[int, str]) -> None:
-        self.label_ids = label_ids
-        self.names = tuple(names.get(label_id, str(label_id)) for label_id in label_ids)
-        self._places: dict[int | str, int] = {label_id: place for place, label_id in enumerate(label_ids)}
-        self._places.update({name: place for place, name in enumerate(self.names)})
-
-    def place(self, label: int | str) -> int:
-        if label not in self._places:
-            near = difflib.get_close_matches(str(label), self.names, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(self.names) or 'none'}"
-            raise KeyError(f"no label {label!r} in this radiograph{hint}")
-        return self._places[label]
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 
-class LabelImages(Mapping[str, Float32Array]):
+class _ByLabel(Mapping[str, Array]):
+    """Which label has which place in an array of labels; by id or by name.
+
+    Two label volumes may use one id for different structures: then only the names tell them apart.
+    """
+
+    def __init__(self, label_ids: Sequence[int], names: Sequence[str]) -> None:
+        self._label_ids = tuple(label_ids)
+        self._names = tuple(names)
+        self._places: dict[int | str, int] = {
+            label_id: place for place, label_id in enumerate(self._label_ids) if self._label_ids.count(label_id) == 1
+        }
+        self._places.update({name: place for place, name in enumerate(self._names)})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def label_ids(self) -> tuple[int, ...]:
+        """Label ids in the order of ``array``."""
+        return self._label_ids
+
+    def _place(self, label: int | str) -> int:
+        if label in self._places:
+            return self._places[label]
+        several = [name for name, label_id in zip(self._names, self._label_ids, strict=True) if label_id == label]
+        if several:
+            raise KeyError(f"id {label} stands for {' and '.join(several)} of different label volumes; use the name")
+        near = difflib.get_close_matches(str(label), self._names, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(self._names) or 'none'}"
+        raise KeyError(f"no label {label!r} in this radiograph{hint}")
+
+
+class LabelImages(_ByLabel[Float32Array]):
     """One float image per label and view, by name or id: ``path_length["heart"]`` or ``path_length[51]``.
 
     ``array`` holds them all, shape (labels, views, rows, columns); iteration runs over names in that order.
     """
 
-    def __init__(self, array: Float32Array, label_ids: tuple[int, ...], names: Mapping[int, str]) -> None:
+    def __init__(self, array: Float32Array, label_ids: Sequence[int], names: Sequence[str]) -> None:
+        super().__init__(label_ids, names)
         self.array = array
-        self._labels = _ByLabel(label_ids, names)
 
     def select(self, views: slice) -> LabelImages:
         """Keep some of the views."""
-        return LabelImages(self.array[:, views], self.label_ids, dict(zip(self.label_ids, self, strict=True)))
+        return LabelImages(self.array[:, views], self.label_ids, tuple(self))
 
     def __getitem__(self, label: int | str) -> Float32Array:
-        image: Float32Array = self.array[self._labels.place(label)]
+        image: Float32Array = self.array[self._place(label)]
         return image
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._labels.names)
 
-    def __len__(self) -> int:
-        return len(self._labels.names)
+class LabelCrops(_ByLabel[Float32Array]):
+    """One float image per label and view, of which only the box around what is not zero is kept.
+
+    By name or id as :class:`LabelImages`: ``path_length["heart"]`` makes the whole images, (views, rows, columns);
+    ``path_length.crop("heart", view)`` gives the part that is kept. ``boxes`` has shape (labels, views, 4): first row,
+    row behind the last, first column, column behind the last; zeros where the label is not met.
+    """
+
+    def __init__(
+        self,
+        crops: Sequence[Sequence[Float32Array]],
+        boxes: Int32Array,
+        shape: tuple[int, int],
+        label_ids: Sequence[int],
+        names: Sequence[str],
+        outside: float = 0.0,
+    ) -> None:
+        super().__init__(label_ids, names)
+        self.boxes = boxes
+        self._crops = crops
+        self._shape = shape
+        self._outside = outside
+
+    def select(self, views: slice) -> LabelCrops:
+        """Keep some of the views."""
+        crops = [of_label[views] for of_label in self._crops]
+        return LabelCrops(crops, self.boxes[:, views], self._shape, self.label_ids, tuple(self), self._outside)
+
+    def crop(self, label: int | str, view: int) -> Float32Array:
+        """Return the part of an image inside its box, shape (rows of the box, columns of the box)."""
+        return self._crops[self._place(label)][view]
+
+    def __getitem__(self, label: int | str) -> Float32Array:
+        place = self._place(label)
+        images = np.full((len(self._crops[place]), *self._shape), self._outside, np.float32)
+        for image, crop, (top, bottom, left, right) in zip(images, self._crops[place], self.boxes[place], strict=True):
+            image[top:bottom, left:right] = crop
+        return images
 
     @property
-    def label_ids(self) -> tuple[int, ...]:
-        """Label ids in the order of ``array``."""
-        return self._labels.label_ids
+    def array(self) -> Float32Array:
+        """All images, shape (labels, views, rows, columns): the memory that the crops spare."""
+        views = self.boxes.shape[1]
+        return np.stack([self[name] for name in self]) if len(self) else np.zeros((0, views, *self._shape), np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the crops take."""
+        return sum(crop.nbytes for of_label in self._crops for crop in of_label)
 
 
-class LabelMasks(Mapping[str, BoolArray]):
+class LabelMasks(_ByLabel[BoolArray]):
     """One mask per label and view, by name or id: ``masks["heart"]`` or ``masks[51]``.
 
     Kept at one bit per label and pixel: ``packed`` has shape (labels, views, rows, ceil(columns / 8)), first column
@@ -74,38 +141,62 @@ class LabelMasks(Mapping[str, BoolArray]):
     """
 
     def __init__(
-        self, packed: npt.NDArray[np.uint8], columns: int, label_ids: tuple[int, ...], names: Mapping[int, str]
+        self, packed: npt.NDArray[np.uint8], columns: int, label_ids: Sequence[int], names: Sequence[str]
     ) -> None:
+        super().__init__(label_ids, names)
         self.packed = packed
         self._columns = columns
-        self._labels = _ByLabel(label_ids, names)
 
     def select(self, views: slice) -> LabelMasks:
         """Keep some of the views."""
-        names = dict(zip(self.label_ids, self, strict=True))
-        return LabelMasks(self.packed[:, views], self._columns, self.label_ids, names)
+        return LabelMasks(self.packed[:, views], self._columns, self.label_ids, tuple(self))
 
     def _unpack(self, packed: npt.NDArray[np.uint8]) -> BoolArray:
         return np.unpackbits(packed, axis=-1, count=self._columns).view(np.bool_)
 
     def __getitem__(self, label: int | str) -> BoolArray:
-        return self._unpack(self.packed[self._labels.place(label)])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._labels.names)
-
-    def __len__(self) -> int:
-        return len(self._labels.names)
+        return self._unpack(self.packed[self._place(label)])
 
     @property
     def array(self) -> BoolArray:
         """All masks, shape (labels, views, rows, columns): a byte for each, eight times the packed size."""
         return self._unpack(self.packed)
 
-    @property
-    def label_ids(self) -> tuple[int, ...]:
-        """Label ids in the order of ``array``."""
-        return self._labels.label_ids
+    @cached_property
+    def boxes(self) -> Int32Array:
+        """The box around each mask, shape (labels, views, 4), pixels: ``mask[top:bottom, left:right]`` holds all of it.
+
+        First row, row behind the last, first column, column behind the last; zeros where the mask is empty.
+        """
+        boxes = np.zeros((*self.packed.shape[:2], 4), np.int32)
+        for of_label, packed in zip(boxes, self.packed, strict=True):
+            lines = packed.any(axis=-1), self._unpack(np.bitwise_or.reduce(packed, axis=-2))
+            for first, line in zip((0, 2), lines, strict=True):
+                # argmax finds the first of what is set.
+                of_label[:, first] = line.argmax(axis=-1)
+                of_label[:, first + 1] = np.where(line.any(axis=-1), line.shape[-1] - line[:, ::-1].argmax(axis=-1), 0)
+        return boxes
+
+    @cached_property
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Pixels of each mask, shape (labels, views)."""
+        return np.array([_BITS[packed].sum(axis=(-2, -1), dtype=np.int64) for packed in self.packed]).reshape(
+            self.packed.shape[:2]
+        )
+
+    @cached_property
+    def centroids(self) -> npt.NDArray[np.float64]:
+        """Mean row and column of each mask's pixels, shape (labels, views, 2); NaN where the mask is empty."""
+        centroids = np.full((*self.packed.shape[:2], 2), np.nan)
+        for label, of_label in enumerate(self.boxes):
+            for view, (top, bottom, left, right) in enumerate(of_label):
+                if top == bottom:
+                    continue
+                mask = self._unpack(self.packed[label, view, top:bottom])[:, left:right]
+                for axis, first in enumerate((top, left)):
+                    counts = mask.sum(axis=1 - axis)
+                    centroids[label, view, axis] = first + np.average(np.arange(len(counts)), weights=counts)
+        return centroids
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +209,19 @@ class Radiograph:
         The views, in the order of the arrays' first image axis.
     line_integral : ndarray or None, shape (views, rows, columns), float32, dimensionless
         Integral of linear attenuation along each ray, from the source to the pixel's centre.
-    path_length : LabelImages or None, mm
+    path_length : LabelImages or LabelCrops or None, mm
         Length of each ray inside each label.
     masks : LabelMasks or None
-        Where a ray meets a label at all. Where it does so for less than a thousandth of a millimetre, backends and
-        instruction sets may differ.
+        Where a ray meets a label for more than ``min_path_mm``, or at all. Where it does so for less than a thousandth
+        of a millimetre, backends and instruction sets may differ.
+    label_line_integral : LabelImages or LabelCrops or None, dimensionless
+        Each label's share of the line integral: that of its voxels. Labels that do not overlap and the background sum
+        to the image.
+    background_line_integral : ndarray or None, shape (views, rows, columns), float32
+        What no label has of the line integral; made with ``label_line_integral``.
+    entry_depth, exit_depth : LabelImages or None, mm
+        Along the ray, from the source to where it first meets a label and to where it last leaves it. A parallel beam
+        has no source: there the pixel is at 0, and what lies before it is negative. NaN where the label is not met.
     backend : str
         The backend that made it.
     record : dict
@@ -140,10 +239,14 @@ class Radiograph:
 
     geometry: Geometry
     line_integral: Float32Array | None
-    path_length: LabelImages | None
+    path_length: LabelImages | LabelCrops | None
     masks: LabelMasks | None
     backend: str
     record: dict[str, Any] = field(repr=False)
+    label_line_integral: LabelImages | LabelCrops | None = None
+    background_line_integral: Float32Array | None = None
+    entry_depth: LabelImages | LabelCrops | None = None
+    exit_depth: LabelImages | LabelCrops | None = None
 
     def __len__(self) -> int:
         return len(self.geometry)
@@ -161,14 +264,26 @@ class Radiograph:
             view = self.geometry.names.index(view)
         chosen = self.geometry[[view]]
         place = slice(view, view + 1) if view >= 0 else slice(view, view + 1 or None)
-        return Radiograph(
-            geometry=chosen,
-            line_integral=None if self.line_integral is None else self.line_integral[place],
-            path_length=None if self.path_length is None else self.path_length.select(place),
-            masks=None if self.masks is None else self.masks.select(place),
-            backend=self.backend,
-            record={**self.record, "geometry": chosen.as_record()},
+        kept: dict[str, Any] = {
+            name: None if images is None else images[place] if isinstance(images, np.ndarray) else images.select(place)
+            for name, images in self.images.items()
+        }
+        record = {**self.record, "geometry": chosen.as_record()}
+        return Radiograph(geometry=chosen, backend=self.backend, record=record, **kept)
+
+    @property
+    def images(self) -> dict[str, Any]:
+        """Every output by the name of its attribute, None where it was not asked for."""
+        names = (
+            "line_integral",
+            "path_length",
+            "masks",
+            "label_line_integral",
+            "background_line_integral",
+            "entry_depth",
+            "exit_depth",
         )
+        return {name: getattr(self, name) for name in names}
 
     @property
     def transmission(self) -> Float32Array:

@@ -20,7 +20,7 @@ class Average:
     Parameters
     ----------
     results : dict of arrays
-        Of the first pass, as a backend returns them; changed in place.
+        Of the first pass; they become the averages, in place.
 
     Examples
     --------
@@ -29,7 +29,8 @@ class Average:
     >>> passes = [{"line_integral": np.full((1, 1, 1), value, np.float32)} for value in (0, 40)]
     >>> average = Average(passes[0])
     >>> average.add(passes[1])
-    >>> round(average.results()["line_integral"].item(), 4)  # half the photons arrive: log 2, not 20
+    >>> average.finish()
+    >>> round(passes[0]["line_integral"].item(), 4)  # half the photons arrive: log 2, not 20
     0.6931
     """
 
@@ -56,11 +57,10 @@ class Average:
         if "mask" in results:
             self._results["mask"] |= results["mask"]
 
-    def results(self) -> Results:
-        """Return the averages, in the arrays of the first pass; call it once, at the end."""
+    def finish(self) -> None:
+        """Turn the sums into averages; call it once, at the end."""
         if self._photons is not None:
             for photons, lowest in zip(self._photons, self._results["line_integral"], strict=True):
                 lowest -= np.log(photons / self._passes)
         if "path_length" in self._results:
             self._results["path_length"] /= np.float32(self._passes)
-        return self._results

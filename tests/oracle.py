@@ -71,10 +71,14 @@ def pixels_of_points(view, points) -> np.ndarray:
 
 
 class Pieces(NamedTuple):
-    """Each ray cut at every plane it crosses, shape (rays, pieces): mm in one voxel, and which voxel (flat C index)."""
+    """Each ray cut at every plane it crosses, shape (rays, pieces).
+
+    Mm in one voxel, which voxel (flat C index), and mm along the ray from its origin to where the piece begins.
+    """
 
     mm: np.ndarray
     voxel: np.ndarray
+    begin: np.ndarray
 
 
 def cut(rays: Rays, shape, world_from_voxel) -> Pieces:
@@ -101,7 +105,8 @@ def cut(rays: Rays, shape, world_from_voxel) -> Pieces:
     middle = (t[:, 1:] + t[:, :-1]) / 2
     places = np.floor(origin[:, None, :] + middle[..., None] * direction[:, None, :] + 0.5).astype(np.int64)
     voxel = np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), tuple(shape), mode="clip")
-    return Pieces(np.diff(t, axis=1) * rays.mm_per_t[:, None], voxel)
+    mm_per_t = rays.mm_per_t[:, None]
+    return Pieces(np.diff(t, axis=1) * mm_per_t, voxel, t[:, :-1] * mm_per_t)
 
 
 def line_integrals(rays: Rays, values, world_from_voxel) -> np.ndarray:
@@ -123,6 +128,33 @@ def path_lengths(rays: Rays, labels, world_from_voxel, label_ids) -> np.ndarray:
     mm = np.zeros((len(label_ids), len(met)))
     np.add.at(mm, (place[known], ray[known]), pieces.mm[known])
     return mm
+
+
+def shares(rays: Rays, values, labels, world_from_voxel, label_ids) -> np.ndarray:
+    """Sum of value times mm along each ray in voxels of each id, of two arrays on one grid, shape (ids, rays)."""
+    values, labels = np.asarray(values), np.asarray(labels)
+    pieces = cut(rays, values.shape, world_from_voxel)
+    attenuation = pieces.mm * values.ravel()[pieces.voxel].astype(float)
+    met = labels.ravel()[pieces.voxel]
+    return np.stack([np.where(met == label_id, attenuation, 0.0).sum(axis=1) for label_id in label_ids])
+
+
+def depths(rays: Rays, labels, world_from_voxel, label_ids, least_mm=0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mm along each ray to where it first meets each id, and to where it last leaves it, shape (ids, rays).
+
+    Pieces of ``least_mm`` or less count as not met; NaN where an id is not met at all.
+    """
+    labels = np.asarray(labels)
+    pieces = cut(rays, labels.shape, world_from_voxel)
+    met = labels.ravel()[pieces.voxel]
+    entry, leave = [], []
+    for label_id in label_ids:
+        here = (met == label_id) & (pieces.mm > least_mm)
+        entry.append(np.where(here, pieces.begin, np.inf).min(axis=1))
+        leave.append(np.where(here, pieces.begin + pieces.mm, -np.inf).max(axis=1))
+    entry, leave = np.stack(entry), np.stack(leave)
+    missed = ~np.isfinite(entry)
+    return np.where(missed, np.nan, entry), np.where(missed, np.nan, leave)
 
 
 def line_integral_images(values, world_from_voxel, views, shape) -> np.ndarray:

@@ -67,6 +67,46 @@ def test_every_backend_gives_the_answer_of_the_others(backend):
             assert (shot.path_length.array[differ] < 1e-3).all()
 
 
+def test_a_backend_writes_only_into_arrays_that_fit(backend):
+    ct, geometry, _ = scene()
+    engine = backends.choose(backend)[1]
+    no_labels = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
+    prepared = engine.prepare(
+        volume=ct.array,
+        volume_voxel_from_world=ct.voxel_from_world,
+        volume_world_from_voxel=ct.affine,
+        knots=(),
+        slope_changes=(),
+        **no_labels,
+        values=(),
+        first_value=(0,),
+        value_indices=(),
+        min_path_mm=(),
+    )
+    image = np.zeros((len(geometry), *DETECTOR), np.float32)
+    for outputs, error, message in (
+        ({"path_length": image[:0, None]}, ValueError, "cannot be made from what was prepared"),
+        ({"line_integral": image[1:]}, ValueError, "has another shape"),
+        ({"line_integral": image.astype(np.float64)}, TypeError, "must be a contiguous array of its type"),
+        ({"line_integral": image[:, ::-1]}, TypeError, "must be a contiguous array of its type"),
+    ):
+        with pytest.raises(error, match=message):
+            engine.trace(prepared, geometry.views, DETECTOR, outputs, 1)
+    assert not image.any()
+
+
+def test_more_label_values_than_a_large_tile_may_collect_give_the_same_paths(backend):
+    rng = np.random.default_rng(91)
+    affine = np.diag([0.9, 1.1, 0.7, 1.0])
+    labels = rng.integers(1, 6000, SHAPE).astype(np.uint16)
+    ct = Volume(np.zeros(SHAPE, np.float32), affine, unit="1/mm")
+    geometry = Geometry([phantoms.random_view(rng, SHAPE, affine, DETECTOR, "cone")], DETECTOR)
+    shot = project(ct, geometry, labels=LabelVolume(labels, affine), outputs=("path_length",), backend=backend)
+    some = shot.path_length.label_ids[::500]
+    truth = oracle.path_length_images(labels, affine, geometry.views, DETECTOR, some)
+    oracle.assert_exact_paths(np.stack([shot.path_length[label_id] for label_id in some]), truth)
+
+
 @pytest.mark.parametrize("name", backends.NAMES)
 def test_a_backend_runs_or_says_why_it_cannot(name):
     reason = backends.why_unavailable(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 import zipfile
@@ -457,5 +458,10 @@ def test_labels_of_another_frame_of_reference_are_refused(tmp_path):
     view = drrproj.Geometry.radiograph("PA", ct, shape=(8, 8))
     for frame in (None, FRAME):
         drrproj.project(ct, view, labels=drrproj.LabelVolume(ids, ct.affine, frame_of_reference=frame))
-    with pytest.raises(ValueError, match=f"their DICOM frame of reference is 1.2.3, the CT's {FRAME}"):
-        drrproj.project(ct, view, labels=drrproj.LabelVolume(ids, ct.affine, frame_of_reference="1.2.3"))
+    other = drrproj.LabelVolume(ids, ct.affine, {1: "body"}, frame_of_reference="1.2.3")
+    changed = other.subset(["body"]), other.with_groups({"all": ["body"]}), pickle.loads(pickle.dumps(other))
+    for labels in (other, [drrproj.LabelVolume(ids, ct.affine), other], *changed):
+        with pytest.raises(ValueError, match=f"their DICOM frame of reference is 1.2.3, the CT's {FRAME}"):
+            drrproj.project(ct, view, labels=labels)
+    shot = drrproj.project(ct, view, labels=other, other_space=True)
+    assert shot.record["labels"][0]["other_space"]

@@ -36,7 +36,7 @@ def radiograph(views: int = 1, labels: bool = True, image: np.ndarray | None = N
     mask = np.zeros((2, views, ROWS, COLUMNS), bool)
     mask[0, :, 2:18, 3:25] = True
     mask[1, :, 5:9, 6:12] = True
-    label_ids, label_names = (5, 51), {5: "liver", 51: "heart"}
+    label_ids, label_names = (5, 51), ("liver", "heart")
     path = mask * np.float32(12.5)
     return drrproj.Radiograph(
         geometry=geometry,
@@ -46,7 +46,7 @@ def radiograph(views: int = 1, labels: bool = True, image: np.ndarray | None = N
         backend="cpu",
         record={
             "versions": {"drrproj": "1"},
-            "labels": {"names": dict(label_names)} if labels else None,
+            "labels": [{"names": dict(zip(label_ids, label_names, strict=True))}] if labels else [],
             "geometry": geometry.as_record(),
             "outputs": ["line_integral"],
         },
@@ -234,7 +234,7 @@ def test_npz_opens_with_numpy_alone_and_is_reproducible(tmp_path):
     with np.load(tmp_path / "one.npz", allow_pickle=False) as arrays:
         assert arrays["path_length"].shape == (2, 1, ROWS, COLUMNS)
         assert arrays["masks"].shape == (2, 1, ROWS, 4)
-        assert arrays["mask_names"].tolist() == ["liver", "heart"]
+        assert arrays["masks_names"].tolist() == ["liver", "heart"]
         assert json.loads(str(arrays["record"]))["outputs"] == ["line_integral"]
 
 
@@ -305,7 +305,7 @@ def test_sidecar_holds_the_record_and_the_extras(tmp_path):
     assert list(record) == ["display", "source", "versions", "labels", "geometry", "outputs"]
     assert record["display"] == {"low": 0.5, "high": 6}
     assert record["source"] == {"ct": str(tmp_path / "ct.nii.gz")}
-    assert record["labels"]["names"] == {"5": "liver", "51": "heart"}
+    assert record["labels"][0]["names"] == {"5": "liver", "51": "heart"}
     rebuilt = drrproj.Geometry(**record["geometry"])
     np.testing.assert_array_equal(rebuilt.views, shot.geometry.views)
     assert "        [0.0, 21.75, 0.0, -1.5],\n" in text  # a row of a matrix is one line

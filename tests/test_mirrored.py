@@ -41,6 +41,14 @@ def test_labels_of_the_other_frame_are_noticed():
         Projector(CT, labels=LabelVolume(LABELS.array, LABELS.affine, space="LPS"))
 
 
+def test_each_of_several_label_volumes_is_looked_at():
+    mirrored = LabelVolume(LABELS.array[::-1], LABELS.affine)
+    with pytest.warns(UserWarning, match="right and left exchanged"):
+        Projector(CT, labels=[LABELS, mirrored])
+    with pytest.warns(UserWarning, match="right and left exchanged"):
+        Projector(CT, labels=mirrored.subset([51]))
+
+
 def test_a_mirrored_ct_with_right_labels_is_noticed_as_well():
     with pytest.warns(UserWarning, match="look mirrored"):
         Projector(Volume(CT.array[::-1], CT.affine), labels=LABELS)

@@ -94,7 +94,7 @@ def test_threads_that_are_no_positive_number_are_refused(threads):
         project(CT, PA, threads=threads)
 
 
-@pytest.mark.parametrize("outputs", ["masks", ["line_integral", "depth"]])
+@pytest.mark.parametrize("outputs", ["masks", ["line_integral", "depths"]])
 def test_an_unknown_output_is_refused_with_the_known_ones(outputs):
     with pytest.raises(ValueError, match=r"unknown output.*line_integral, path_length, mask"):
         project(CT, PA, labels=LABELS, outputs=outputs)
@@ -132,7 +132,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones():
     [
         ((CT.array, PA), "volume must be a drrproj.Volume; got ndarray"),
         ((CT, PA.views), "geometry must be a drrproj.Geometry; got ndarray"),
-        ((CT, PA, LABELS.array), "labels must be a drrproj.LabelVolume; got ndarray"),
+        ((CT, PA, LABELS.array), "labels must be a drrproj.LabelVolume, or a list of them; got ndarray"),
         ((LABELS, PA), "volume must be a drrproj.Volume; got LabelVolume"),
     ],
 )
@@ -224,8 +224,8 @@ def test_the_record_rebuilds_the_projection(backend):
     assert shot.backend == record["backend"]["name"] == backend
     assert record["backend"]["threads"] == 2
     assert record["volume"] == {"shape": [20, 16, 24], "dtype": "int16", "unit": "HU", "affine": AFFINE.tolist()}
-    assert record["labels"]["names"] == {3: "3", 1024: "heart"}
-    assert record["labels"]["shape"] == [20, 16, 24]
+    assert record["labels"][0]["names"] == {3: "3", 1024: "heart"}
+    assert record["labels"][0]["shape"] == [20, 16, 24]
     assert record["attenuation"] == attenuation.bilinear(60).as_record()
     assert record["geometry"] == PA.as_record()
     assert record["outputs"] == ["line_integral", "path_length", "mask"]

@@ -59,7 +59,7 @@ def test_outputs_are_those_it_was_made_for():
     assert masks.record["outputs"] == ["mask"]
     image = Projector(CT, labels=LABELS, outputs=["line_integral"]).project(PA)
     assert image.masks is None
-    assert image.record["labels"]["names"] == {}
+    assert image.record["labels"][0]["names"] == {}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_outputs_are_those_it_was_made_for():
         (CT, {"labels": LabelVolume(LABELS.array, np.diag([1, 1, 1, 1]))}, "another patient space"),
         (CT, {"labels": LabelVolume(np.full(SHAPE, -5, np.int16), AFFINE)}, "must not be negative"),
         (CT, {"outputs": ["mask"]}, "needs labels"),
-        (CT, {"outputs": ["depth"]}, "unknown output"),
+        (CT, {"outputs": ["depths"]}, "unknown output"),
         (CT, {"attenuation": "schneider"}, "unknown attenuation"),
         (Volume(CT.array, AFFINE, unit="1/mm"), {"attenuation": "linear"}, '1/mm" already'),
         (CT, {"threads": 0}, "threads must be a positive whole number"),

@@ -91,6 +91,36 @@ def test_a_projector_keeps_its_number_of_rays_when_it_is_pickled():
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(projector)).project(geometry).line_integral, image)
 
 
+def test_every_label_volume_and_threshold_is_averaged(backend):
+    volume, ids, geometry = scene(6, "cone")
+    other = LabelVolume((ids == 2).astype(np.uint8)[:, ::-1], volume.affine, {1: "other"})
+    labels = LabelVolume(ids, volume.affine, {1: "one", 2: "two", 3: "three"})
+    shot = project(volume, geometry, labels=[labels, other], min_path_mm={"two": 4}, supersampling=2, backend=backend)
+    assert list(shot.path_length) == list(shot.masks) == ["one", "two", "three", "other"]
+    rays = rays_within_pixels(geometry.views[0], 2)
+    for name, array, values, least in (("two", ids, (2,), 4.0), ("other", other.array, (1,), 0.0)):
+        paths = oracle.path_lengths(rays, array, volume.affine, values).reshape(*DETECTOR, 4)
+        oracle.assert_exact_paths(shot.path_length[name][None, :1], paths.mean(axis=-1)[None, None])
+        clear = (np.abs(paths - least) > 1e-3).all(axis=-1) | (paths < 1e-12).all(axis=-1)
+        np.testing.assert_array_equal(shot.masks[name][0][clear], (paths > least).any(axis=-1)[clear])
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"outputs": ["mask", "depth"]}, "output 'depth' has no average over the rays of a pixel"),
+        ({"outputs": ["label_line_integral"]}, "output 'label_line_integral' has no average"),
+        ({"label_images": "crops"}, 'averages whole images; leave out label_images="crops"'),
+    ],
+)
+def test_what_has_no_average_is_refused(choices, message):
+    volume, ids, geometry = scene(7, "cone")
+    labels = LabelVolume(ids, volume.affine)
+    project(volume, geometry, labels=labels, **choices)
+    with pytest.raises(ValueError, match=message):
+        project(volume, geometry, labels=labels, supersampling=2, **choices)
+
+
 def test_infinite_values_are_refused_although_no_photon_passes_them():
     array = np.ones(SHAPE, np.float32)
     array[:, 3] = np.inf

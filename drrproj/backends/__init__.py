@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -62,12 +62,19 @@ class Backend(Protocol):
         labels: npt.NDArray[Any] | None,
         labels_voxel_from_world: npt.NDArray[np.float64] | None,
         labels_world_from_voxel: npt.NDArray[np.float64] | None,
-        label_ids: Sequence[int],
+        values: Sequence[int],
+        first_value: Sequence[int],
+        value_indices: Sequence[int],
+        min_path_mm: Sequence[float],
     ) -> Any:
         """Wrap or upload the arrays once, for many traces.
 
         ``mu = sum(slope_change * max(0, value - knot))``; no knots mean that the volume is attenuation already.
-        ``label_ids`` ascend; channel ``i`` of the outputs is ``label_ids[i]``, other ids are background.
+
+        ``values`` of the label volume ascend; other ones are background. Structure ``i`` of the outputs is where the
+        label volume has one of the values ``values[k] for k in value_indices[first_value[i]:first_value[i + 1]]``,
+        which ascend; a value may belong to several structures. Its mask is where its path is longer than
+        ``min_path_mm[i]``.
         """
 
     def trace(
@@ -75,13 +82,20 @@ class Backend(Protocol):
         prepared: Any,
         views: npt.NDArray[np.float64],
         shape: tuple[int, int],
-        outputs: Sequence[str],
+        outputs: Mapping[str, npt.NDArray[Any]],
         threads: int,
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Walk every ray of every view; one array per output asked for.
+    ) -> None:
+        """Walk every ray of every view, and fill the arrays in ``outputs``, all zeros or NaN before, in C order.
 
-        ``line_integral`` (views, rows, columns) float32; ``path_length`` (labels, views, rows, columns) float32 mm;
-        ``mask`` (labels, views, rows, ceil(columns / 8)) uint8, packed as :func:`numpy.packbits` does.
+        ``line_integral`` (views, rows, columns) float32.
+        ``path_length`` (structures, views, rows, columns) float32 mm.
+        ``mask`` (structures, views, rows, ceil(columns / 8)) uint8, packed as :func:`numpy.packbits` does.
+        ``label_line_integral`` (structures, views, rows, columns) float32 and ``background_line_integral`` (views,
+        rows, columns) float32, for labels on the volume's grid.
+        ``entry_depth`` and ``exit_depth`` (structures, views, rows, columns) float32 mm along the ray, from the source
+        on, of a parallel beam from the pixel on; what is not met is left as it was.
+        ``box`` (structures, views, 4) int32, of where the path is not zero: rows less its first row, its last row and
+        one, columns less its first column, its last column and one; zeros where the structure is not met.
         """
 
 

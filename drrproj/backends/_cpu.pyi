@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,18 @@ def prepare(
     labels: npt.NDArray[Any] | None,
     labels_voxel_from_world: npt.NDArray[np.float64] | None,
     labels_world_from_voxel: npt.NDArray[np.float64] | None,
-    label_ids: Sequence[int],
+    values: Sequence[int],
+    first_value: Sequence[int],
+    value_indices: Sequence[int],
+    min_path_mm: Sequence[float],
 ) -> Prepared: ...
 def trace(
     prepared: Prepared,
     views: npt.NDArray[np.float64],
     shape: tuple[int, int],
-    outputs: Sequence[str],
+    outputs: Mapping[str, npt.NDArray[Any]],
     threads: int,
-) -> dict[str, npt.NDArray[Any]]: ...
+) -> None: ...
 def why_unavailable() -> str | None: ...
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...

@@ -3,13 +3,14 @@
 Line for line the same formulas with the same names: one slab of one ray meets at most three voxels. As in the
 compiled engine, a tile of rays is walked block by block, and a block's voxels are staged in a brick that stays in
 cache; what lies outside of the volume is zero there, so the walk asks nothing. The lanes are the slabs of one ray.
+What a ray collects grows with the label values that its tile meets, and goes to the outputs when the tile is done.
 Threads are Python threads over tiles (the kernels release the GIL), so no threading layer of Numba's is involved and
 results do not depend on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -34,18 +35,32 @@ _BRICK_VOXELS = 256 * 1024
 _TILES = ((64, 64), (32, 64), (32, 32), (16, 16), (8, 8))
 # Boxes allow for the rounding of the walk.
 _BOX_MARGIN = 1e-3
+# What a tile's rays may collect: with more label values the tiles are smaller.
+_COLLECTED_BYTES = 64 << 20
+# Label values below are looked up in a table, which stays in the cache; others are searched for.
+_TABLE_VALUES = 1 << 16
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
-# A ray along its steepest axis x, u(x) = u0 + x * du from begin to end, and what it has collected so far.
+# A ray along its steepest axis x, u(x) = u0 + x * du from begin to end; its image so far, and of that what no label
+# has; and the run of one label value that it is in: the value, the slabs, and their image.
 _RAY = np.dtype(
     [
         *((name, np.float64) for name in ("u0", "v0", "du", "dv", "begin", "end")),
-        *((name, np.float32) for name in ("mm_per_slab", "sum", "run")),
-        *((name, np.int64) for name in ("label_id", "row", "column")),
+        *((name, np.float32) for name in ("mm_per_slab", "sum", "background", "run", "run_sum")),
+        *((name, np.int64) for name in ("value", "row", "column")),
     ],
     align=True,
 )
+
+# What a ray collects of a label: slabs of path, their image, and how far the label reaches along x, from the grid's
+# start on and from its end on. Where depth is not asked for, memory holds the first two or the first one alone.
+_PATH, _SUM, _FROM_START, _FROM_END = range(4)
+
+_SHARES = ("label_line_integral", "background_line_integral")
+_DEPTHS = ("entry_depth", "exit_depth")
+# As the kernels take them; without those that are not asked for.
+_OUTPUTS = ("line_integral", "background_line_integral", "path_length", "mask", "label_line_integral", *_DEPTHS)
 
 
 def why_unavailable() -> str | None:
@@ -55,11 +70,21 @@ def why_unavailable() -> str | None:
 
 @dataclass(frozen=True)
 class _PreparedGrid:
-    """An array turned so that its memory runs in C order where it can, and the matrices turned with it."""
+    """An array with its axes in another order, and the matrices turned with it."""
 
     voxels: npt.NDArray[Any]
     voxel_from_world: Float64Array
     world_from_voxel: Float64Array
+
+    @classmethod
+    def turned(
+        cls,
+        axes: Sequence[int],
+        voxels: npt.NDArray[Any],
+        voxel_from_world: Float64Array,
+        world_from_voxel: Float64Array,
+    ) -> _PreparedGrid:
+        return cls(voxels.transpose(axes), voxel_from_world[[*axes, 3]].copy(), world_from_voxel[:, [*axes, 3]].copy())
 
 
 @dataclass(frozen=True)
@@ -68,20 +93,13 @@ class Prepared:
 
     volume: _PreparedGrid | None
     labels: _PreparedGrid | None
+    labels_as_volume: npt.NDArray[Any] | None
+    """The labels in the volume's order of axes, where both are on one grid."""
     bends: tuple[tuple[np.float32, np.float32], ...]
-    label_ids: npt.NDArray[np.int64]
-
-
-def _prepared_grid(
-    voxels: npt.NDArray[Any] | None, voxel_from_world: Float64Array | None, world_from_voxel: Float64Array | None
-) -> _PreparedGrid | None:
-    if voxels is None or voxel_from_world is None or world_from_voxel is None:
-        return None
-    # Numba compiles anew for every memory order; with the axes sorted, C and Fortran order are one.
-    axes = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
-    return _PreparedGrid(
-        voxels.transpose(axes), voxel_from_world[[*axes, 3]].copy(), world_from_voxel[:, [*axes, 3]].copy()
-    )
+    labels_by_value: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+    """The values, which say of labels from 1 on what voxels have them; and the labels of small values, by value."""
+    structures: tuple[npt.NDArray[Any], ...]
+    """First value, value indices and shortest path per structure."""
 
 
 def prepare(
@@ -94,57 +112,121 @@ def prepare(
     labels: npt.NDArray[Any] | None,
     labels_voxel_from_world: Float64Array | None,
     labels_world_from_voxel: Float64Array | None,
-    label_ids: Sequence[int],
+    values: Sequence[int],
+    first_value: Sequence[int],
+    value_indices: Sequence[int],
+    min_path_mm: Sequence[float],
 ) -> Prepared:
     """Describe the arrays for the walk; see :class:`drrproj.backends.Backend`."""
+    if labels is not None and labels.dtype == np.uint64:
+        # Values fit int64, and Numba would compare the two as floats.
+        labels = labels.view(np.int64)
+    volume_grid = label_grid = labels_as_volume = None
+    if volume is not None and volume_voxel_from_world is not None and volume_world_from_voxel is not None:
+        volume_grid = _PreparedGrid.turned(_by_stride(volume), volume, volume_voxel_from_world, volume_world_from_voxel)
+    if labels is not None and labels_voxel_from_world is not None and labels_world_from_voxel is not None:
+        label_grid = _PreparedGrid.turned(_by_stride(labels), labels, labels_voxel_from_world, labels_world_from_voxel)
+        if (
+            volume is not None
+            and volume_world_from_voxel is not None
+            and labels.shape == volume.shape
+            and np.array_equal(labels_world_from_voxel, volume_world_from_voxel)
+        ):
+            labels_as_volume = labels.transpose(_by_stride(volume))
+    every = np.asarray(values, np.int64)
+    small = every[every < _TABLE_VALUES]
+    table = np.zeros(1 + small.max(initial=0), np.int32)
+    table[small] = np.arange(1, 1 + len(small))
     return Prepared(
-        _prepared_grid(volume, volume_voxel_from_world, volume_world_from_voxel),
-        _prepared_grid(labels, labels_voxel_from_world, labels_world_from_voxel),
+        volume_grid,
+        label_grid,
+        labels_as_volume,
         tuple((np.float32(knot), np.float32(change)) for knot, change in zip(knots, slope_changes, strict=True)),
-        np.asarray(label_ids, dtype=np.int64),
+        (every, table),
+        (
+            np.asarray(first_value, np.int64),
+            np.asarray(value_indices, np.int64),
+            np.asarray(min_path_mm, np.float32),
+        ),
     )
 
 
+def _by_stride(voxels: npt.NDArray[Any]) -> list[int]:
+    """Sort the axes so that memory runs in C order: Numba compiles anew for every order, and C and Fortran are one."""
+    return sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
+
+
+@dataclass(frozen=True)
+class _Workspace:
+    """What one thread needs, from tile to tile."""
+
+    image_brick: npt.NDArray[np.float32]
+    label_brick: npt.NDArray[Any] | None
+    rays: npt.NDArray[Any]
+    collected: tuple[npt.NDArray[Any], ...]
+    box: npt.NDArray[np.int32]
+
+
 def trace(
-    prepared: Prepared, views: Float64Array, shape: tuple[int, int], outputs: Sequence[str], threads: int
-) -> dict[str, npt.NDArray[Any]]:
+    prepared: Prepared,
+    views: Float64Array,
+    shape: tuple[int, int],
+    outputs: Mapping[str, npt.NDArray[Any]],
+    threads: int,
+) -> None:
     """Walk every ray of every view; see :class:`drrproj.backends.Backend`."""
-    rows, columns = shape
-    labels = len(prepared.label_ids)
-    shapes: dict[str, tuple[tuple[int, ...], type]] = {
-        "line_integral": ((len(views), rows, columns), np.float32),
-        "path_length": ((labels, len(views), rows, columns), np.float32),
-        "mask": ((labels, len(views), rows, (columns + 7) // 8), np.uint8),
-    }
-    results: dict[str, npt.NDArray[Any]] = {
-        output: np.zeros(shapes[output][0], shapes[output][1]) for output in outputs
-    }
-    no_path, no_mask = (np.zeros((0,) * 4, dtype) for dtype in (np.float32, np.uint8))
-    # Numba compiles what is None away: one walk for an image, one for labels.
-    walks: list[tuple[_PreparedGrid, Any, Any, Any]] = []
-    if prepared.volume is not None and "line_integral" in results:
-        walks.append((prepared.volume, prepared.bends, results["line_integral"], None))
-    if prepared.labels is not None and {"path_length", "mask"} & results.keys():
-        paths = (prepared.label_ids, results.get("path_length", no_path), results.get("mask", no_mask))
-        walks.append((prepared.labels, None, None, paths))
+    _check(prepared, len(views), shape, outputs)
+    wants_shares = any(output in outputs for output in _SHARES)
+    wants_labels = any(output != "line_integral" for output in outputs)
+    # Numba compiles what is None away: one walk for an image, one for labels, one for both.
+    walks: list[tuple[_PreparedGrid, Any, Any]] = []
+    if prepared.volume is not None and wants_shares:
+        walks.append((prepared.volume, prepared.volume.voxels, prepared.labels_as_volume))
+    else:
+        if prepared.volume is not None and "line_integral" in outputs:
+            walks.append((prepared.volume, prepared.volume.voxels, None))
+        if prepared.labels is not None and wants_labels:
+            walks.append((prepared.labels, None, prepared.labels.voxels))
+    quantities = 4 if any(output in outputs for output in _DEPTHS) else 2 if wants_shares else 1
+    bytes_per_ray = 4 * quantities * (1 + len(prepared.labels_by_value[0]))
+    filled = tuple(outputs.get(output, _nothing(output)) for output in _OUTPUTS)
+    box = outputs.get("box", _nothing("box"))
 
     calls: list[tuple[Any, ...]] = []
-    for grid, bends, line_integral, paths in walks:
+    rays = 0
+    for grid, image, labels in walks:
+        voxels = (
+            image,
+            None if image is None else prepared.bends,
+            labels,
+            None if labels is None else prepared.structures,
+        )
+        most_rays = _BRICK_VOXELS if labels is None else _COLLECTED_BYTES // bytes_per_ray
         metric = grid.world_from_voxel[:3, :3].T @ grid.world_from_voxel[:3, :3]
         for index, view in enumerate(views):
             in_voxels = grid.voxel_from_world @ view
             # Voxel i covers [i, i + 1) in the walk, so that floor() names it; directions do not shift.
             in_voxels[:3] += 0.5 * in_voxels[3]
-            tile_rows, tile_columns = _tile_shape(in_voxels, grid.voxels.shape, shape, -(-4 * threads // len(views)))
-            for row in range(0, rows, tile_rows):
-                for column in range(0, columns, tile_columns):
-                    tile = (row, min(row + tile_rows, rows), column, min(column + tile_columns, columns))
-                    calls.append((grid.voxels, bends, in_voxels, metric, index, tile, line_integral, paths))
+            size, tiles_wanted = grid.voxels.shape, -(-4 * threads // len(views))
+            tile_rows, tile_columns = _tile_shape(in_voxels, size, shape, tiles_wanted, most_rays)
+            rays = max(rays, tile_rows * tile_columns)
+            for row in range(0, shape[0], tile_rows):
+                for column in range(0, shape[1], tile_columns):
+                    tile = (row, min(row + tile_rows, shape[0]), column, min(column + tile_columns, shape[1]))
+                    calls.append((*voxels, size, in_voxels, metric, index, tile))
+
+    label_type = prepared.labels.voxels.dtype if prepared.labels is not None and wants_labels else None
+    idle = [
+        _workspace(label_type, prepared.labels_by_value, rays, quantities, box.shape)
+        for _ in range(min(threads, len(calls)))
+    ]
 
     def walk(call: tuple[Any, ...]) -> None:
-        voxels, bends, _, _, _, (first_row, last_row, first_column, last_column) = call[:6]
-        brick = np.empty(_BRICK_VOXELS, voxels.dtype if bends is None else np.float32)
-        _walk_tile(*call, brick, np.empty((last_row - first_row) * (last_column - first_column), _RAY))
+        own = idle.pop()
+        # An image alone is not compiled anew for the type of labels that are walked next.
+        label_brick = None if call[2] is None else own.label_brick
+        _walk_tile(*call, shape, filled, own.box, own.image_brick, label_brick, own.rays, own.collected)
+        idle.append(own)
 
     if threads == 1:
         for call in calls:
@@ -152,11 +234,66 @@ def trace(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(walk, calls))
-    return results
+    for own in idle:
+        np.maximum(box, own.box, out=box)
+
+
+def _nothing(output: str) -> npt.NDArray[Any]:
+    """Return the output's array for no structures and no views."""
+    types = {"mask": np.uint8, "box": np.int32}
+    dimensions = 3 if output in ("line_integral", "background_line_integral", "box") else 4
+    return np.zeros((0,) * dimensions, types.get(output, np.float32))
+
+
+def _check(prepared: Prepared, views: int, shape: tuple[int, int], outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse what the kernels would write beside; they check nothing."""
+    rows, columns = shape
+    structures = len(prepared.structures[-1])
+    of_labels = {
+        **dict.fromkeys(("path_length", *_DEPTHS), (structures, views, rows, columns)),
+        "mask": (structures, views, rows, (columns + 7) // 8),
+        "box": (structures, views, 4),
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        **({"line_integral": (views, rows, columns)} if prepared.volume is not None else {}),
+        **(of_labels if prepared.labels is not None else {}),
+    }
+    if prepared.labels_as_volume is not None:
+        shapes |= dict(zip(_SHARES, ((structures, views, rows, columns), (views, rows, columns)), strict=True))
+    for output, array in outputs.items():
+        if output not in shapes:
+            raise ValueError(f"output {output!r} cannot be made from what was prepared")
+        if array.dtype != _nothing(output).dtype or not array.flags.carray:
+            raise TypeError(f"output {output!r} must be a contiguous array of its type")
+        if array.shape != shapes[output]:
+            raise ValueError(f"output {output!r} has another shape")
+
+
+def _workspace(
+    label_type: Any,
+    labels_by_value: tuple[npt.NDArray[Any], ...],
+    rays: int,
+    quantities: int,
+    box: tuple[int, ...],
+) -> _Workspace:
+    slots = 0 if label_type is None else 1 + len(labels_by_value[0])
+    # The pages of slots that no tile uses are never mapped.
+    numbers = np.zeros((slots, rays, quantities), np.float32)
+    return _Workspace(
+        np.empty(_BRICK_VOXELS, np.float32),
+        None if label_type is None else np.empty(_BRICK_VOXELS, label_type),
+        np.empty(rays, _RAY),
+        (*labels_by_value, numbers, np.zeros(slots, np.int32), np.zeros(slots, np.int32)),
+        np.zeros(box, np.int32),
+    )
 
 
 def _tile_shape(
-    view: Float64Array, volume_shape: tuple[int, ...], detector_shape: tuple[int, int], tiles_wanted: int
+    view: Float64Array,
+    volume_shape: tuple[int, ...],
+    detector_shape: tuple[int, int],
+    tiles_wanted: int,
+    most_rays: int,
 ) -> tuple[int, int]:
     """Choose the largest tile whose box fits the brick, in the middle of view and volume, and that gives enough tiles.
 
@@ -174,7 +311,7 @@ def _tile_shape(
             shares = (planes - points[:, x]) / directions[:, x]
             box = np.ptp(points + shares[..., None] * directions, axis=(0, 1)) + 1
         tiles = np.prod(-(-np.array(detector_shape) // tile))
-        if np.prod(box) <= _BRICK_VOXELS and tiles >= tiles_wanted:
+        if np.prod(box) <= _BRICK_VOXELS and tiles >= tiles_wanted and np.prod(tile) <= most_rays:
             break
     return tile
 
@@ -195,13 +332,31 @@ def _njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 @_njit()
-def _walk_tile(voxels, bends, view, metric, index, tile, line_integral, paths, brick, rays):  # type: ignore[no-untyped-def]
-    """Walk a tile's rays through an image, or through labels when there is no line integral to write."""
+def _walk_tile(  # type: ignore[no-untyped-def]
+    image,
+    bends,
+    labels,
+    structures,
+    shape,
+    view,
+    metric,
+    index,
+    tile,
+    detector,
+    outputs,
+    box,
+    image_brick,
+    label_brick,
+    rays,
+    collected,
+):
+    """Walk a tile's rays through an image, through labels, or through both where they are on one grid."""
+    line_integral, background_line_integral = outputs[:2]
     at, share = np.empty(3 * _BLOCK_SLABS, np.int32), np.empty(3 * _BLOCK_SLABS, np.float32)
     for x in range(3):
         # The array's axes are sorted by stride: u is the one whose voxels lie closer together.
         v, u = (1, 2) if x == 0 else (0, 2) if x == 1 else (0, 1)
-        count = _set_up(view, metric, voxels.shape, tile, x, u, v, rays)
+        count = _set_up(view, metric, shape, tile, x, u, v, rays)
         if count == 0:
             continue
         first, last = np.inf, -np.inf
@@ -219,26 +374,44 @@ def _walk_tile(voxels, bends, view, metric, index, tile, line_integral, paths, b
                     corner, size = (box_v, k, box_u), (n_v, _BLOCK_SLABS, n_u)
                 else:
                     corner, size = (box_v, box_u, k), (n_v, n_u, _BLOCK_SLABS)
-                seen = _stage(voxels, corner, size, brick, bends)
+                image_seen = image is not None and _stage(image, corner, size, image_brick, bends)
+                labels_seen = labels is not None and _stage(labels, corner, size, label_brick, None)
+                if image is not None and labels_seen and not image_seen:
+                    image_brick[: size[0] * size[1] * size[2]] = _ZERO
                 for i in range(begin, end):
                     ray = rays[i]
                     if not _meets(ray, k):
                         continue
-                    if seen:
+                    if image_seen or labels_seen:
                         strides = (size[1] * size[2], size[2], 1)
                         _walk_block(ray, k, box_u, box_v, strides[u], strides[v], strides[x], at, share)
-                        if line_integral is not None:
-                            ray.sum += _sum(brick, at, share)
-                        if paths is not None:
-                            _follow_labels(ray, k, brick, at, share, index, paths)
-                    elif paths is not None and ray.label_id != 0:
-                        _change_label(ray, 0, index, paths)
+                    block_sum = _ZERO
+                    if image is not None and image_seen:
+                        block_sum = _sum(image_brick, at, share)
+                        ray.sum += block_sum
+                    if labels is not None:
+                        if labels_seen and _are_several(label_brick, at):
+                            mu = None if image is None else image_brick
+                            _follow_labels(ray, i, k, shape[x], label_brick, mu, at, share, collected)
+                            continue
+                        value = np.int64(label_brick[np.uint32(at[0])]) if labels_seen else 0
+                        start = max(ray.begin, float(k))
+                        if value != ray.value:
+                            _end_run(ray, i, start, shape[x], collected)
+                            ray.value = value
+                        ray.run += np.float32(min(ray.end, float(k + _BLOCK_SLABS)) - start)
+                        ray.run_sum += block_sum
                 begin = end
+        if labels is not None:
+            for i in range(count):
+                _end_run(rays[i], i, rays[i].end, shape[x], collected)
+            _write_structures(rays, count, view, x, shape[x], index, detector, outputs, box, structures, collected)
         for i in range(count):
-            if line_integral is not None:
+            if line_integral.size > 0 and image is not None:
                 line_integral[index, rays[i].row, rays[i].column] = rays[i].sum * rays[i].mm_per_slab
-            if paths is not None:
-                _end_run(rays[i], index, paths)
+            if background_line_integral.size > 0 and image is not None:
+                mm = rays[i].background * rays[i].mm_per_slab
+                background_line_integral[index, rays[i].row, rays[i].column] = mm
 
 
 @_njit()
@@ -284,8 +457,8 @@ def _set_up(view, metric, shape, tile, x, u, v, rays):  # type: ignore[no-untype
             ray = rays[count]
             ray.u0, ray.v0, ray.du, ray.dv, ray.begin, ray.end = u0, v0, du, dv, begin, end
             ray.mm_per_slab = np.sqrt(squared) * abs(per_slab)
-            ray.sum = ray.run = _ZERO
-            ray.label_id = 0
+            ray.sum = ray.background = ray.run = ray.run_sum = _ZERO
+            ray.value = 0
             ray.row, ray.column = row, column
             count += 1
     return count
@@ -319,7 +492,7 @@ def _choose_box(rays, begin, end, k):  # type: ignore[no-untyped-def]
 
 @_njit()
 def _stage(voxels, corner, size, brick, bends):  # type: ignore[no-untyped-def]
-    """Copy a box of voxels into the brick, with zeros outside of the volume; False when all of it is zero."""
+    """Fill the brick with a box of the image or, without bends, of labels, zeros outside; False when all is zero."""
     n0, n1, n2 = size
     begin_0, end_0 = max(corner[0], 0), min(corner[0] + n0, voxels.shape[0])
     begin_1, end_1 = max(corner[1], 0), min(corner[1] + n1, voxels.shape[1])
@@ -414,39 +587,137 @@ def _sum(brick, at, share):  # type: ignore[no-untyped-def]
 
 
 @_njit()
-def _follow_labels(ray, k, brick, at, share, index, paths):  # type: ignore[no-untyped-def]
-    """Add a block to the run of the label that a ray is in, at once where the ray meets no other."""
-    others = 0
-    for i in range(3 * _BLOCK_SLABS):
-        others += np.int32(brick[np.uint32(at[i])] != ray.label_id)
-    if others == 0:
-        ray.run += np.float32(min(ray.end - k, float(_BLOCK_SLABS)) - max(ray.begin - k, 0.0))
-        return
+def _are_several(brick, at):  # type: ignore[no-untyped-def]
+    """Say whether the voxels of a block differ."""
+    alike = 1
+    while alike < len(at) and brick[np.uint32(at[alike])] == brick[np.uint32(at[0])]:
+        alike += 1
+    return alike < len(at)
+
+
+@_njit()
+def _follow_labels(ray, i, k, size_x, brick, mu, at, share, collected):  # type: ignore[no-untyped-def]
+    """Add a block to the runs of the labels that a ray meets there."""
+    value, run, run_sum = ray.value, ray.run, ray.run_sum
     for s in range(_BLOCK_SLABS):
-        for i in range(s, 3 * _BLOCK_SLABS, _BLOCK_SLABS):
-            if not share[i] > _ZERO:
+        entry, middle, leaves = s, _BLOCK_SLABS + s, 2 * _BLOCK_SLABS + s
+        at_entry, at_middle, at_leaves = np.uint32(at[entry]), np.uint32(at[middle]), np.uint32(at[leaves])
+        if (brick[at_entry] == value) & (brick[at_middle] == value) & (brick[at_leaves] == value):
+            run += share[entry] + share[middle] + share[leaves]
+            if mu is not None:
+                run_sum += share[entry] * mu[at_entry] + share[middle] * mu[at_middle] + share[leaves] * mu[at_leaves]
+            continue
+        x = k + s + min(max(ray.begin - (k + s), 0.0), 1.0)
+        for j, place in ((entry, at_entry), (middle, at_middle), (leaves, at_leaves)):
+            if not share[j] > _ZERO:
                 continue
-            label_id = np.int64(brick[np.uint32(at[i])])
-            if label_id != ray.label_id:
-                _change_label(ray, label_id, index, paths)
-            ray.run += share[i]
+            if brick[place] != value:
+                ray.value, ray.run, ray.run_sum = value, run, run_sum
+                _end_run(ray, i, x, size_x, collected)
+                value, run, run_sum = np.int64(brick[place]), _ZERO, _ZERO
+            run += share[j]
+            if mu is not None:
+                run_sum += share[j] * mu[place]
+            x += share[j]
+    ray.value, ray.run, ray.run_sum = value, run, run_sum
 
 
 @_njit()
-def _change_label(ray, label_id, index, paths):  # type: ignore[no-untyped-def]
-    _end_run(ray, index, paths)
-    ray.label_id, ray.run = label_id, _ZERO
+def _end_run(ray, i, x, size_x, collected):  # type: ignore[no-untyped-def]
+    """Collect the run that ends at x; a label that the tile has not met before gets a slot."""
+    values, label_of_small, numbers, slot_of_label, label_of_slot = collected
+    label = _label_of(ray.value, values, label_of_small)
+    if label == 0:
+        ray.background += ray.run_sum
+    elif ray.run > _ZERO:
+        slot = slot_of_label[label]
+        if slot == 0:
+            # Slot 0 is no label's: it says how many there are.
+            label_of_slot[0] += 1
+            slot = label_of_slot[0]
+            label_of_slot[slot], slot_of_label[label] = label, slot
+        numbers[slot, i, _PATH] += ray.run
+        if numbers.shape[2] > _SUM:
+            numbers[slot, i, _SUM] += ray.run_sum
+        if numbers.shape[2] > _FROM_END:
+            numbers[slot, i, _FROM_START] = max(numbers[slot, i, _FROM_START], np.float32(x))
+            numbers[slot, i, _FROM_END] = max(numbers[slot, i, _FROM_END], np.float32(size_x - (x - ray.run)))
+    ray.run = ray.run_sum = _ZERO
 
 
 @_njit()
-def _end_run(ray, index, paths):  # type: ignore[no-untyped-def]
-    """Make the run of the label that a ray was in path length and mask."""
-    label_ids, path_length, mask = paths
-    channel = np.searchsorted(label_ids, ray.label_id)
-    mm = ray.run * ray.mm_per_slab
-    if channel == len(label_ids) or label_ids[channel] != ray.label_id or not mm > _ZERO:
-        return
-    if channel < len(path_length):
-        path_length[channel, index, ray.row, ray.column] += mm
-    if channel < len(mask):
-        mask[channel, index, ray.row, ray.column // 8] |= np.uint8(0x80 >> (ray.column % 8))
+def _label_of(value, values, label_of_small):  # type: ignore[no-untyped-def]
+    """Return 1 + the index of a value, 0 for background."""
+    if 0 <= value < len(label_of_small):
+        return label_of_small[value]
+    place = np.searchsorted(values, value)
+    return np.int32(1 + place if place < len(values) and values[place] == value else 0)
+
+
+@_njit()
+def _write_structures(rays, count, view, x, size_x, index, detector, outputs, box, structures, collected):  # type: ignore[no-untyped-def]
+    """Make what the rays have collected path lengths, masks, shares, depths and boxes, and forget it."""
+    _, _, path_length, mask, label_line_integral, entry_depth, exit_depth = outputs
+    first_value, value_indices, min_path_mm = structures
+    _, _, numbers, slot_of_label, label_of_slot = collected
+    slots = np.empty(len(label_of_slot), np.int32)
+    for structure in range(len(min_path_mm)):
+        met = 0
+        for j in range(first_value[structure], first_value[structure + 1]):
+            slot = slot_of_label[1 + value_indices[j]]
+            if slot != 0:
+                slots[met] = slot
+                met += 1
+        if met == 0:
+            continue
+        for i in range(count):
+            ray = rays[i]
+            slabs = _ZERO
+            for slot in slots[:met]:
+                slabs += numbers[slot, i, _PATH]
+            mm = slabs * ray.mm_per_slab
+            if not mm > _ZERO:
+                continue
+            if path_length.size > 0:
+                path_length[structure, index, ray.row, ray.column] = mm
+            if mask.size > 0 and mm > min_path_mm[structure]:
+                mask[structure, index, ray.row, ray.column // 8] |= np.uint8(0x80 >> (ray.column % 8))
+            if label_line_integral.size > 0:
+                total = _ZERO
+                for slot in slots[:met]:
+                    total += numbers[slot, i, _SUM]
+                label_line_integral[structure, index, ray.row, ray.column] = total * ray.mm_per_slab
+            if entry_depth.size > 0 or exit_depth.size > 0:
+                from_start, from_end = _ZERO, _ZERO
+                for slot in slots[:met]:
+                    from_start = max(from_start, numbers[slot, i, _FROM_START])
+                    from_end = max(from_end, numbers[slot, i, _FROM_END])
+                entry, leaves = _depths(view, x, ray, size_x - np.float64(from_end), np.float64(from_start))
+                if entry_depth.size > 0:
+                    entry_depth[structure, index, ray.row, ray.column] = entry
+                if exit_depth.size > 0:
+                    exit_depth[structure, index, ray.row, ray.column] = leaves
+            if box.size > 0:
+                _widen(box[structure, index], detector, ray)
+    for slot in range(1, label_of_slot[0] + 1):
+        numbers[slot, :count] = _ZERO
+        slot_of_label[label_of_slot[slot]] = 0
+    label_of_slot[0] = 0
+
+
+@_njit()
+def _depths(view, x, ray, low, high):  # type: ignore[no-untyped-def]
+    """Return how far along the ray, in mm, it comes to the first and the last of two places on its axis x."""
+    pixel = view[x, 1] + ray.row * view[x, 2] + ray.column * view[x, 3]
+    parallel = view[3, 0] == 0.0
+    origin = pixel if parallel else view[x, 0]
+    forwards = view[x, 0] < 0.0 if parallel else pixel > view[x, 0]
+    from_low, from_high = (low - origin) * ray.mm_per_slab, (high - origin) * ray.mm_per_slab
+    return (from_low, from_high) if forwards else (-from_high, -from_low)
+
+
+@_njit()
+def _widen(box, detector, ray):  # type: ignore[no-untyped-def]
+    """Make a box that counts from the far edges hold the ray's pixel."""
+    box[0], box[1] = max(box[0], detector[0] - ray.row), max(box[1], ray.row + 1)
+    box[2], box[3] = max(box[2], detector[1] - ray.column), max(box[3], ray.column + 1)

@@ -13,21 +13,23 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
-from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
+from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks, Radiograph
 
 __all__ = ["read_npz", "write_npz"]
 
-_FORMAT = "drrproj radiograph 1"
+_FORMAT = "drrproj radiograph 2"
 
 
 def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
     """Write a radiograph with all its views, path lengths and masks.
 
     :func:`numpy.load` opens the file anywhere. It holds, as far as the radiograph has them: ``line_integral``
-    (views, rows, columns); ``path_length`` (labels, views, rows, columns), mm; ``masks`` (labels, views, rows,
-    ceil(columns / 8)), bits as :func:`numpy.packbits` has them; ``path_length_ids``, ``path_length_names``,
-    ``mask_ids``, ``mask_names`` (labels,); ``views`` (views, 4, 4), ``view_names`` and ``shape``; ``backend``;
-    ``record``, a JSON text.
+    and ``background_line_integral`` (views, rows, columns); ``path_length``, ``label_line_integral``, ``entry_depth``
+    and ``exit_depth`` (labels, views, rows, columns), or as crops one after the other in a flat array, label by label
+    and view by view, with their ``path_length_boxes`` (labels, views, 4); ``masks`` (labels, views, rows,
+    ceil(columns / 8)), bits as :func:`numpy.packbits` has them; for each of those ``path_length_ids`` and
+    ``path_length_names`` (labels,); ``views`` (views, 4, 4), ``view_names`` and ``shape``; ``backend``; ``record``, a
+    JSON text.
 
     Parameters
     ----------
@@ -63,14 +65,21 @@ def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
     }
     if radiograph.line_integral is not None:
         arrays["line_integral"] = radiograph.line_integral
-    if radiograph.path_length is not None:
-        arrays["path_length"] = radiograph.path_length.array
-        arrays["path_length_ids"] = np.array(radiograph.path_length.label_ids, np.int64)
-        arrays["path_length_names"] = np.array(list(radiograph.path_length), np.str_)
-    if radiograph.masks is not None:
-        arrays["masks"] = radiograph.masks.packed
-        arrays["mask_ids"] = np.array(radiograph.masks.label_ids, np.int64)
-        arrays["mask_names"] = np.array(list(radiograph.masks), np.str_)
+    if radiograph.background_line_integral is not None:
+        arrays["background_line_integral"] = radiograph.background_line_integral
+    for name, images in radiograph.images.items():
+        if isinstance(images, LabelMasks):
+            arrays[name] = images.packed
+        elif isinstance(images, LabelImages):
+            arrays[name] = images.array
+        elif isinstance(images, LabelCrops):
+            crops = [images.crop(label, view) for label in images for view in range(len(radiograph))]
+            arrays[name] = np.concatenate([crop.ravel() for crop in crops]) if crops else np.zeros(0, np.float32)
+            arrays[f"{name}_boxes"] = images.boxes
+        else:
+            continue
+        arrays[f"{name}_ids"] = np.array(images.label_ids, np.int64)
+        arrays[f"{name}_names"] = np.array(list(images), np.str_)
     # An archive of our own, because numpy's savez knows only the slow compression level and the time of day.
     with replaced(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
@@ -124,31 +133,40 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
 
 def _radiograph(arrays: dict[str, npt.NDArray[Any]]) -> Radiograph:
     rows, columns = (int(size) for size in arrays["shape"])
-    path_length = masks = None
-    if "path_length" in arrays:
-        names = _names(arrays["path_length_ids"], arrays["path_length_names"])
-        path_length = LabelImages(arrays["path_length"], tuple(names), names)
-    if "masks" in arrays:
-        names = _names(arrays["mask_ids"], arrays["mask_names"])
-        masks = LabelMasks(arrays["masks"], columns, tuple(names), names)
+    images: dict[str, Any] = {name: arrays.get(name) for name in ("line_integral", "background_line_integral")}
+    for name in ("path_length", "masks", "label_line_integral", "entry_depth", "exit_depth"):
+        if name not in arrays:
+            images[name] = None
+            continue
+        array = arrays[name]
+        labels = arrays[f"{name}_ids"].tolist(), arrays[f"{name}_names"].tolist()
+        if name == "masks":
+            images[name] = LabelMasks(array, columns, *labels)
+        elif f"{name}_boxes" in arrays:
+            boxes = arrays[f"{name}_boxes"]
+            outside = np.nan if name.endswith("_depth") else 0.0
+            images[name] = LabelCrops(_crops(array, boxes), boxes, (rows, columns), *labels, outside)
+        else:
+            images[name] = LabelImages(array, *labels)
     return Radiograph(
         geometry=Geometry(arrays["views"], (rows, columns), tuple(arrays["view_names"].tolist())),
-        line_integral=arrays.get("line_integral"),
-        path_length=path_length,
-        masks=masks,
         backend=str(arrays["backend"]),
         record=_record(str(arrays["record"])),
+        **images,
     )
+
+
+def _crops(values: npt.NDArray[np.float32], boxes: npt.NDArray[np.int32]) -> list[list[npt.NDArray[np.float32]]]:
+    heights, widths = (boxes[..., 1] - boxes[..., 0]).ravel(), (boxes[..., 3] - boxes[..., 2]).ravel()
+    pieces = np.split(values, np.cumsum(heights.astype(np.int64) * widths)[:-1]) if len(heights) else []
+    crops = [piece.reshape(shape) for piece, *shape in zip(pieces, heights, widths, strict=True)]
+    views = boxes.shape[1]
+    return [crops[label * views : (label + 1) * views] for label in range(len(boxes))]
 
 
 def _record(text: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(text)
-    labels = record.get("labels")
-    if labels:
+    for labels in record.get("labels") or ():
         # JSON has only texts for keys, and label ids are numbers.
         labels["names"] = {int(label_id): name for label_id, name in labels["names"].items()}
     return record
-
-
-def _names(label_ids: npt.NDArray[np.int64], names: npt.NDArray[np.str_]) -> dict[int, str]:
-    return dict(zip(label_ids.tolist(), names.tolist(), strict=True))

@@ -1,0 +1,312 @@
+"""Which walks a projection needs: the image, and the labels with it where they lie on its grid, else on their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.attenuation import Attenuation
+from drrproj.backends import Backend
+from drrproj.geometry import Geometry
+from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks
+from drrproj.volume import LabelVolume, Volume
+
+__all__ = ["MinPath", "Structure", "Walk", "prepared_walks", "shortest_paths", "structures_of", "traced"]
+
+MinPath = float | Mapping[int | str, float]
+
+# Grids that differ by less, in voxels, differ by the rounding of their headers.
+_SAME_VOXEL = 1e-4
+# Images of floats per structure; a mask has bits.
+_FLOAT_IMAGES = ("path_length", "label_line_integral", "entry_depth", "exit_depth")
+_DEPTHS = ("entry_depth", "exit_depth")
+_SHARES = ("label_line_integral", "background_line_integral")
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What is reported on its own: the voxels of one label volume that have one of some values."""
+
+    label_id: int
+    name: str
+    labels: LabelVolume
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What one call of a backend walks, which of the structures it meets, and what it makes of them."""
+
+    prepared: Any
+    structures: slice
+    outputs: tuple[str, ...]
+
+
+def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
+    """Return the structures of all label volumes, in order; their names must differ."""
+    structures = [
+        Structure(label_id, labels.name_of(label_id), labels, values)
+        for labels in anatomy
+        for label_id, values in labels.values_by_structure.items()
+    ]
+    seen: set[str] = set()
+    for structure in structures:
+        if structure.name in seen:
+            raise ValueError(
+                f"two label volumes have a structure named {structure.name!r}; give one another name, or take it out "
+                "with labels.subset([...])"
+            )
+        seen.add(structure.name)
+    return tuple(structures)
+
+
+def shortest_paths(
+    min_path_mm: MinPath, structures: Sequence[Structure], anatomy: Sequence[LabelVolume], with_masks: bool
+) -> tuple[float, ...]:
+    """Return the path length that each structure's mask asks for, mm."""
+    given = min_path_mm if isinstance(min_path_mm, Mapping) else {"": min_path_mm}
+    for key, least in given.items():
+        if isinstance(least, bool) or not isinstance(least, int | float | np.number) or not 0 <= least < math.inf:
+            raise ValueError(
+                f"min_path_mm must be millimetres, 0 or more; got {least!r}" + (f" for {key!r}" * bool(key))
+            )
+    if any(given.values()) and not with_masks:
+        raise ValueError('min_path_mm belongs to masks; ask for outputs=("mask", ...)')
+    if not isinstance(min_path_mm, Mapping):
+        return (float(min_path_mm),) * len(structures)
+    least_of = dict.fromkeys(range(len(structures)), 0.0)
+    for key, least in min_path_mm.items():
+        places = [place for place, structure in enumerate(structures) if key in (structure.name, structure.label_id)]
+        if len(places) > 1:
+            raise KeyError(f"id {key} is in several label volumes; use the name")
+        if not places:
+            # A structure that is known and does not occur has no mask to shorten; an unknown one raises.
+            failures = []
+            for labels in anatomy:
+                try:
+                    labels.id_of(key)
+                except KeyError as error:
+                    failures.append(error)
+            if len(failures) == len(anatomy):
+                raise failures[0]
+        for place in places:
+            least_of[place] = float(least)
+    return tuple(least_of.values())
+
+
+def prepared_walks(
+    engine: Backend,
+    volume: Volume,
+    model: Attenuation | None,
+    anatomy: Sequence[LabelVolume],
+    structures: Sequence[Structure],
+    shortest: Sequence[float],
+    wanted: Sequence[str],
+) -> tuple[Walk, ...]:
+    """Prepare what the wanted outputs need to be walked, as few walks as there can be."""
+    wanted = tuple(name for output in wanted for name in (_DEPTHS if output == "depth" else (output,)))
+    image: dict[str, Any] = {
+        "volume": volume.array,
+        "volume_voxel_from_world": volume.voxel_from_world,
+        "volume_world_from_voxel": volume.affine,
+        "knots": model.knots if model else (),
+        "slope_changes": model.slope_changes if model else (),
+    }
+    no_image: dict[str, Any] = {
+        **dict.fromkeys(("volume", "volume_voxel_from_world", "volume_world_from_voxel")),
+        "knots": (),
+        "slope_changes": (),
+    }
+    own = tuple(output for output in wanted if output not in ("line_integral", "label_line_integral"))
+    lines = tuple(output for output in wanted if output == "line_integral")
+    # The background of one label volume is its own; several may overlap.
+    shares = _SHARES[: 1 if len(anatomy) > 1 else 2] if "label_line_integral" in wanted else ()
+    walks = []
+    first = 0
+    for number, labels in enumerate(anatomy):
+        count = sum(structure.labels is labels for structure in structures)
+        place = slice(first, first + count)
+        first += count
+        members = _members(structures[place], shortest[place])
+        aligned = _on_grid_of(volume, labels)
+        whole = aligned is not None and aligned.array.shape == volume.shape and aligned.offset == (0, 0, 0)
+        grid = _grid(aligned.array, volume) if aligned is not None and whole else _grid(labels.array, labels)
+        with_shares = shares if whole else ()
+        with_lines = lines if number == 0 else ()
+        if own or with_shares or with_lines:
+            drawn = image if with_shares or with_lines else no_image
+            prepared = engine.prepare(**drawn, **grid, **members)
+            walks.append(Walk(prepared, place, (*with_lines, *own, *with_shares)))
+        if shares and not whole:
+            if aligned is None:
+                raise ValueError(
+                    "label_line_integral needs labels on the CT's grid of voxels; these lie on another. Resample them "
+                    "to it (nearest neighbour), or ask for path_length, which any grid gives"
+                )
+            prepared = engine.prepare(**image, **_grid(_padded(aligned, volume), volume), **members)
+            walks.append(Walk(prepared, place, shares))
+    if not anatomy:
+        no_labels: dict[str, Any] = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
+        walks.append(Walk(engine.prepare(**image, **no_labels, **_members((), ())), slice(0, 0), lines))
+    return tuple(walks)
+
+
+def traced(
+    engine: Backend,
+    walks: Sequence[Walk],
+    geometry: Geometry,
+    label_ids: tuple[int, ...],
+    names: tuple[str, ...],
+    wanted: Sequence[str],
+    form: str,
+    threads: int,
+) -> dict[str, Any]:
+    """Walk all rays; return each output, images and masks per structure by label."""
+    outputs = [name for output in wanted for name in (_DEPTHS if output == "depth" else (output,))]
+    if any("background_line_integral" in walk.outputs for walk in walks):
+        outputs.append("background_line_integral")
+    cropped = [output for output in outputs if output in _FLOAT_IMAGES] if form == "crops" else []
+    results = _arrays([output for output in outputs if output not in cropped], len(names), len(geometry), geometry)
+    crops: dict[str, list[list[npt.NDArray[np.float32]]]] = {output: [[] for _ in names] for output in cropped}
+    boxes = np.zeros((len(names), len(geometry), 4), np.int32)
+    if not cropped:
+        _trace(engine, walks, geometry.views, geometry.shape, results, threads)
+    for view in range(len(geometry) if cropped else 0):
+        # Whole images of one view at a time: what no ray writes to takes no memory.
+        whole = {output: np.zeros((len(names), 1, *geometry.shape), np.float32) for output in cropped}
+        box = np.zeros((len(names), 1, 4), np.int32)
+        of_view = {
+            output: array[view : view + 1] if array.ndim == 3 else np.zeros_like(array[:, :1])
+            for output, array in results.items()
+        }
+        _trace(
+            engine, walks, geometry.views[view : view + 1], geometry.shape, {**of_view, **whole, "box": box}, threads
+        )
+        for output, array in results.items():
+            if array.ndim == 4:
+                array[:, view] = of_view[output][:, 0]
+        boxes[:, view] = _half_open(box[:, 0], geometry.shape)
+        for output in cropped:
+            for label, (top, bottom, left, right) in enumerate(boxes[:, view]):
+                crop = whole[output][label, 0, top:bottom, left:right].copy()
+                if output in _DEPTHS:
+                    met = whole["entry_depth"][label, 0, top:bottom, left:right] != 0
+                    met |= whole["exit_depth"][label, 0, top:bottom, left:right] != 0
+                    crop[~met] = np.nan
+                crops[output][label].append(crop)
+    images: dict[str, Any] = {}
+    for output in outputs:
+        if output in cropped:
+            outside = math.nan if output in _DEPTHS else 0.0
+            images[output] = LabelCrops(crops[output], boxes, geometry.shape, label_ids, names, outside)
+        elif output == "mask":
+            images[output] = LabelMasks(results[output], geometry.shape[1], label_ids, names)
+        elif output in _FLOAT_IMAGES:
+            images[output] = LabelImages(results[output], label_ids, names)
+        else:
+            images[output] = results[output]
+    return images
+
+
+def _trace(
+    engine: Backend,
+    walks: Sequence[Walk],
+    views: npt.NDArray[np.float64],
+    shape: tuple[int, int],
+    results: Mapping[str, npt.NDArray[Any]],
+    threads: int,
+) -> None:
+    for walk in walks:
+        outputs = {
+            output: results[output]
+            if output.endswith("line_integral") and output != "label_line_integral"
+            else results[output][walk.structures]
+            for output in (*walk.outputs, *(("box",) if "box" in results and walk.structures != slice(0, 0) else ()))
+        }
+        engine.trace(walk.prepared, views, shape, outputs, threads)
+
+
+def _arrays(outputs: Sequence[str], labels: int, views: int, geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
+    """Zeros for each output, NaN for depths; numpy leaves the pages of zeros that no ray touches unmapped."""
+    rows, columns = geometry.shape
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for output in outputs:
+        if output == "mask":
+            arrays[output] = np.zeros((labels, views, rows, (columns + 7) // 8), np.uint8)
+        elif output in _DEPTHS:
+            arrays[output] = np.full((labels, views, rows, columns), np.nan, np.float32)
+        elif output in _FLOAT_IMAGES:
+            arrays[output] = np.zeros((labels, views, rows, columns), np.float32)
+        else:
+            arrays[output] = np.zeros((views, rows, columns), np.float32)
+    return arrays
+
+
+def _half_open(box: npt.NDArray[np.int32], shape: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """Turn a backend's boxes, which count from the far edges, into first and behind the last row and column."""
+    met = box[:, 1] > 0
+    first = np.where(met[:, None], np.array(shape) - box[:, [0, 2]], 0)
+    return np.stack([first[:, 0], box[:, 1], first[:, 1], box[:, 3]], axis=1).astype(np.int32)
+
+
+def _members(structures: Sequence[Structure], shortest: Sequence[float]) -> dict[str, Any]:
+    """Describe structures as backends take them."""
+    values = sorted({value for structure in structures for value in structure.values})
+    index = {value: place for place, value in enumerate(values)}
+    counts = [len(structure.values) for structure in structures]
+    return {
+        "values": values,
+        "first_value": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64).tolist(),
+        "value_indices": [index[value] for structure in structures for value in structure.values],
+        "min_path_mm": list(shortest),
+    }
+
+
+def _grid(array: npt.NDArray[Any], place: Volume | LabelVolume) -> dict[str, Any]:
+    return {
+        "labels": array,
+        "labels_voxel_from_world": place.voxel_from_world,
+        "labels_world_from_voxel": place.affine,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Aligned:
+    """Labels turned to the axes of a volume, and the volume's voxel where they begin."""
+
+    array: npt.NDArray[Any]
+    offset: tuple[int, int, int]
+
+
+def _on_grid_of(volume: Volume, labels: LabelVolume) -> _Aligned | None:
+    """See labels along the volume's axes, without a copy, where both share one lattice of voxels; else None."""
+    volume_from_labels = volume.voxel_from_world @ labels.affine
+    whole = np.rint(volume_from_labels)
+    far = np.abs(volume_from_labels - whole)[:3] @ [*labels.shape, 1]
+    if far.max() > _SAME_VOXEL or not np.array_equal(np.abs(whole[:3, :3]) @ np.ones(3), np.ones(3)):
+        return None
+    axes = np.abs(whole[:3, :3]).argmax(axis=1)
+    if len(set(axes.tolist())) != 3:
+        return None
+    signs = whole[np.arange(3), axes]
+    array = labels.array.transpose(axes)[tuple(slice(None, None, -1 if sign < 0 else 1) for sign in signs)]
+    starts = zip(whole[:3, 3], array.shape, signs, strict=True)
+    offset = [int(start) - (size - 1 if sign < 0 else 0) for start, size, sign in starts]
+    return _Aligned(array, (offset[0], offset[1], offset[2]))
+
+
+def _padded(aligned: _Aligned, volume: Volume) -> npt.NDArray[Any]:
+    """Copy labels into an array of the volume's shape and memory order."""
+    whole = np.zeros_like(volume.array, aligned.array.dtype)
+    into, out_of = [], []
+    for start, size, length in zip(aligned.offset, volume.shape, aligned.array.shape, strict=True):
+        low, high = max(start, 0), min(start + length, size)
+        into.append(slice(low, max(high, low)))
+        out_of.append(slice(low - start, max(high, low) - start))
+    whole[tuple(into)] = aligned.array[tuple(out_of)]
+    return whole
