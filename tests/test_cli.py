@@ -137,6 +137,9 @@ def test_project_passes_on_every_choice(ct, tmp_path):
 def test_project_linear_attenuation_and_attenuation_volumes(ct, tmp_path):
     assert run("project", ct, "--attenuation", "linear", "--energy", 60, *SMALL, "-o", tmp_path / "linear") == 0
     assert json.loads((tmp_path / "linear" / "PA.json").read_text())["attenuation"]["model"] == "linear"
+    assert run("project", ct, "--attenuation", "schneider", *SMALL, "-o", tmp_path / "schneider") == 0
+    record = json.loads((tmp_path / "schneider" / "PA.json").read_text())["attenuation"]
+    assert (record["model"], record["energy_kev"], record["unit"]) == ("schneider", 70, "1/mm")
     mu = save(tmp_path / "mu.nii", np.full((10, 10, 10), 0.02, np.float32))
     assert run("project", mu, "--unit", "1/mm", *SMALL, "-o", tmp_path / "mu") == 0
     assert json.loads((tmp_path / "mu" / "PA.json").read_text())["attenuation"] is None
@@ -194,7 +197,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --view pa": "unknown view 'pa'; the views are AP, PA, LL, RL; did you mean PA?",
     "project {ct} -o {out} --view PA --view PA": "view PA is asked for twice",
     "project {ct} -o {out} --threads 0": "threads must be a positive whole number; got 0",
-    "project {ct} -o {out} --energy 500": "energy_kev must be from 30 to 150 keV; got 500",
+    "project {ct} -o {out} --energy 500": "energy_kev must be from 10 to 150 keV, where there are tables; got 500",
     "project {ct} -o {out} --sdd 50": "puts the source inside the volume",
     "project {ct} -o {out} --pixel-spacing -1": "pixel_spacing must be positive mm",
     "project {ct} -o {out} --pixel-spacing 1 1 1": "takes one number, or row and column",
@@ -204,6 +207,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --sod 700": "--sod and --isocenter belong to --c-arm",
     "project {ct} -o {out} --unit 1/mm --energy 60": "with --unit 1/mm leave them out",
     "project {ct} -o {out} --attenuation linear --ct-energy 60": "--ct-energy belongs to --attenuation bilinear",
+    "project {ct} -o {out} --attenuation nanodrr --energy 60": "--energy belongs to --attenuation linear, bilinear, ",
     "project {ct} -o {out} --labels {seg} --overlay hart": "no structure 'hart'; did you mean heart?",
     "project {ct} -o {out} --names n.json": "--names, --overlap and --overlay belong to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",

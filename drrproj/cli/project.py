@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 import drrproj
@@ -15,6 +16,16 @@ from drrproj.cli.results import as_text, output_folder, write_views
 from drrproj.cli.screen import report_padding, say, sizes
 
 __all__ = ["add_to"]
+
+# Each model with the energies that it depends on.
+_MODELS: dict[str, tuple[Callable[..., drrproj.Attenuation], tuple[str, ...]]] = {
+    "linear": (drrproj.attenuation.linear, ("energy_kev",)),
+    "bilinear": (drrproj.attenuation.bilinear, ("energy_kev", "ct_energy_kev")),
+    "schneider": (drrproj.attenuation.schneider, ("energy_kev",)),
+    "deepdrr": (drrproj.attenuation.deepdrr, ("energy_kev",)),
+    "plastimatch": (drrproj.attenuation.plastimatch, ()),
+    "nanodrr": (drrproj.attenuation.nanodrr, ()),
+}
 
 _EXAMPLES = """\
 examples:
@@ -87,8 +98,8 @@ def add_to(commands: Commands) -> None:
     )
 
     add = parser.add_argument_group("attenuation").add_argument
-    add("--attenuation", choices=("linear", "bilinear"), help="how HU become attenuation (default: bilinear)")
-    add("--energy", type=float, metavar="KEV", help="photon energy, 30 to 150 (default: 70)")
+    add("--attenuation", choices=tuple(_MODELS), help="how HU become attenuation (default: bilinear)")
+    add("--energy", type=float, metavar="KEV", help="photon energy, 10 to 150 (default: 70)")
     add("--ct-energy", type=float, metavar="KEV", help="effective energy of the CT, for bilinear (default: 70)")
 
     add = parser.add_argument_group("output").add_argument
@@ -161,14 +172,15 @@ def _attenuation(arguments: argparse.Namespace) -> drrproj.Attenuation | None:
                 "--attenuation, --energy and --ct-energy turn HU into 1/mm; with --unit 1/mm leave them out"
             )
         return None
-    energies = {} if energy is None else {"energy_kev": energy}
-    if arguments.attenuation == "linear":
-        if ct_energy is not None:
-            raise ValueError("--ct-energy belongs to --attenuation bilinear; the linear model does not depend on it")
-        return drrproj.attenuation.linear(**energies)
-    if ct_energy is not None:
-        energies["ct_energy_kev"] = ct_energy
-    return drrproj.attenuation.bilinear(**energies)
+    name = arguments.attenuation or "bilinear"
+    model, parameters = _MODELS[name]
+    energies = {"energy_kev": energy, "ct_energy_kev": ct_energy}
+    given = {parameter: value for parameter, value in energies.items() if value is not None}
+    for parameter in [parameter for parameter in given if parameter not in parameters]:
+        option = "--energy" if parameter == "energy_kev" else "--ct-energy"
+        users = [user for user, (_, takes) in _MODELS.items() if parameter in takes]
+        raise ValueError(f"{option} belongs to --attenuation {', '.join(users)}; {name} does not depend on it")
+    return model(**given)
 
 
 def _geometry(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geometry:
