@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from drrproj import attenuation
+from drrproj import attenuation, materials
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
 from drrproj.geometry import Geometry
@@ -24,6 +24,7 @@ from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
+    from drrproj import physics
     from drrproj.io import (
         read_labels,
         read_npz,
@@ -58,6 +59,8 @@ __all__ = [
     "Volume",
     "__version__",
     "attenuation",
+    "materials",
+    "physics",
     "project",
     "read_labels",
     "read_npz",
@@ -71,6 +74,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    # Spectra and detectors are for those who simulate them.
+    if name == "physics":
+        return importlib.import_module("drrproj.physics")
     # Files are for those who have files: a pipeline with arrays never pays for importing their libraries.
     if name in _IO_NAMES:
         return getattr(importlib.import_module("drrproj.io"), name)

@@ -1,8 +1,9 @@
 """Materials: what tissue, implants, filters and detectors are made of, and how they attenuate.
 
 A material is a density and mass fractions of elements; its mass attenuation is the sum of its elements'. Those come
-from ``data/element_attenuation.csv``: total mass attenuation with coherent scattering at whole keV from 10 to 150,
-with both sides of every absorption edge (xraylib ``CS_Total``). ``docs/physics_tables.py`` makes that table.
+from ``data/element_attenuation.csv``: total mass attenuation with coherent scattering from 10 to 150 keV, in steps of
+half a keV up to 60 and of one above, with both sides of every absorption edge (xraylib ``CS_Total``).
+``docs/physics_tables.py`` makes that table.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Material:
     def mass_attenuation(self, energy_kev: npt.ArrayLike) -> FloatArray:
         """Return the total mass attenuation in cm2/g, with coherent scattering.
 
-        Each element is interpolated log against log between whole keV, on either side of an absorption edge by
+        Each element is interpolated log against log between the rows, on either side of an absorption edge by
         itself; at an edge the value above it counts.
 
         Parameters
@@ -125,8 +126,8 @@ class Material:
 
         Accuracy
         --------
-        Within 1e-3 of NIST SRD 126 where that is tabulated from 20 keV on; between the rows within 8e-4 of xraylib
-        for the elements of tissue, 1.2e-3 for metals (``tests/test_materials.py``).
+        Within 1e-3 of NIST SRD 126 where that is tabulated from 20 keV on; between the rows within 5e-4 of xraylib
+        (``tests/test_materials.py``).
 
         Source
         ------
@@ -136,7 +137,7 @@ class Material:
         --------
         >>> from drrproj.materials import MATERIALS
         >>> [round(float(value), 4) for value in MATERIALS["iodine"].mass_attenuation([33.1, 33.2])]
-        [6.5897, 35.7435]
+        [6.5897, 35.7438]
         """
         energies = np.log(checked_energies(energy_kev))
         rows, elements = _element_table()

@@ -26,11 +26,12 @@ ARROWS = {
     "backends": set(),
     "label_walks": VALUES | {"backends"},
     "project": VALUES | {"backends", "threads", "label_walks"},
+    "physics": VALUES | {"materials", "project", "threads"},
     "io": VALUES,
     "dataset": VALUES | {"project", "io", "threads"},
-    "cli": VALUES | {"project", "io", "dataset", "backends", "threads"},
+    "cli": VALUES | {"materials", "physics", "project", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},
-    "__init__": VALUES | {"project", "io", "backends"},
+    "__init__": VALUES | {"materials", "physics", "project", "io", "backends"},
 }
 # Third-party modules and the only places that may import them.
 OWNERS = {

@@ -78,14 +78,12 @@ def test_ten_milligrams_of_iodine_per_millilitre_add_the_published_hu():
 
 def test_every_element_is_xraylibs_between_the_rows_of_the_table():
     xraylib = pytest.importorskip("xraylib", reason="compares with xraylib, from which the table was made")
-    energies = np.arange(10.5, 150, 1.0)
-    # Where xraylib's own curve has a kink between two rows.
-    tolerance = {"Cr": 1.2e-3, "Cu": 1.2e-3}
+    energies = np.concatenate([np.arange(10.25, 60, 0.5), np.arange(60.5, 150)])
     for symbol in ("H", "C", "N", "O", "Na", "Al", "P", "Ca", "Ti", "Cr", "Cu", "Ag", "I", "Cs", "Gd", "W", "Au", "Pb"):
         number = xraylib.SymbolToAtomicNumber(symbol)
         expected = [xraylib.CS_Total(number, float(energy)) for energy in energies]
         actual = Material(symbol, 1, {symbol: 1}).mass_attenuation(energies)
-        np.testing.assert_allclose(actual, expected, rtol=tolerance.get(symbol, 8e-4), err_msg=symbol)
+        np.testing.assert_allclose(actual, expected, rtol=5e-4, err_msg=symbol)
 
 
 @pytest.mark.parametrize("kev", [9.99, 150.01, -1, np.nan, np.inf, [70, 151]])
