@@ -24,6 +24,9 @@ Float32Array = npt.NDArray[np.float32]
 
 # Pixels for which a block of (pixels, energies) in float32 stays within a core's second cache.
 _BLOCK = 4096
+# Products of matrices up to this size (rows x columns x terms) a BLAS does by itself; beyond, OpenBLAS sends for its
+# own threads, which wait for each other beside ours: fifteen times slower was seen on a busy machine.
+_MOST_FOR_ONE_THREAD = 2**17
 # Below this the sum of exponentials in float32 loses digits to numbers too small to be normal.
 _FAINT = np.float32(1e-25)
 
@@ -276,14 +279,20 @@ def _attenuated(
     density = areal_density.reshape(materials, -1)
     pixels = density.shape[1]
     exponents = np.ascontiguousarray(-mass_attenuation, dtype=np.float32)
+    energies = exponents.shape[1]
+    rows = max(1, min(_BLOCK, _MOST_FOR_ONE_THREAD // (energies * max(materials, len(responses)))))
     weights = np.ascontiguousarray(responses.T, dtype=np.float32)
     logarithms = np.empty((len(responses), pixels), np.float32)
 
     def block(start: int) -> None:
         here = slice(start, min(start + _BLOCK, pixels))
-        terms = density[:, here].T @ exponents
+        count = here.stop - start
+        stacks = -(-count // rows)
+        stacked = np.zeros((stacks, rows, materials), np.float32)
+        stacked.reshape(-1, materials)[:count] = density[:, here].T
+        terms = np.matmul(stacked, exponents)
         np.exp(terms, out=terms)
-        sums = terms @ weights
+        sums = np.matmul(terms, weights).reshape(-1, len(responses))[:count]
         faint = np.flatnonzero(sums.min(axis=1) < _FAINT)
         with np.errstate(divide="ignore"):
             logarithms[:, here] = np.log(sums).T
