@@ -52,7 +52,7 @@ def poisson_by_counting(mean, probability):
     return count
 
 
-@pytest.mark.parametrize("mean", [0.0, 0.01, 0.7, 5, 33, 59.9])
+@pytest.mark.parametrize("mean", [0.0, 0.01, 0.7, 5, 11.9])
 def test_few_quanta_are_exact_quantiles(mean):
     probabilities = np.linspace(0.002, 0.998, 333)
     normal = np.array([statistics.NormalDist().inv_cdf(p) for p in probabilities])
@@ -60,17 +60,17 @@ def test_few_quanta_are_exact_quantiles(mean):
     np.testing.assert_array_equal(poisson_quantiles(np.full(333, mean), normal), expected)
 
 
-@pytest.mark.parametrize("mean", [60.0, 61.3, 150, 500])
+@pytest.mark.parametrize("mean", [12.0, 13.3, 31, 150, 500])
 def test_many_quanta_are_exact_quantiles_but_for_a_few_in_a_thousand(mean):
     probabilities = (np.arange(4000) + 0.5) / 4000
     normal = np.array([statistics.NormalDist().inv_cdf(p) for p in probabilities])
     expected = np.array([poisson_by_counting(mean, p) for p in probabilities])
     difference = np.abs(poisson_quantiles(np.full(4000, mean), normal) - expected)
     assert difference.max() <= 1
-    assert np.count_nonzero(difference) <= 0.005 * 4000
+    assert np.count_nonzero(difference) <= 0.003 * 4000
 
 
-@pytest.mark.parametrize("mean", [0.3, 4, 58, 61, 1000, 1e6])
+@pytest.mark.parametrize("mean", [0.3, 4, 11, 13, 60, 1000, 1e6])
 def test_poisson_numbers_have_mean_variance_and_skewness(mean):
     normal = np.random.default_rng(6).standard_normal(400_000)
     counts = poisson_quantiles(np.full(normal.size, mean), normal)

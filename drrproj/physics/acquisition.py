@@ -103,9 +103,10 @@ class Exposure:
 class Scatter:
     """A veil of scattered photons, of a stated level and width.
 
-    What is scattered is taken as ``T * -ln(T)`` of the transmission ``T`` (most where half of the photons are lost,
-    nothing in the open beam), spread by a Gaussian, and scaled so that scatter over primary is ``to_primary`` on
-    average where the patient is. It lowers contrast by ``1 / (1 + to_primary)`` and adds its photons' noise.
+    What is scattered is taken as ``T * -ln(T)`` of the transmission ``T`` (most where 63 % of the photons are lost,
+    nothing in the open beam), spread by a Gaussian, and scaled so that behind the patient all scatter over all primary
+    signal is ``to_primary``. So the ratio is higher behind the mediastinum and lower behind the lungs. Where the ratio
+    is ``r``, contrast falls by ``1 / (1 + r)``; scattered photons add their noise.
 
     It does not predict: level and width are yours to state (measured without a grid: about 9 behind a mediastinum).
     Scattered photons have the energy of the primary ones; nothing comes from outside the image.
@@ -113,7 +114,7 @@ class Scatter:
     Parameters
     ----------
     to_primary : float
-        Scatter over primary signal at the detector, behind any grid; not negative.
+        All scatter over all primary signal behind the patient, at the detector and behind any grid; not negative.
     sigma_mm : float, mm
         Standard deviation of the spread, at the detector; 30 to 80 for a chest.
 
