@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from drrproj import attenuation, materials
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
+from drrproj.display import Display, Picture
 from drrproj.geometry import Geometry
 from drrproj.project import Projector, project
 from drrproj.radiograph import Radiograph
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         write_nifti,
         write_npz,
         write_overlay,
+        write_picture,
         write_png,
         write_sidecar,
     )
@@ -44,6 +46,7 @@ _IO_NAMES = frozenset(
         "write_nifti",
         "write_npz",
         "write_overlay",
+        "write_picture",
         "write_png",
         "write_sidecar",
     }
@@ -52,8 +55,10 @@ _IO_NAMES = frozenset(
 __all__ = [
     "Attenuation",
     "BackendUnavailable",
+    "Display",
     "Geometry",
     "LabelVolume",
+    "Picture",
     "Projector",
     "Radiograph",
     "Volume",
@@ -68,6 +73,7 @@ __all__ = [
     "write_nifti",
     "write_npz",
     "write_overlay",
+    "write_picture",
     "write_png",
     "write_sidecar",
 ]

@@ -12,7 +12,7 @@ import pytest
 import drrproj
 
 PACKAGE = Path(drrproj.__file__).parent
-VALUES = {"volume", "geometry", "attenuation", "radiograph"}
+VALUES = {"volume", "geometry", "attenuation", "radiograph", "display"}
 # Each room and the rooms it may import; every room may know the version.
 ARROWS = {
     "version": set(),
@@ -23,6 +23,8 @@ ARROWS = {
     "overlaps": set(),
     "geometry": {"volume"},
     "radiograph": {"geometry"},
+    "extras": set(),
+    "display": {"radiograph", "extras"},
     "backends": set(),
     "label_walks": VALUES | {"backends"},
     "project": VALUES | {"backends", "threads", "label_walks"},

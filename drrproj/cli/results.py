@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import drrproj
-from drrproj.io.png import QUANTITY
 
 __all__ = ["as_text", "output_folder", "write_views"]
 
@@ -40,12 +39,11 @@ def write_views(
     written = []
     for name in shot.geometry.names:
         view = shot[name]
-        low, high = drrproj.write_png(folder / f"{name}.png", view, window)
-        display = {"low": low, "high": high, "quantity": QUANTITY}
-        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=display)
+        display = drrproj.write_png(folder / f"{name}.png", view, window)
+        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=display.as_record())
         written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
-            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, window=(low, high))
+            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=display)
             written.append(f"{name}_overlay.png")
     return written
 

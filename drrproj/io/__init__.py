@@ -5,7 +5,7 @@ from __future__ import annotations
 from drrproj.io.labels import read_labels
 from drrproj.io.nifti import read_volume, write_nifti
 from drrproj.io.npz import read_npz, write_npz
-from drrproj.io.png import write_overlay, write_png
+from drrproj.io.png import write_overlay, write_picture, write_png
 from drrproj.io.sample import SAMPLE_ORGANS, read_sample
 from drrproj.io.sidecar import write_sidecar
 
@@ -18,6 +18,7 @@ __all__ = [
     "write_nifti",
     "write_npz",
     "write_overlay",
+    "write_picture",
     "write_png",
     "write_sidecar",
 ]
