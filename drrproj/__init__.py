@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from drrproj import attenuation, materials
+from drrproj import attenuation, materials, paxray, tissue
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
 from drrproj.display import Display, Picture
@@ -65,11 +65,13 @@ __all__ = [
     "__version__",
     "attenuation",
     "materials",
+    "paxray",
     "physics",
     "project",
     "read_labels",
     "read_npz",
     "read_volume",
+    "tissue",
     "write_nifti",
     "write_npz",
     "write_overlay",
