@@ -16,7 +16,7 @@ import numpy.typing as npt
 from drrproj.extras import imported
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["body", "body_mask", "bones"]
+__all__ = ["body", "body_mask", "bone_mask", "bones"]
 
 AIR_HU = -1000.0
 BONE_WINDOW = (400.0, 1600.0)
@@ -54,7 +54,8 @@ def body_mask(
     Raises
     ------
     ValueError
-        If the volume is not in HU, nothing is denser than the threshold, or the labels are on another grid.
+        If the volume is not in HU, nothing is denser than the threshold or thicker than the opening, or the labels are
+        on another grid.
     ImportError
         If SciPy is not installed.
 
@@ -81,6 +82,8 @@ def body_mask(
         labels.shape != volume.shape or not np.allclose(labels.affine, volume.affine, atol=1e-3)
     ):
         raise ValueError("labels that are body must be on the CT's own grid; these are on another one")
+    if not (np.isfinite(opening_mm) and opening_mm >= 0):
+        raise ValueError(f"opening_mm must be 0 or a positive width; got {opening_mm!r}")
     axial = _axial_axis(volume)
     dense = volume.array > threshold_hu
     if not dense.any():
@@ -135,13 +138,10 @@ def body(
     return _kept(volume, body_mask(volume, threshold_hu=threshold_hu, opening_mm=opening_mm, labels=labels), AIR_HU)
 
 
-def bones(
-    volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing: int = 0, outside_hu: float = AIR_HU
-) -> Volume:
-    """Return a CT in which everything but the bones, by their HU, is air.
+def bone_mask(volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing: int = 0) -> Bools:
+    """Find the bones of a CT by their HU.
 
     A window of HU is no segmentation: marrow falls below it, and contrast medium, metal and calcified vessels into it.
-    Where there are labels, a label's share of the line integral is the better image of bones.
 
     Parameters
     ----------
@@ -151,6 +151,49 @@ def bones(
         Lowest and highest value that count as bone. 400 to 1600 are PAXRay's.
     closing : int, voxels
         Edge of the square that closes gaps of the bones within each axial slice; 0 closes nothing.
+
+    Returns
+    -------
+    ndarray of bool, the volume's shape
+
+    Raises
+    ------
+    ValueError
+        If the volume is not in HU, the window is empty, or the closing is not odd.
+    ImportError
+        If gaps are to be closed and SciPy is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj
+    >>> from drrproj import tissue
+    >>> ct = drrproj.Volume(np.array([[[-50, 399, 400, 1600, 3071]]], np.int16), np.eye(4))
+    >>> tissue.bone_mask(ct).tolist()
+    [[[False, False, True, True, False]]]
+    """
+    _require_hu(volume)
+    if len(window) != 2 or not window[0] <= window[1]:
+        raise ValueError(f"a bone window is two HU values, low and high; got {tuple(window)}")
+    mask: Bools = (volume.array >= window[0]) & (volume.array <= window[1])
+    if closing:
+        if closing < 0 or closing % 2 == 0:
+            raise ValueError(f"closing is the edge of a square, an odd number of voxels, or 0; got {closing}")
+        widths = [1 if axis == _axial_axis(volume) else closing for axis in range(3)]
+        mask = _grown(_grown(mask, widths), widths, shrink=True)
+    return mask
+
+
+def bones(
+    volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing: int = 0, outside_hu: float = AIR_HU
+) -> Volume:
+    """Return a CT in which everything but the bones, by their HU, is air.
+
+    Where there are labels, a label's share of the line integral is the better image of bones.
+
+    Parameters
+    ----------
+    volume, window, closing
+        As in :func:`bone_mask`.
     outside_hu : float, HU
         What everything else becomes.
 
@@ -162,9 +205,7 @@ def bones(
     Raises
     ------
     ValueError
-        If the volume is not in HU, the window is empty, or the volume's number type cannot hold ``outside_hu``.
-    ImportError
-        If gaps are to be closed and SciPy is not installed.
+        As :func:`bone_mask`, or if the volume's number type cannot hold ``outside_hu``.
 
     Examples
     --------
@@ -174,17 +215,7 @@ def bones(
     >>> tissue.bones(ct).array.tolist()
     [[[-1000, -1000, 400, 1600, -1000]]]
     """
-    _require_hu(volume)
-    low, high = window
-    if not low <= high:
-        raise ValueError(f"a bone window is two HU values, low and high; got {tuple(window)}")
-    mask = (volume.array >= low) & (volume.array <= high)
-    if closing:
-        if closing < 0 or closing % 2 == 0:
-            raise ValueError(f"closing is the edge of a square, an odd number of voxels, or 0; got {closing}")
-        widths = [1 if axis == _axial_axis(volume) else closing for axis in range(3)]
-        mask = _grown(_grown(mask, widths), widths, shrink=True)
-    return _kept(volume, mask, outside_hu)
+    return _kept(volume, bone_mask(volume, window=window, closing=closing), outside_hu)
 
 
 def _require_hu(volume: Volume) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj import tissue
-from drrproj.attenuation import Attenuation
+from drrproj.attenuation import Attenuation, bilinear
 from drrproj.display import Display, Picture
 from drrproj.geometry import Geometry
 from drrproj.paxray.transfers import CROP, finished, transfer_named
@@ -27,7 +27,7 @@ def physical(
     geometry: Geometry,
     transfer: str = "hist_mastu",
     *,
-    attenuation: Attenuation | str | None = None,
+    attenuation: Attenuation | None = None,
     gamma: float = GAMMA,
     bone_window: Sequence[float] = tissue.BONE_WINDOW,
     crop: tuple[int, int] = CROP,
@@ -39,8 +39,9 @@ def physical(
 
     Where the authors sum HU, here is the line integral ``p`` of attenuation in mm, from the view's own beam; where
     they have ``1 - exp(-sum of mu)`` with a tenth of water's attenuation, here is ``1 - transmission**gamma``,
-    ``transmission = exp(-p)``. Bones are the line integral of the HU window alone, in air. Removing the exterior is
-    :func:`drrproj.tissue.body`. Sigmoid, sharpening, equalization and crop are the authors', on the view's pixels.
+    ``transmission = exp(-p)``. The image of the bones is what they attenuate beyond water, as the authors' bones lie in
+    0 HU; but there is no block of water around them. Removing the exterior is :func:`drrproj.tissue.body`. Sigmoid,
+    sharpening, equalization and crop are the authors', on the view's pixels.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ def physical(
         One view. Its pixel spacing, not a resampling, decides the size of the picture.
     transfer : str
         One of :data:`drrproj.paxray.TRANSFERS`.
-    attenuation : Attenuation, "linear" or "bilinear", optional
-        As in :func:`drrproj.project`; bilinear at 70 keV by default.
+    attenuation : Attenuation, optional
+        How HU become attenuation; bilinear at 70 keV by default.
     gamma : float
         Exponent of the transmission in the transfer functions with ``matsu`` or ``mastu``: 1 is what a detector
         receives, in which a chest is nearly black throughout; the default comes near the authors' contrast.
@@ -92,13 +93,14 @@ def physical(
     """
     _check(volume, geometry, gamma, bits)
     how = transfer_named(transfer)
-    choices: dict[str, Any] = {"attenuation": attenuation, "backend": backend, "threads": threads}
+    model = bilinear() if attenuation is None else attenuation
+    choices: dict[str, Any] = {"outputs": ("line_integral",), "backend": backend, "threads": threads}
     subject = tissue.body(volume) if how.body_only else volume
-    shot = project(subject, geometry, outputs=("line_integral",), **choices)
+    shot = project(subject, geometry, attenuation=model, **choices)
     projections = [_line_integral(shot.line_integral)]
     if how.bones:
-        skeleton = project(tissue.bones(subject, window=bone_window), geometry, outputs=("line_integral",), **choices)
-        projections.append(_line_integral(skeleton.line_integral))
+        beyond_water = _bones_beyond_water(subject, model, bone_window)
+        projections.append(_line_integral(project(beyond_water, geometry, **choices).line_integral))
     if how.image == "absorbed":
         images = [1 - np.exp(-gamma * projection) for projection in projections]
     else:
@@ -137,6 +139,13 @@ def _check(volume: Volume, geometry: Any, gamma: float, bits: int) -> None:
         raise ValueError(f"bits must be 8 or 16; got {bits!r}")
     if volume.unit != "HU":
         raise ValueError(f'bones and body are found by HU, and the unit of this volume is "{volume.unit}"')
+
+
+def _bones_beyond_water(volume: Volume, model: Attenuation, window: Sequence[float]) -> Volume:
+    mask = tissue.bone_mask(volume, window=window)
+    excess = np.zeros_like(volume.array, dtype=np.float32)
+    excess[mask] = model(volume.array[mask]) - model(0.0)
+    return Volume(excess, volume.affine, unit="1/mm")
 
 
 def _line_integral(image: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float64]:
