@@ -11,6 +11,7 @@ import drrproj
 from drrproj import backends
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_views
 from drrproj.cli.screen import report_padding, say, sizes
@@ -103,16 +104,10 @@ def add_to(commands: Commands) -> None:
     add("--ct-energy", type=float, metavar="KEV", help="effective energy of the CT, for bilinear (default: 70)")
 
     add = parser.add_argument_group("output").add_argument
-    add(
-        "--window",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="line integrals shown black and white (default: 0.5 and 99.5 percentile inside the body)",
-    )
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
     add("--npz", action="store_true", help="also write all views with path lengths and masks as radiograph.npz")
     add("--nifti", action="store_true", help="also write each view's line integral as VIEW.nii.gz")
+    add_display_arguments(parser)
 
     add = parser.add_argument_group("computation").add_argument
     add("--backend", choices=("auto", *backends.NAMES), default="auto", help="default: the first one available")
@@ -121,6 +116,7 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
+    display = display_choice(arguments)
     say(f"reading {arguments.ct}")
     ct = drrproj.read_volume(arguments.ct, unit=arguments.unit, prefer=arguments.prefer)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
@@ -153,7 +149,7 @@ def _run(arguments: argparse.Namespace) -> None:
             backend=arguments.backend,
             threads=arguments.threads,
         )
-        written = write_views(folder, shot, arguments.window, source, arguments.overlay)
+        written = write_views(folder, shot, display, source, arguments.overlay)
         if arguments.nifti:
             for name in shot.geometry.names:
                 drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import drrproj
@@ -32,18 +32,19 @@ def output_folder(folder: Path) -> Iterator[Path]:
 def write_views(
     folder: Path,
     shot: drrproj.Radiograph,
-    window: Sequence[float] | None,
+    display: Callable[[drrproj.Radiograph], drrproj.Display],
     source: dict[str, str],
     drawn: Sequence[str] | None,
+    prefix: str = "",
 ) -> list[str]:
     written = []
-    for name in shot.geometry.names:
-        view = shot[name]
-        display = drrproj.write_png(folder / f"{name}.png", view, window)
-        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=display.as_record())
+    for view_name in shot.geometry.names:
+        view, name = shot[view_name], f"{prefix}{view_name}"
+        used = drrproj.write_png(folder / f"{name}.png", view, display=display(view))
+        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record())
         written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
-            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=display)
+            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used)
             written.append(f"{name}_overlay.png")
     return written
 

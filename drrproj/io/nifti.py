@@ -31,7 +31,7 @@ from drrproj.volume import Unit, Volume
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
-__all__ = ["blaming", "read_nifti", "read_volume", "write_nifti"]
+__all__ = ["blaming", "is_rescaled", "read_nifti", "read_volume", "write_nifti"]
 
 # nibabel reports what it mends in a header; that goes to whoever listens to this package's log, not to the screen.
 _LOG = logging.getLogger(__name__)
@@ -83,10 +83,41 @@ def read_volume(path: str | os.PathLike[str], unit: Unit = "HU", prefer: Prefer 
         return Volume(array, affine, unit)
 
 
+def is_rescaled(path: str | os.PathLike[str]) -> bool:
+    """Whether the numbers of a NIfTI file go through a slope or intercept; reads the header alone.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_volume`.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from drrproj.io.nifti import is_rescaled
+    >>> is_rescaled(files("drrproj") / "data" / "chest_3mm" / "ct.nii.gz")
+    False
+    """
+    with _opened(path) as (stream, _):
+        return _slope_inter(_header(stream)) != (1.0, 0.0)
+
+
 def read_nifti(
     path: str | os.PathLike[str], prefer: Prefer | None = None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], Nifti1Header]:
     """Read array, affine and header of a NIfTI file; see :func:`read_volume`."""
+    with _opened(path) as (stream, compressed):
+        header = _header(stream)
+        affine = world_from_voxel(header, prefer)
+        dtype, shape, offset = header.get_data_dtype(), _volume_shape(header), header.get_data_offset()
+        slope_inter = _slope_inter(header)
+        stored = (_read_stored if compressed else _map_stored)(stream, offset, shape, dtype)
+        return _scaled(stored, *slope_inter), affine, header
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, bool]]:
+    """Open a file, unpacked if it is compressed, which its first bytes say; errors within name the file."""
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder; pass a NIfTI file (.nii or .nii.gz)")
     try:
@@ -98,15 +129,7 @@ def read_nifti(
     with blaming(path), file:
         compressed = file.peek(2)[:2] == _GZIP_MAGIC
         with _unpacked(file) if compressed else file as stream:
-            header = _header(stream)
-            affine = world_from_voxel(header, prefer)
-            dtype, shape, offset = header.get_data_dtype(), _volume_shape(header), header.get_data_offset()
-            slope_inter = _slope_inter(header)
-            if compressed:
-                stored = _read_stored(stream, offset, shape, dtype)
-            else:
-                stored = _map_stored(file, offset, shape, dtype)
-        return _scaled(stored, *slope_inter), affine, header
+            yield stream, compressed
 
 
 @contextmanager

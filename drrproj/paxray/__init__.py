@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from drrproj.paxray.faithful import faithful, faithful_masks
 from drrproj.paxray.matsubara import matsubara
-from drrproj.paxray.physical import physical
+from drrproj.paxray.physical import GAMMA, physical
 from drrproj.paxray.transfers import TRANSFERS
 
-__all__ = ["TRANSFERS", "faithful", "faithful_masks", "matsubara", "physical"]
+__all__ = ["GAMMA", "TRANSFERS", "faithful", "faithful_masks", "matsubara", "physical"]

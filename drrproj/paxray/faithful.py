@@ -79,7 +79,8 @@ def faithful(
     --------
     Equal, to the last bit, to a transcription of the authors' formulas with numpy, SciPy and scikit-image, for every
     transfer function and view, on random volumes of int16 to float64 and on a real chest
-    (tests/test_paxray_faithful.py). The authors' own files gave the same 14 pictures of three real CTs, two views each.
+    (tests/test_paxray_faithful.py). The authors' own files gave the same pictures of a full-size chest, 14 functions
+    and two views, and of two smaller CTs, for which the crop is too large, with the other ten.
 
     Source
     ------
