@@ -13,7 +13,7 @@ from test_cli import SMALL, ct, files, refused, run, save, seg
 from test_paxray_faithful import patient, theirs
 
 import drrproj
-from drrproj import paxray
+from drrproj import paxray, tissue
 
 __all__ = ["ct", "seg"]  # fixtures
 
@@ -113,6 +113,18 @@ def test_render_refusals(ct, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_project_of_the_body_alone(chest, tmp_path):
+    pytest.importorskip("scipy", reason="the body is found with SciPy")
+    for name, choice in (("all", []), ("body", ["--body-only"])):
+        assert run("project", chest, *choice, *SMALL, "--npz", "-o", tmp_path / name) == 0
+    body, everything = (drrproj.read_npz(tmp_path / name / "radiograph.npz").line_integral for name in ("body", "all"))
+    volume = drrproj.read_volume(chest)
+    expected = drrproj.project(tissue.body(volume), drrproj.Geometry.radiograph("PA", volume, shape=(32, 40)))
+    np.testing.assert_array_equal(body, expected.line_integral)
+    assert (body < everything).any()
+    assert "body" in json.loads((tmp_path / "body" / "PA.json").read_text())["source"]["changed"]
+
+
 # --- paxray -------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +193,7 @@ def test_paxray_physical_and_matsubara(chest, tmp_path):
         (["--view", "PA"], 'view must be "frontal" or "lateral" in the faithful mode'),
         (["--mode", "physical", "--view", "frontal"], "unknown view 'frontal'"),
         (["--transfer", "hist_matsu"], "did you mean hist_mastu"),
+        (["--crop", 4, 4], "hist_mastu does not crop"),
         (["--transfer", "hist_resized"], "nothing is left of 36 x 44 pixels"),
     ],
 )

@@ -8,6 +8,7 @@ end.
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +96,10 @@ def theirs(voxels, transfer, axis):
     return np.asarray(Image.fromarray(grey).resize((512, 512), Image.LANCZOS))
 
 
+def crop_of(transfer):
+    return CROP if "resized" in transfer else None
+
+
 # --- volumes ------------------------------------------------------------------------------------------------------
 
 
@@ -133,9 +138,8 @@ OTHERS = [transfer for transfer, how in paxray.TRANSFERS.items() if not how.body
 
 
 def same(voxels, transfer, view, affine=None):
-    ours = paxray.faithful(
-        drrproj.Volume(voxels, np.diag([-2.0, -3.0, 4.0, 1.0]) if affine is None else affine), view, transfer, crop=CROP
-    )
+    affine = np.diag([-2.0, -3.0, 4.0, 1.0]) if affine is None else affine
+    ours = paxray.faithful(drrproj.Volume(voxels, affine), view, transfer, crop=crop_of(transfer))
     expected = theirs(voxels, transfer, {"frontal": 1, "lateral": 2}[view])
     assert ours.levels.dtype == np.uint8
     assert len(np.unique(expected)) > 20  # a picture, not a plane
@@ -173,7 +177,9 @@ def test_the_range_before_eight_bits_is_equal_too(transfer, axis):
     """8 bits could hide a difference of rounding; the two values that became 0 and 255 cannot."""
     voxels = VOLUMES["float32"]
     image = THEIRS[transfer](np.clip(np.ascontiguousarray(voxels.transpose()), -1024, 3071), axis)
-    ours = paxray.faithful(drrproj.Volume(voxels, np.eye(4)), ["", "frontal", "lateral"][axis], transfer, crop=CROP)
+    ours = paxray.faithful(
+        drrproj.Volume(voxels, np.eye(4)), ["", "frontal", "lateral"][axis], transfer, crop=crop_of(transfer)
+    )
     assert ours.record["range"] == [float(image.min()), float(image.max())]
 
 
@@ -281,6 +287,15 @@ def test_no_labels_give_no_masks():
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
+def test_without_scikit_image_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    monkeypatch.setitem(sys.modules, "skimage.exposure", None)
+    ct = drrproj.Volume(patient(), np.eye(4))
+    with pytest.raises(ImportError, match=r'skimage is not installed.*pip install "drrproj\[render\]"'):
+        paxray.faithful(ct)
+    assert paxray.faithful(ct, "frontal", "matsu").levels.shape == (512, 512)
+
+
 def test_a_beam_is_refused():
     ct = drrproj.Volume(patient(), np.eye(4))
     for beam in ("cone", "parallel"):
@@ -322,6 +337,10 @@ def test_pictures_without_content():
         paxray.faithful(drrproj.Volume(np.zeros((9, 9, 9), np.int16), np.eye(4)), "frontal", "sum")
     with pytest.raises(ValueError, match="nothing is left of 36 x 44 pixels without the 64 lowest rows"):
         paxray.faithful(drrproj.Volume(patient(), np.eye(4)), "frontal", "hist_resized")
+    with pytest.raises(ValueError, match="hist_mastu does not crop; leave crop out"):
+        paxray.faithful(drrproj.Volume(patient(), np.eye(4)), crop=(4, 4))
+    with pytest.raises(ValueError, match=r"two numbers of pixels, below and at each side; got \(-1, 2\)"):
+        paxray.faithful(drrproj.Volume(patient(), np.eye(4)), "frontal", "hist_resized", crop=(-1, 2))
     for fill, which in ((-1000, "no voxel is"), (0, "every voxel is")):
         with pytest.raises(ValueError, match=f"{which} denser than -200 HU"):
             paxray.faithful(drrproj.Volume(np.full((9, 9, 9), fill, np.int16), np.eye(4)), "frontal", "noexterior")

@@ -54,6 +54,7 @@ def add_to(commands: Commands) -> None:
 
     add = parser.add_argument_group("input").add_argument
     add("--unit", choices=("HU", "1/mm"), default="HU", help="what the voxels are (default: HU)")
+    add("--body-only", action="store_true", help="take couch, clothes and all else around the patient for air")
     add("--labels", type=Path, metavar="SEG", help="NIfTI file of label ids, or folder of one mask per structure")
     add(
         "--names",
@@ -135,6 +136,9 @@ def _run(arguments: argparse.Namespace) -> None:
     elif any(choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay)):
         raise ValueError("--names, --overlap and --overlay belong to labels; add --labels SEG")
     report_padding(ct)
+    if arguments.body_only:
+        ct = drrproj.tissue.body(ct)
+        source["changed"] = "air in place of everything but the body (drrproj.tissue.body)"
 
     with output_folder(arguments.out) as folder:
         outputs = ["line_integral"]

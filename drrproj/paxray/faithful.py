@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from importlib import metadata
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from drrproj.display import Picture
 from drrproj.extras import imported
 from drrproj.geometry import Geometry
-from drrproj.paxray.transfers import CROP, Transfer, finished, transfer_named
+from drrproj.paxray.transfers import Transfer, checked_crop, cropped, finished, transfer_named
 from drrproj.radiograph import LabelMasks
 from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
@@ -32,7 +33,7 @@ Array = npt.NDArray[Any]
 
 
 def faithful(
-    volume: Volume, view: str = "frontal", transfer: str = "hist_mastu", *, crop: tuple[int, int] = CROP
+    volume: Volume, view: str = "frontal", transfer: str = "hist_mastu", *, crop: tuple[int, int] | None = None
 ) -> Picture:
     """Make a picture exactly as the PAXRay authors' released code does.
 
@@ -56,8 +57,9 @@ def faithful(
     transfer : str
         One of :data:`drrproj.paxray.TRANSFERS`. Those with ``noexterior`` or ``bone_hist`` remove couch and clothes
         first: the largest piece above -200 HU, holes filled slice by slice, all else set to the lowest HU.
-    crop : (int, int), pixels of the array
-        Rows cut off below and columns cut off at each side by the transfer functions with ``resized``.
+    crop : (int, int), pixels of the array, optional
+        Rows cut off below and columns cut off at each side by the transfer functions with ``resized``, and by no
+        other; (64, 64) is the authors'.
 
     Returns
     -------
@@ -70,10 +72,10 @@ def faithful(
         If a geometry is passed: this mode knows no beam.
     ValueError
         If view or transfer are unknown, the volume holds no HU the authors' code could have read (another unit, an
-        unsigned type, NaN), its axes are in another order, nothing is left after the crop, or the picture has no
-        contrast.
+        unsigned type, NaN), its axes are in another order, a crop is given that would not be made or leaves nothing,
+        or the picture has no contrast.
     ImportError
-        If scikit-image or SciPy is not installed.
+        If scikit-image or SciPy is needed and not installed.
 
     Accuracy
     --------
@@ -98,6 +100,7 @@ def faithful(
     """
     axis = _axis(view)
     how = transfer_named(transfer)
+    crop = checked_crop(transfer, crop)
     axes = _array_axes(volume, "the CT")
     zyx = _clipped(volume)
     image = finished(_projections(zyx, how, axis), how.steps, crop)
@@ -115,7 +118,7 @@ def faithful(
             "axis_of_zyx": axis,
             "array_axes": axes,
             "range": [float(low), float(high)],
-            "crop": list(crop) if "crop" in how.steps else None,
+            "crop": None if crop is None else list(crop),
             "pixels_before_resizing": list(image.shape),
             "volume": {
                 "shape": list(volume.shape),
@@ -125,7 +128,7 @@ def faithful(
             "versions": {
                 "drrproj": __version__,
                 "python": platform.python_version(),
-                **{name: metadata.version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")},
+                **_versions("numpy", "scipy", "scikit-image", "pillow"),
             },
         },
     )
@@ -170,11 +173,10 @@ def faithful_masks(labels: LabelVolume, view: str = "frontal", *, crop: tuple[in
     axis = _axis(view)
     _array_axes(labels, "the label volume")
     zyx = labels.array.T
-    steps: tuple[Any, ...] = () if crop is None else ("crop",)
     masks = []
     for label_id in labels.label_ids:
         hit = (zyx == label_id).any(axis)[::-1]
-        masks.append(_resized(finished([hit], steps, crop or CROP).view(np.uint8), "NEAREST"))
+        masks.append(_resized((hit if crop is None else cropped(hit, crop)).view(np.uint8), "NEAREST"))
     packed = np.packbits(np.array(masks, dtype=np.uint8).reshape(-1, 1, *SIZE), axis=-1)
     return LabelMasks(packed, SIZE[1], labels.label_ids, labels.names)
 
@@ -268,3 +270,12 @@ def _resized(levels: npt.NDArray[np.uint8], method: str) -> npt.NDArray[np.uint8
 
     resized = Image.fromarray(levels).resize(SIZE, Image.Resampling[method])
     return np.asarray(resized)
+
+
+def _versions(*distributions: str) -> dict[str, str]:
+    """Of what is installed: the simplest transfer functions need neither SciPy nor scikit-image."""
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

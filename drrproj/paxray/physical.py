@@ -12,7 +12,7 @@ from drrproj import tissue
 from drrproj.attenuation import Attenuation, bilinear
 from drrproj.display import Display, Picture
 from drrproj.geometry import Geometry
-from drrproj.paxray.transfers import CROP, finished, transfer_named
+from drrproj.paxray.transfers import checked_crop, finished, transfer_named
 from drrproj.project import project
 from drrproj.volume import Volume
 
@@ -28,9 +28,9 @@ def physical(
     transfer: str = "hist_mastu",
     *,
     attenuation: Attenuation | None = None,
-    gamma: float = GAMMA,
-    bone_window: Sequence[float] = tissue.BONE_WINDOW,
-    crop: tuple[int, int] = CROP,
+    gamma: float | None = None,
+    bone_window: Sequence[float] | None = None,
+    crop: tuple[int, int] | None = None,
     bits: int = 8,
     backend: str = "auto",
     threads: int | None = None,
@@ -53,13 +53,15 @@ def physical(
         One of :data:`drrproj.paxray.TRANSFERS`.
     attenuation : Attenuation, optional
         How HU become attenuation; bilinear at 70 keV by default.
-    gamma : float
-        Exponent of the transmission in the transfer functions with ``matsu`` or ``mastu``: 1 is what a detector
-        receives, in which a chest is nearly black throughout; the default comes near the authors' contrast.
-    bone_window : (float, float), HU
-        What counts as bone.
-    crop : (int, int), pixels
-        Rows cut off below and columns cut off at each side by the transfer functions with ``resized``.
+    gamma : float, optional
+        Exponent of the transmission in the transfer functions with ``matsu`` or ``mastu``, and in no other: 1 is what a
+        detector receives, in which a chest is nearly black throughout; 0.1, the default, comes near the authors'
+        contrast.
+    bone_window : (float, float), HU, optional
+        What counts as bone in the transfer functions that enhance bones; 400 to 1600 by default.
+    crop : (int, int), pixels, optional
+        Rows cut off below and columns cut off at each side by the transfer functions with ``resized``; (64, 64) by
+        default.
     bits : {8, 16}
         Levels of the picture; the lowest and highest value become its ends, rounded.
     backend, threads
@@ -75,8 +77,8 @@ def physical(
     TypeError
         If a name such as "frontal" is passed for the geometry.
     ValueError
-        If the geometry has several views, the transfer is unknown, gamma is not positive, or the picture has no
-        contrast; and what :func:`drrproj.project` and :mod:`drrproj.tissue` refuse.
+        If the geometry has several views, the transfer is unknown, it makes no use of a choice, gamma is not
+        positive, or the picture has no contrast; and what :func:`drrproj.project` and :mod:`drrproj.tissue` refuse.
     ImportError
         If scikit-image or SciPy is not installed.
 
@@ -91,8 +93,15 @@ def physical(
     >>> picture.levels.shape, picture.record["paxray"]["mode"]
     ((256, 200), 'physical')
     """
-    _check(volume, geometry, gamma, bits)
     how = transfer_named(transfer)
+    crop = checked_crop(transfer, crop)
+    if gamma is not None and how.image != "absorbed":
+        raise ValueError(f"{transfer} shows line integrals, which have no gamma; leave gamma out")
+    if bone_window is not None and not how.bones:
+        raise ValueError(f"{transfer} does not enhance bones; leave bone_window out")
+    gamma = GAMMA if gamma is None else gamma
+    bone_window = tissue.BONE_WINDOW if bone_window is None else bone_window
+    _check(volume, geometry, gamma, bits)
     model = bilinear() if attenuation is None else attenuation
     choices: dict[str, Any] = {"outputs": ("line_integral",), "backend": backend, "threads": threads}
     subject = tissue.body(volume) if how.body_only else volume
@@ -116,7 +125,7 @@ def physical(
         "gamma": gamma if how.image == "absorbed" else None,
         "bone_window_hu": list(bone_window) if how.bones else None,
         "body_only": how.body_only,
-        "crop": list(crop) if "crop" in how.steps else None,
+        "crop": None if crop is None else list(crop),
         "range": [low, high],
     }
     return Picture(levels, {**shot.record, "paxray": made})

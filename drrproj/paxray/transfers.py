@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from drrproj.extras import imported
 
-__all__ = ["CROP", "TRANSFERS", "Transfer", "finished", "sigmoid", "transfer_named", "unsharp"]
+__all__ = ["TRANSFERS", "Transfer", "checked_crop", "cropped", "finished", "sigmoid", "transfer_named", "unsharp"]
 
 Step = Literal["sigmoid", "sharpen", "equalize", "crop"]
 Image = npt.NDArray[Any]
@@ -77,7 +77,19 @@ def transfer_named(name: str) -> Transfer:
     return TRANSFERS[name]
 
 
-def finished(images: Sequence[Image], steps: Sequence[Step], crop: tuple[int, int]) -> Image:
+def checked_crop(name: str, crop: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return what a transfer function crops, None where it does not; refuse a crop that it would not make."""
+    if "crop" not in TRANSFERS[name].steps:
+        if crop is not None:
+            raise ValueError(f"{name} does not crop; leave crop out, or take a transfer function with resized")
+        return None
+    bottom, sides = CROP if crop is None else crop
+    if bottom < 0 or sides < 0:
+        raise ValueError(f"crop must be two numbers of pixels, below and at each side; got {crop}")
+    return bottom, sides
+
+
+def finished(images: Sequence[Image], steps: Sequence[Step], crop: tuple[int, int] | None) -> Image:
     """Run the steps on one image, or on the image of everything and that of the bones.
 
     Numbers stay what they are: the order of the operations is the authors', because rounding follows it.
@@ -90,8 +102,8 @@ def finished(images: Sequence[Image], steps: Sequence[Step], crop: tuple[int, in
             picture = unsharp(picture)
         elif step == "equalize":
             picture = imported("skimage.exposure", "render").equalize_hist(picture)
-        else:
-            picture = _cropped(picture, crop)
+        elif crop is not None:
+            picture = cropped(picture, crop)
     return picture
 
 
@@ -116,7 +128,8 @@ def unsharp(image: Image) -> Image:
     return sharper
 
 
-def _cropped(image: Image, crop: tuple[int, int]) -> Image:
+def cropped(image: Image, crop: tuple[int, int]) -> Image:
+    """Cut off rows below and columns at each side, or say that nothing would be left."""
     bottom, sides = crop
     rows, columns = image.shape
     if rows <= bottom or columns <= 2 * sides:
