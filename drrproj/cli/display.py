@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import drrproj
 
 __all__ = ["add_display_arguments", "display_choice"]
 
-Images = drrproj.Radiograph | Sequence[drrproj.Radiograph]
+Images = drrproj.Radiograph | Iterable[drrproj.Radiograph]
 
 
 def add_display_arguments(parser: argparse.ArgumentParser) -> None:

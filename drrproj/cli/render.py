@@ -40,13 +40,13 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     choice = display_choice(arguments)
     prefixes = _prefixes(arguments.radiographs)
-    shots = [_chosen(drrproj.read_npz(path), path, arguments) for path in arguments.radiographs]
-    display = choice([view for views in shots for view in views])
+    # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
+    display = choice(view for path in arguments.radiographs for view in _views(path, arguments))
     written = []
     with output_folder(arguments.out) as folder:
-        for path, prefix, views in zip(arguments.radiographs, prefixes, shots, strict=True):
-            source = {"radiograph": as_text(path)}
-            for view in views:
+        for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
+            for view in _views(path, arguments):
+                source = {"radiograph": as_text(path)}
                 written += write_views(folder, view, lambda _: display, source, arguments.overlay, prefix)
     print(f"{display.quantity} from {display.low:.4g} to {display.high:.4g} in {display.bits} bits")
     print(f"wrote to {arguments.out}: {', '.join(written)}")
@@ -63,8 +63,8 @@ def _prefixes(paths: Sequence[Path]) -> list[str]:
     return [f"{name}_" for name in names]
 
 
-def _chosen(shot: drrproj.Radiograph, path: Path, arguments: argparse.Namespace) -> list[drrproj.Radiograph]:
-    wanted = arguments.view
+def _views(path: Path, arguments: argparse.Namespace) -> list[drrproj.Radiograph]:
+    shot, wanted = drrproj.read_npz(path), arguments.view
     if arguments.overlay is not None and shot.masks is None:
         raise ValueError(f"{path} holds no labels for --overlay; project with --labels")
     if shot.line_integral is None:
