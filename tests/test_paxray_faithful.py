@@ -280,6 +280,17 @@ def test_masks_lie_on_the_structures_of_the_picture():
     assert picture[masks["heart"][0]].mean() > picture[lungs & ~masks["heart"][0] & ~masks["liver"][0]].mean() + 20
 
 
+def test_masks_of_structures_that_overlap():
+    masks = {"heart": np.zeros((20, 22, 24), bool), "thorax": np.ones((20, 22, 24), bool)}
+    masks["heart"][4:9, 5:11, 6:13] = True
+    labels = drrproj.LabelVolume.from_masks(masks, np.eye(4))
+    for name, shadow in paxray.faithful_masks(labels, "frontal").items():
+        expected = masks[name].transpose().max(1)[::-1]
+        np.testing.assert_array_equal(
+            shadow[0], np.asarray(Image.fromarray(expected).resize((512, 512), Image.NEAREST))
+        )
+
+
 def test_no_labels_give_no_masks():
     assert len(paxray.faithful_masks(drrproj.LabelVolume(np.zeros((5, 6, 7), np.uint8), np.eye(4)))) == 0
 

@@ -174,11 +174,12 @@ def faithful_masks(labels: LabelVolume, view: str = "frontal", *, crop: tuple[in
     _array_axes(labels, "the label volume")
     zyx = labels.array.T
     masks = []
-    for label_id in labels.label_ids:
-        hit = (zyx == label_id).any(axis)[::-1]
+    for values in labels.values_by_structure.values():
+        inside: Array = zyx == values[0] if len(values) == 1 else np.isin(zyx, values)
+        hit = inside.any(axis)[::-1]
         masks.append(_resized((hit if crop is None else cropped(hit, crop)).view(np.uint8), "NEAREST"))
     packed = np.packbits(np.array(masks, dtype=np.uint8).reshape(-1, 1, *SIZE), axis=-1)
-    return LabelMasks(packed, SIZE[1], labels.label_ids, labels.names)
+    return LabelMasks(packed, SIZE[1], labels.label_ids, tuple(labels.name_of(each) for each in labels.label_ids))
 
 
 def _axis(view: Any) -> int:
