@@ -94,6 +94,27 @@ def test_fit_takes_percentiles_of_the_body_alone():
     assert (seen.quantity, seen.bits, seen.inverted) == ("transmission", 8, True)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        P,
+        np.exp(4 * P),  # nearly all in the first bin of a histogram
+        np.repeat(np.float32([0.1, 0.2, 7]), [5, 900, 2]),
+        np.float32([3.0, 3.0, 3.0 + 1e-6]),
+        np.float32([0.06]),
+        np.float32([1.0, 2.0]),
+        np.float32([0.1, 3e38]),
+    ],
+)
+@pytest.mark.parametrize("percentiles", [(0, 100), (0.5, 99.5), (25, 75), (50, 50.1), (33.3, 99.999)])
+def test_percentiles_are_those_of_numpy(values, percentiles):
+    low, high = np.percentile(values.astype(np.float64), percentiles)
+    if not np.float32(low) < np.float32(high):
+        low = 0.0
+    fitted = Display.fit(np.concatenate([values.ravel(), np.zeros(7, np.float32)]), percentiles=percentiles)
+    np.testing.assert_allclose((fitted.low, fitted.high), (low, high), rtol=1e-12)
+
+
 def test_one_window_for_a_dataset_pools_the_pixels_of_all_images():
     thin, thick = radiograph(image=P[:20, :30]), radiograph(image=3 * P[20:, 20:])
     pooled = np.concatenate([P[:20, :30].ravel(), 3 * P[20:, 20:].ravel()])

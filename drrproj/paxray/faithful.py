@@ -176,7 +176,7 @@ def faithful_masks(labels: LabelVolume, view: str = "frontal", *, crop: tuple[in
     masks = []
     for values in labels.values_by_structure.values():
         inside: Array = zyx == values[0] if len(values) == 1 else np.isin(zyx, values)
-        hit = inside.any(axis)[::-1]
+        hit = np.asarray(inside.any(axis))[::-1]
         masks.append(_resized((hit if crop is None else cropped(hit, crop)).view(np.uint8), "NEAREST"))
     packed = np.packbits(np.array(masks, dtype=np.uint8).reshape(-1, 1, *SIZE), axis=-1)
     return LabelMasks(packed, SIZE[1], labels.label_ids, tuple(labels.name_of(each) for each in labels.label_ids))
