@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 import drrproj
-from drrproj import paxray, tissue
+from drrproj import paxray, physics, tissue
 from drrproj.io import read_sample
 
 PICTURE = Path(__file__).with_name("gallery.png")
@@ -38,6 +38,20 @@ def pictures() -> Iterator[tuple[str, Levels]]:
     yield "PAXRay physical: bone_hist", paxray.physical(ct, view, "bone_hist").levels
     yield "Matsubara", paxray.matsubara(ct).levels
 
+    paths = physics.material_paths(body, view)
+    for kvp, filters in ((60, {"aluminium": 2.5}), (120, {"aluminium": 4.3})):
+        signal = physics.polychromatic(paths, physics.tungsten(kvp, filters), physics.Detector("energy", "CsI", 0.6))
+        yield f"{kvp} kV, {filters['aluminium']} mm Al, 0.6 mm CsI", _windowed(signal)
+    veiled = physics.acquire(signal, scatter=physics.Scatter(to_primary=1.5, sigma_mm=40))
+    yield "the same with scatter 1.5 : 1", _windowed(veiled)
+    exposure = physics.Exposure(kerma_ugy=0.05)
+    yield "the same with noise, 0.05 uGy", _windowed(physics.acquire(signal, exposure=exposure, seed=1))
+
+
+def _windowed(signal: physics.Signal) -> Levels:
+    levels: Levels = drrproj.Display.fit(signal.line_integral, bits=8).levels(signal.line_integral)[0]
+    return levels
+
 
 def make() -> None:
     """Lay the pictures out in rows, each with its caption below."""
@@ -49,7 +63,7 @@ def make() -> None:
         left, top = place % ACROSS * EDGE, place // ACROSS * (EDGE + CAPTION)
         page.paste(_square(levels), (left, top))
         draw.text((left + 4, top + EDGE + 3), caption, fill=0)
-    page.quantize(128, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+    page.quantize(64, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
 
 
 def _square(levels: Levels) -> Image.Image:
