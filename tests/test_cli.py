@@ -338,7 +338,7 @@ def test_info_says_why_a_backend_is_missing(capsys, monkeypatch):
     assert "not available: " in line
 
 
-@pytest.mark.parametrize("command", ["demo", "project", "info"])
+@pytest.mark.parametrize("command", ["demo", "project", "render", "paxray", "info"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(command, "--help")
@@ -356,7 +356,7 @@ def test_examples_of_project_are_valid(ct, seg, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         run("project", "--help")
     examples = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("    drrproj")]
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         assert main([*example, *SMALL]) == 0, example
 

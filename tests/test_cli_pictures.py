@@ -28,6 +28,27 @@ def chest(tmp_path) -> Path:
     return save(tmp_path / "chest.nii.gz", patient(), np.diag([-2.0, -2.0, 3.0, 1.0]))
 
 
+def test_examples_of_help_are_valid(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("skimage", reason="CLAHE and the authors' chain use scikit-image")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cts").mkdir()
+    hu = np.repeat(np.repeat(patient(), 4, axis=0), 3, axis=2)  # large enough for the authors' crop
+    for path in (tmp_path / "ct.nii.gz", tmp_path / "cts" / "one.nii.gz"):
+        save(path, hu, np.diag([-1.0, -3.0, 1.0, 1.0]))
+    for case in ("out", "cases/a", "cases/b"):
+        views = ["--view", "PA", "--view", "LL", "--shape", 64, 64]
+        assert run("project", "ct.nii.gz", *views, "--npz", "-o", tmp_path / case) == 0
+    for command, count in (("render", 4), ("paxray", 4)):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            run(command, "--help")
+        examples = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("    drrproj")]
+        assert len(examples) == count
+        for example in examples:
+            globbed = [sorted(map(str, tmp_path.glob(word))) if "*" in word else [word] for word in example]
+            assert run(*(word for words in globbed for word in words)) == 0, example
+
+
 # --- render -------------------------------------------------------------------------------------------------------
 
 
