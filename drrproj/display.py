@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ Float32Array = npt.NDArray[np.float32]
 # Rays with less attenuation than this have passed nothing but air: 0.05 is 2.5 mm of water.
 BODY = 0.05
 PERCENTILES = (0.5, 99.5)
-_BINS = 4096
+_SAMPLE = 8192
 _CALLED = {"line_integral": "line integrals", "transmission": "transmissions"}
 
 
@@ -144,9 +144,12 @@ class Display:
         if not pixels:
             raise ValueError("no images to choose a window for")
         body = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-        if quantity == "transmission":
-            body = np.exp(-body)
-        low, high = _percentiles(body, ends) if body.size else (0.0, 1.0)
+        low, high = 0.0, 1.0
+        if body.size and quantity == "transmission":
+            # Their order is that of the line integrals turned round, which are not crowded near 0 as they are.
+            low, high = _percentiles(body, 100 - ends, lambda value: float(np.exp(-value)))
+        elif body.size:
+            low, high = _percentiles(body, ends)
         return cls(low if np.float32(low) < np.float32(high) else 0.0, high, quantity, bits, inverted, clahe)
 
     def levels(self, line_integral: npt.ArrayLike) -> Levels:
@@ -274,29 +277,34 @@ def _in_body(image: Radiograph | npt.NDArray[Any]) -> Float32Array:
     return body
 
 
-def _percentiles(values: Float32Array, ends: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Return what ``numpy.percentile`` does, from the bins of a histogram that hold the values in question.
-
-    Half a millisecond for an image of 512 x 512, where sorting out all its values takes seven times as long.
-    """
-    lowest = values.min()
-    span = values.max() - lowest
-    if not span:
-        return float(lowest), float(lowest)
-    bins = ((values - lowest) / span * np.float32(_BINS - 1)).astype(np.int32)
-    until = np.cumsum(np.bincount(bins, minlength=_BINS))
-
-    def ranked(rank: int) -> float:
-        chosen = int(np.searchsorted(until, rank, side="right"))
-        before = int(until[chosen - 1]) if chosen else 0
-        return float(np.partition(values[bins == chosen], rank - before)[rank - before])
-
+def _percentiles(
+    values: Float32Array, percentiles: npt.NDArray[np.float64], quantity: Callable[[float], float] = float
+) -> list[float]:
+    """Return what ``numpy.percentile`` does, of a quantity that grows or falls with the values."""
+    # A sorted sample says between which values to look, so that no copy of them all has to be put in order.
+    sample = np.sort(values[:: max(1, values.size // _SAMPLE)])
     found = []
-    for place in ends / 100 * (values.size - 1):
+    for share in percentiles / 100:
+        place = share * (values.size - 1)
         below = int(place)
-        low, high = ranked(below), ranked(min(below + 1, values.size - 1))
-        found.append(low + (place - below) * (high - low))
-    return found[0], found[1]
+        low, high = (quantity(value) for value in _ranked(values, below, sample, share))
+        found.append(low + float(place - below) * (high - low))
+    return found
+
+
+def _ranked(values: Float32Array, rank: int, sample: Float32Array, share: float) -> tuple[float, float]:
+    """Return the values of this rank and the next, looking where the sample has that share of its own."""
+    ranks = [rank, min(rank + 1, values.size - 1)]
+    middle, reach = round(share * (sample.size - 1)), 8 + round(np.sqrt(sample.size))
+    low = sample[middle - reach] if middle >= reach else -np.inf
+    high = sample[middle + reach] if middle + reach < sample.size else np.inf
+    near = values[(values >= low) & (values <= high)]
+    before = int(np.count_nonzero(values < low))
+    if not before <= ranks[0] <= ranks[1] < before + near.size:
+        near, before = values, 0
+    places = [each - before for each in ranks]
+    ordered = np.partition(near, places)
+    return float(ordered[places[0]]), float(ordered[places[1]])
 
 
 def _equalized(fraction: Float32Array, clip_limit: float) -> Float32Array:
