@@ -144,6 +144,8 @@ def test_views_and_volumes_that_are_refused():
     mu = drrproj.Volume(np.full((9, 9, 9), 0.02), np.eye(4), unit="1/mm")
     with pytest.raises(ValueError, match='unit of this volume is "1/mm"'):
         paxray.physical(mu, VIEW)
+    with pytest.raises(ValueError, match="gives g/cm3; a picture needs attenuation in 1/mm"):
+        paxray.physical(CT, VIEW, attenuation=attenuation.density((-1000, 0), (0.0, 1.0)))
     air = drrproj.Volume(np.full((44, 40, 36), -1000, np.int16), CT.affine)
     with pytest.raises(ValueError, match="no contrast"):
         paxray.physical(air, VIEW, "sum")

@@ -96,7 +96,7 @@ def matsubara(
         raise ValueError(f"bone_weight must be 0 or more; got {bone_weight!r}")
     geometry = _geometry(volume, view, pixel_mm)
     skeleton = tissue.bones(volume, window=bone_window, closing=closing, outside_hu=0.0)
-    water = Attenuation("matsubara", (-1000.0,), (MU_WATER_PER_MM / 1000,), energy_kev=0.0)
+    water = Attenuation("matsubara", (-1000.0,), (MU_WATER_PER_MM / 1000,), energy_kev=None)
     choices: dict[str, Any] = {"attenuation": water, "outputs": ("line_integral",)}
     choices |= {"backend": backend, "threads": threads}
     shot = project(volume, geometry, **choices)

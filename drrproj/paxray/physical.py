@@ -103,6 +103,8 @@ def physical(
     bone_window = tissue.BONE_WINDOW if bone_window is None else bone_window
     _check(volume, geometry, gamma, bits)
     model = bilinear() if attenuation is None else attenuation
+    if model.unit != "1/mm":
+        raise ValueError(f"{model.model} gives {model.unit}; a picture needs attenuation in 1/mm")
     choices: dict[str, Any] = {"outputs": ("line_integral",), "backend": backend, "threads": threads}
     subject = tissue.body(volume) if how.body_only else volume
     shot = project(subject, geometry, attenuation=model, **choices)
