@@ -116,7 +116,7 @@ def _inverted_sigmoids(images: Sequence[Image]) -> Image:
 
 
 def sigmoid(image: Image) -> Image:
-    """``1 / (1 + exp(4 (x - 2 mean(x))))``: falls where more is absorbed; 1/2 at twice the mean of the image."""
+    """``1 / (1 + exp(4 (x - 2 mean(x))))``: falls as x grows, and is 1/2 at twice the mean of the image."""
     falling: Image = 1 / (1 + np.exp(-_SLOPE * (image - _CENTER * image.mean())))
     return falling
 
