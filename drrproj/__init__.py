@@ -14,9 +14,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from drrproj import attenuation
+from drrproj import attenuation, materials, paxray, tissue
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
+from drrproj.display import Display, Picture
 from drrproj.geometry import Geometry
 from drrproj.project import Projector, project
 from drrproj.radiograph import Radiograph
@@ -24,6 +25,7 @@ from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
+    from drrproj import physics
     from drrproj.io import (
         read_geometry,
         read_labels,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         write_nifti,
         write_npz,
         write_overlay,
+        write_picture,
         write_png,
         write_projected_landmarks,
         write_scene,
@@ -53,6 +56,7 @@ _IO_NAMES = frozenset(
         "write_nifti",
         "write_npz",
         "write_overlay",
+        "write_picture",
         "write_png",
         "write_projected_landmarks",
         "write_scene",
@@ -63,24 +67,31 @@ _IO_NAMES = frozenset(
 __all__ = [
     "Attenuation",
     "BackendUnavailable",
+    "Display",
     "Geometry",
     "LabelVolume",
+    "Picture",
     "Projector",
     "Radiograph",
     "Volume",
     "__version__",
     "attenuation",
+    "materials",
+    "paxray",
+    "physics",
     "project",
     "read_geometry",
     "read_labels",
     "read_landmarks",
     "read_npz",
     "read_volume",
+    "tissue",
     "write_dicom",
     "write_dicom_seg",
     "write_nifti",
     "write_npz",
     "write_overlay",
+    "write_picture",
     "write_png",
     "write_projected_landmarks",
     "write_scene",
@@ -89,6 +100,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    # Spectra and detectors are for those who simulate them.
+    if name == "physics":
+        return importlib.import_module("drrproj.physics")
     # Files are for those who have files: a pipeline with arrays never pays for importing their libraries.
     if name in _IO_NAMES:
         return getattr(importlib.import_module("drrproj.io"), name)

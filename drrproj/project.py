@@ -36,7 +36,14 @@ _BY_DEFAULT: tuple[Output, ...] = ("line_integral", "path_length", "mask")
 Form = Literal["dense", "crops"]
 _CALLER = 3  # a warning's stacklevel: from a check of this file to whoever called a Projector
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_MODELS = {"linear": attenuation_models.linear, "bilinear": attenuation_models.bilinear}
+_MODELS = {
+    "linear": attenuation_models.linear,
+    "bilinear": attenuation_models.bilinear,
+    "schneider": attenuation_models.schneider,
+    "plastimatch": attenuation_models.plastimatch,
+    "nanodrr": attenuation_models.nanodrr,
+    "deepdrr": attenuation_models.deepdrr,
+}
 
 
 def project(
@@ -68,7 +75,7 @@ def project(
     labels : LabelVolume or sequence of LabelVolume, optional
         Anatomy in the same patient space; any grids. Structures of different volumes may overlap; their names must
         differ.
-    attenuation : Attenuation, "linear" or "bilinear", optional
+    attenuation : Attenuation, or the name of one such as "linear" or "schneider", optional
         How HU become attenuation, inside the walk. By default bilinear at 70 keV for a volume in HU; a volume in
         1/mm takes none.
     outputs : sequence of str, optional
@@ -173,7 +180,7 @@ class Projector:
     labels : LabelVolume or sequence of LabelVolume, optional
         Anatomy in the same patient space; any grids. Structures of different volumes may overlap; their names must
         differ.
-    attenuation : Attenuation, "linear" or "bilinear", optional
+    attenuation : Attenuation, or the name of one such as "linear" or "schneider", optional
         How HU become attenuation. By default bilinear at 70 keV for a volume in HU.
     outputs, min_path_mm, label_images, other_space, supersampling : optional
         What every call makes, as in :func:`project`.

@@ -137,6 +137,9 @@ def test_project_passes_on_every_choice(ct, tmp_path):
 def test_project_linear_attenuation_and_attenuation_volumes(ct, tmp_path):
     assert run("project", ct, "--attenuation", "linear", "--energy", 60, *SMALL, "-o", tmp_path / "linear") == 0
     assert json.loads((tmp_path / "linear" / "PA.json").read_text())["attenuation"]["model"] == "linear"
+    assert run("project", ct, "--attenuation", "schneider", *SMALL, "-o", tmp_path / "schneider") == 0
+    record = json.loads((tmp_path / "schneider" / "PA.json").read_text())["attenuation"]
+    assert (record["model"], record["energy_kev"], record["unit"]) == ("schneider", 70, "1/mm")
     mu = save(tmp_path / "mu.nii", np.full((10, 10, 10), 0.02, np.float32))
     assert run("project", mu, "--unit", "1/mm", *SMALL, "-o", tmp_path / "mu") == 0
     assert json.loads((tmp_path / "mu" / "PA.json").read_text())["attenuation"] is None
@@ -194,7 +197,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --view pa": "unknown view 'pa'; the views are AP, PA, LL, RL; did you mean PA?",
     "project {ct} -o {out} --view PA --view PA": "view PA is asked for twice",
     "project {ct} -o {out} --threads 0": "threads must be a positive whole number; got 0",
-    "project {ct} -o {out} --energy 500": "energy_kev must be from 30 to 150 keV; got 500",
+    "project {ct} -o {out} --energy 500": "energy_kev must be from 10 to 150 keV, where there are tables; got 500",
     "project {ct} -o {out} --sdd 50": "puts the source inside the volume",
     "project {ct} -o {out} --pixel-spacing -1": "pixel_spacing must be positive mm",
     "project {ct} -o {out} --pixel-spacing 1 1 1": "takes one number, or row and column",
@@ -204,6 +207,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --sod 700": "--sod and --isocenter belong to --c-arm",
     "project {ct} -o {out} --unit 1/mm --energy 60": "with --unit 1/mm leave them out",
     "project {ct} -o {out} --attenuation linear --ct-energy 60": "--ct-energy belongs to --attenuation bilinear",
+    "project {ct} -o {out} --attenuation nanodrr --energy 60": "--energy belongs to --attenuation linear, bilinear, ",
     "project {ct} -o {out} --labels {seg} --overlay hart": "no structure 'hart'; did you mean heart?",
     "project {ct} -o {out} --names n.json": "--names, --structures, --overlap and --overlay belong to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",
@@ -334,7 +338,7 @@ def test_info_says_why_a_backend_is_missing(capsys, monkeypatch):
     assert "not available: " in line
 
 
-@pytest.mark.parametrize("command", ["demo", "project", "info"])
+@pytest.mark.parametrize("command", ["demo", "project", "render", "paxray", "info"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(command, "--help")
@@ -355,7 +359,7 @@ def test_examples_of_project_are_valid(ct, seg, tmp_path, capsys, monkeypatch):
     # Those with DICOM are run in test_cli_dicom.py, which has such files.
     examples = [line.split()[1:] for line in said if line.startswith("    drrproj") and "dicom_folder" not in line]
     examples = [example for example in examples if "angiogram.dcm" not in example]
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         assert main([*example, *SMALL]) == 0, example
 

@@ -64,7 +64,7 @@ def levels(path: Path) -> np.ndarray:
 
 def test_png_is_16_bit_dense_is_bright_and_says_its_window(tmp_path):
     shot = radiograph()
-    assert drrproj.write_png(tmp_path / "pa.png", shot, window=(1, 5)) == (1.0, 5.0)
+    assert drrproj.write_png(tmp_path / "pa.png", shot, window=(1, 5)) == drrproj.Display(1.0, 5.0)
     expected = np.rint(np.clip((shot.line_integral[0].astype(np.float64) - 1) / 4, 0, 1) * 65535)
     assert np.abs(levels(tmp_path / "pa.png") - expected).max() <= 1
     assert levels(tmp_path / "pa.png")[0, 0] == 0
@@ -72,7 +72,8 @@ def test_png_is_16_bit_dense_is_bright_and_says_its_window(tmp_path):
     with Image.open(tmp_path / "pa.png") as picture:
         assert picture.text["display_low"] == "1.0"
         assert picture.text["display_high"] == "5.0"
-        assert "line integral" in picture.text["display_quantity"]
+        assert picture.text["display_quantity"] == "line_integral"
+        assert (picture.text["display_bits"], picture.text["display_inverted"]) == ("16", "False")
 
 
 def test_recorded_window_gives_the_line_integral_back(tmp_path):
@@ -87,14 +88,14 @@ def test_recorded_window_gives_the_line_integral_back(tmp_path):
 def test_default_window_ignores_the_air_around_the_body(tmp_path):
     image = np.zeros((ROWS, COLUMNS), np.float32)
     image[5:15, 5:25] = np.linspace(1, 4, 200).reshape(10, 20)
-    low, high = drrproj.write_png(tmp_path / "pa.png", radiograph(image=image))
-    assert (low, high) == pytest.approx(np.percentile(image[5:15, 5:25], (0.5, 99.5)))
+    used = drrproj.write_png(tmp_path / "pa.png", radiograph(image=image))
+    assert (used.low, used.high) == pytest.approx(np.percentile(image[5:15, 5:25], (0.5, 99.5)))
 
 
 @pytest.mark.parametrize(("value", "window"), [(0.0, (0.0, 1.0)), (2.0, (0.0, 2.0))])
 def test_default_window_of_a_flat_image(tmp_path, value, window):
     image = np.full((ROWS, COLUMNS), value, np.float32)
-    assert drrproj.write_png(tmp_path / "pa.png", radiograph(image=image)) == window
+    assert drrproj.write_png(tmp_path / "pa.png", radiograph(image=image)) == drrproj.Display(*window)
     assert (levels(tmp_path / "pa.png") == (65535 if value else 0)).all()
 
 

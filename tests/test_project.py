@@ -118,8 +118,8 @@ def test_an_attenuation_model_for_a_volume_of_attenuation_is_refused(model):
 
 
 def test_an_unknown_attenuation_model_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'schneider'.*linear, bilinear"):
-        project(CT, PA, attenuation="schneider")
+    with pytest.raises(ValueError, match=r"'logarithmic'.*linear, bilinear"):
+        project(CT, PA, attenuation="logarithmic")
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():

@@ -71,7 +71,7 @@ def test_outputs_are_those_it_was_made_for():
         (CT, {"labels": LabelVolume(np.full(SHAPE, -5, np.int16), AFFINE)}, "must not be negative"),
         (CT, {"outputs": ["mask"]}, "needs labels"),
         (CT, {"outputs": ["depths"]}, "unknown output"),
-        (CT, {"attenuation": "schneider"}, "unknown attenuation"),
+        (CT, {"attenuation": "logarithmic"}, "unknown attenuation"),
         (Volume(CT.array, AFFINE, unit="1/mm"), {"attenuation": "linear"}, '1/mm" already'),
         (CT, {"threads": 0}, "threads must be a positive whole number"),
         (CT, {"backend": "opencl"}, "unknown backend"),

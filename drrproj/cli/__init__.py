@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import drrproj
-from drrproj.cli import demo, info, points, project, view
+from drrproj.cli import demo, info, paxray, points, project, render, view
 from drrproj.cli.commands import Parser
 
 __all__ = ["main"]
@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written; 130 after Ctrl-C.
+        0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written or a library that is not
+        installed; 130 after Ctrl-C.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
-        except (OSError, MemoryError, ModuleNotFoundError, drrproj.BackendUnavailable) as error:
+        except (OSError, MemoryError, ImportError, drrproj.BackendUnavailable) as error:
             return _complain(str(error) or type(error).__name__, FAILURE)
     return 0
 
@@ -76,6 +77,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"drrproj {drrproj.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, project, view, points, info):
+    for command in (demo, project, render, paxray, view, points, info):
         command.add_to(commands)
     return parser

@@ -37,7 +37,9 @@ def _run(arguments: argparse.Namespace) -> None:
         shot = timed_projection(
             ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
         )
-        written = write_views(folder, shot, None, {"volume": "bundled sample chest_3mm"}, drrproj_io.SAMPLE_ORGANS)
+        written = write_views(
+            folder, shot, drrproj.Display.fit, {"volume": "bundled sample chest_3mm"}, drrproj_io.SAMPLE_ORGANS
+        )
         print(f"wrote to {folder}: {', '.join(written)}")
     print(
         "*.png is the X-ray (16 bit, dense is bright), *_overlay.png shows "

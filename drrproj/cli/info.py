@@ -37,7 +37,18 @@ def _run(_: argparse.Namespace) -> None:
     if sets:
         print(f"instruction sets {', '.join(sets)}; in use: {backends.instruction_set('cpu')}")
     print(f"threads {default_threads()} of {os.cpu_count()} cores")
-    for distribution in ("numpy", "nibabel", "isal", "numba", "Pillow", "pydicom", "highdicom", "pynrrd"):
+    for distribution in (
+        "numpy",
+        "nibabel",
+        "isal",
+        "numba",
+        "Pillow",
+        "pydicom",
+        "highdicom",
+        "pynrrd",
+        "scipy",
+        "scikit-image",
+    ):
         try:
             print(distribution, importlib.metadata.version(distribution))
         except importlib.metadata.PackageNotFoundError:

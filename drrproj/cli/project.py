@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 import drrproj
-from drrproj import backends
+from drrproj import backends, physics
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
+from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_views
 from drrproj.cli.screen import report_padding, say, sizes
+from drrproj.cli.tube import add_exposure_arguments, add_spectrum_arguments, tube_choice
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
 
 __all__ = ["add_to"]
+
+# Each model with the energies that it depends on.
+_MODELS: dict[str, tuple[Callable[..., drrproj.Attenuation], tuple[str, ...]]] = {
+    "linear": (drrproj.attenuation.linear, ("energy_kev",)),
+    "bilinear": (drrproj.attenuation.bilinear, ("energy_kev", "ct_energy_kev")),
+    "schneider": (drrproj.attenuation.schneider, ("energy_kev",)),
+    "deepdrr": (drrproj.attenuation.deepdrr, ("energy_kev",)),
+    "plastimatch": (drrproj.attenuation.plastimatch, ()),
+    "nanodrr": (drrproj.attenuation.nanodrr, ()),
+}
 
 _EXAMPLES = """\
 examples:
@@ -35,6 +48,9 @@ examples:
   A parallel beam, 1 mm pixels, one grey scale for a whole dataset, everything kept for later:
     drrproj project ct.nii.gz --beam parallel --pixel-spacing 1 --window 0 6 --npz -o out
 
+  The beam of a tube, 120 kV behind 4.3 mm of aluminium, with the noise of 2 mAs:
+    drrproj project ct.nii.gz --kvp 120 --filter aluminium=4.3 --absorber CsI=0.6 --mas 2 --seed 1 -o out
+
   Two C-arm views, 30 degrees LAO, and 20 degrees RAO with 15 degrees cranial:
     drrproj project ct.nii.gz --c-arm 30 0 --c-arm -20 15 --sdd 1200 --sod 800 --pixel-spacing 0.6 -o out
 """
@@ -50,6 +66,7 @@ def add_to(commands: Commands) -> None:
     group = parser.add_argument_group("input")
     add_ct_arguments(group)
     add = group.add_argument
+    add("--body-only", action="store_true", help="take couch, clothes and all else around the patient for air")
     add(
         "--labels",
         type=Path,
@@ -68,22 +85,18 @@ def add_to(commands: Commands) -> None:
     add_view_arguments(parser)
 
     add = parser.add_argument_group("attenuation").add_argument
-    add("--attenuation", choices=("linear", "bilinear"), help="how HU become attenuation (default: bilinear)")
-    add("--energy", type=float, metavar="KEV", help="photon energy, 30 to 150 (default: 70)")
+    add("--attenuation", choices=tuple(_MODELS), help="how HU become attenuation (default: bilinear)")
+    add("--energy", type=float, metavar="KEV", help="photon energy, 10 to 150 (default: 70)")
     add("--ct-energy", type=float, metavar="KEV", help="effective energy of the CT, for bilinear (default: 70)")
 
     add = parser.add_argument_group("output").add_argument
-    add(
-        "--window",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="line integrals shown black and white (default: 0.5 and 99.5 percentile inside the body)",
-    )
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
     add("--npz", action="store_true", help="also write all views with path lengths and masks as radiograph.npz")
     add("--dicom", action="store_true", help="also write each view as DICOM: VIEW.dcm, and with labels VIEW_seg.dcm")
     add("--nifti", action="store_true", help="also write each view's line integral as VIEW.nii.gz")
+    add_spectrum_arguments(parser)
+    add_exposure_arguments(parser)
+    add_display_arguments(parser)
 
     add = parser.add_argument_group("computation").add_argument
     add("--backend", choices=("auto", *backends.NAMES), default="auto", help="default: the first one available")
@@ -93,6 +106,7 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
+    tube, display = tube_choice(arguments), display_choice(arguments)
     ct = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
@@ -118,7 +132,12 @@ def _run(arguments: argparse.Namespace) -> None:
         choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay, arguments.structures)
     ):
         raise ValueError("--names, --structures, --overlap and --overlay belong to labels; add --labels SEG")
+    elif arguments.made_of is not None:
+        raise ValueError("--made-of speaks of structures; add --labels SEG")
     report_padding(ct)
+    if arguments.body_only:
+        ct = drrproj.tissue.body(ct)
+        source["changed"] = "air in place of everything but the body (drrproj.tissue.body)"
 
     with output_folder(arguments.out) as folder:
         outputs = ["line_integral"]
@@ -135,9 +154,14 @@ def _run(arguments: argparse.Namespace) -> None:
             threads=arguments.threads,
         )
         warn_of_cut_views(arguments, geometry, ct)
-        written = write_views(folder, shot, arguments.window, source, arguments.overlay)
+        if tube is not None and tube.spectrum is None:
+            shot = tube.exposed(shot)
+        elif tube is not None and tube.spectrum is not None:
+            print(_beam(tube.spectrum))
+            shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
+        written = write_views(folder, shot, display, source, arguments.overlay)
         if arguments.dicom:
-            written += write_dicom_views(folder, shot, arguments.window, arguments.ct, arguments.overlay)
+            written += write_dicom_views(folder, shot, display, arguments.ct, arguments.overlay)
         if arguments.nifti:
             for name in shot.geometry.names:
                 drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])
@@ -148,19 +172,34 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"wrote to {folder}: {', '.join(written)}")
 
 
+def _beam(spectrum: physics.Spectrum) -> str:
+    return (
+        f"a beam of {spectrum.mean_energy_kev:.1f} keV on average, {spectrum.effective_energy_kev:.1f} keV effective, "
+        f"half-value layer {spectrum.half_value_layer_mm():.1f} mm aluminium"
+    )
+
+
 def _attenuation(arguments: argparse.Namespace) -> drrproj.Attenuation | None:
     energy, ct_energy = arguments.energy, arguments.ct_energy
+    if arguments.kvp is not None:
+        if arguments.attenuation or energy is not None or ct_energy is not None or arguments.unit != "HU":
+            raise ValueError(
+                "--kvp takes the place of one energy, and HU of attenuation: leave out --attenuation, --energy, "
+                "--ct-energy and --unit 1/mm"
+            )
+        return None
     if arguments.unit == "1/mm":
         if arguments.attenuation or energy is not None or ct_energy is not None:
             raise ValueError(
                 "--attenuation, --energy and --ct-energy turn HU into 1/mm; with --unit 1/mm leave them out"
             )
         return None
-    energies = {} if energy is None else {"energy_kev": energy}
-    if arguments.attenuation == "linear":
-        if ct_energy is not None:
-            raise ValueError("--ct-energy belongs to --attenuation bilinear; the linear model does not depend on it")
-        return drrproj.attenuation.linear(**energies)
-    if ct_energy is not None:
-        energies["ct_energy_kev"] = ct_energy
-    return drrproj.attenuation.bilinear(**energies)
+    name = arguments.attenuation or "bilinear"
+    model, parameters = _MODELS[name]
+    energies = {"energy_kev": energy, "ct_energy_kev": ct_energy}
+    given = {parameter: value for parameter, value in energies.items() if value is not None}
+    for parameter in [parameter for parameter in given if parameter not in parameters]:
+        option = "--energy" if parameter == "energy_kev" else "--ct-energy"
+        users = [user for user, (_, takes) in _MODELS.items() if parameter in takes]
+        raise ValueError(f"{option} belongs to --attenuation {', '.join(users)}; {name} does not depend on it")
+    return model(**given)

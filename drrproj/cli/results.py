@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import drrproj
 from drrproj.io.kinds import kind_of
-from drrproj.io.png import QUANTITY
 
 __all__ = ["as_text", "output_folder", "write_dicom_views", "write_views"]
 
@@ -34,19 +33,19 @@ def output_folder(folder: Path) -> Iterator[Path]:
 def write_views(
     folder: Path,
     shot: drrproj.Radiograph,
-    window: Sequence[float] | None,
+    display: Callable[[drrproj.Radiograph], drrproj.Display],
     source: dict[str, str],
     drawn: Sequence[str] | None,
+    prefix: str = "",
 ) -> list[str]:
     written = []
-    for name in shot.geometry.names:
-        view = shot[name]
-        low, high = drrproj.write_png(folder / f"{name}.png", view, window)
-        display = {"low": low, "high": high, "quantity": QUANTITY}
-        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=display)
+    for view_name in shot.geometry.names:
+        view, name = shot[view_name], f"{prefix}{view_name}"
+        used = drrproj.write_png(folder / f"{name}.png", view, display=display(view))
+        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record())
         written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
-            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, window=(low, high))
+            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used)
             written.append(f"{name}_overlay.png")
     return written
 
@@ -54,7 +53,7 @@ def write_views(
 def write_dicom_views(
     folder: Path,
     shot: drrproj.Radiograph,
-    window: Sequence[float] | None,
+    display: Callable[[drrproj.Radiograph], drrproj.Display],
     ct: Path,
     drawn: Sequence[str] | None,
 ) -> list[str]:
@@ -64,6 +63,9 @@ def write_dicom_views(
     for name in shot.geometry.names:
         view = shot[name]
         image = folder / f"{name}.dcm"
+        used = display(view)
+        # A window of transmission is none of the line integrals that the file holds.
+        window = (used.low, used.high) if used.quantity == "line_integral" else None
         drrproj.write_dicom(image, view, window=window, study=study)
         written.append(image.name)
         if view.masks is not None and any(view.masks[label].any() for label in drawn or view.masks):

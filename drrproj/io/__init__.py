@@ -7,9 +7,9 @@ from drrproj.io.dicom_masks import write_dicom_seg
 from drrproj.io.geometries import read_geometry
 from drrproj.io.labels import read_labels
 from drrproj.io.landmarks import Landmarks, read_landmarks, write_projected_landmarks
-from drrproj.io.nifti import write_nifti
+from drrproj.io.nifti import is_rescaled, write_nifti
 from drrproj.io.npz import read_npz, write_npz
-from drrproj.io.png import write_overlay, write_png
+from drrproj.io.png import write_overlay, write_picture, write_png
 from drrproj.io.sample import SAMPLE_ORGANS, read_sample
 from drrproj.io.scene import write_scene
 from drrproj.io.sidecar import write_sidecar
@@ -18,6 +18,7 @@ from drrproj.io.volumes import read_volume
 __all__ = [
     "SAMPLE_ORGANS",
     "Landmarks",
+    "is_rescaled",
     "read_geometry",
     "read_labels",
     "read_landmarks",
@@ -29,6 +30,7 @@ __all__ = [
     "write_nifti",
     "write_npz",
     "write_overlay",
+    "write_picture",
     "write_png",
     "write_projected_landmarks",
     "write_scene",

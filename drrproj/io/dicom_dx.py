@@ -19,7 +19,7 @@ from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_headers, tag
 from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.extras import from_extra
 from drrproj.io.one_view import line_integral_of_one_view
-from drrproj.io.png import display_window
+from drrproj.io.png import display_of
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
@@ -118,7 +118,8 @@ def write_dicom(
     if window is not None and intent == "processing":
         raise ValueError("a DX image for processing has no window; leave it out")
     image = line_integral_of_one_view(radiograph)
-    low, high = display_window(image, window)
+    shown = display_of(image, window)
+    low, high = shown.low, shown.high
     step = _step(image)
     stored = np.rint(image / np.float32(step)).astype("<u2")
     record = json.dumps(radiograph.record, default=str)

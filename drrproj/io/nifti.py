@@ -28,7 +28,7 @@ from drrproj.io.orientation import Prefer, world_from_voxel
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
-__all__ = ["blaming", "read_nifti", "write_nifti"]
+__all__ = ["blaming", "is_rescaled", "read_nifti", "write_nifti"]
 
 # nibabel's headers, of NIfTI and Analyze, carry no types.
 SpatialHeader = Any
@@ -40,6 +40,26 @@ _LOG.addHandler(logging.NullHandler())
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 1 << 22
 _IMAGE_ENDINGS = (".img.gz", ".img")
+
+
+def is_rescaled(path: str | os.PathLike[str]) -> bool:
+    """Whether the numbers of a NIfTI file go through a slope or intercept; reads the header alone.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_volume`.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from drrproj.io.nifti import is_rescaled
+    >>> is_rescaled(files("drrproj") / "data" / "chest_3mm" / "ct.nii.gz")
+    False
+    """
+    header_file = _header_half(Path(path))
+    with blaming(path), _opened(header_file) as (stream, _):
+        return _slope_inter(_header(stream)[0]) != (1.0, 0.0)
 
 
 def read_nifti(

@@ -1,4 +1,4 @@
-"""PNG pictures: the X-ray in 16 bits with its display range, and a preview with the anatomy drawn on it."""
+"""PNG pictures: the X-ray with its display, a finished picture, and a preview with the anatomy drawn on it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.display import Display, Picture
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
-__all__ = ["QUANTITY", "display_window", "write_overlay", "write_png"]
-
-QUANTITY = "line integral of linear attenuation, dimensionless"
-
-# Rays with less attenuation than this have passed nothing but air: 0.05 is 2.5 mm of water.
-_BODY = 0.05
-_PERCENTILES = (0.5, 99.5)
+__all__ = ["display_of", "write_overlay", "write_picture", "write_png"]
 
 # A tint takes its brightness from the X-ray, down to this floor, so that the picture shows through it.
 _TINT_FLOOR = 0.15
@@ -30,12 +25,16 @@ Bools = npt.NDArray[np.bool_]
 
 
 def write_png(
-    path: str | os.PathLike[str], radiograph: Radiograph, window: Sequence[float] | None = None
-) -> tuple[float, float]:
-    """Write one view as a 16-bit greyscale PNG, dense is bright.
+    path: str | os.PathLike[str],
+    radiograph: Radiograph,
+    window: Sequence[float] | None = None,
+    *,
+    display: Display | None = None,
+) -> Display:
+    """Write one view as a greyscale PNG; by default 16 bit, dense is bright.
 
-    ``round(65535 * clip((line_integral - low) / (high - low), 0, 1))``; low, high and the quantity stand in the
-    file's text chunks ``display_low``, ``display_high`` and ``display_quantity``.
+    The file's text chunks ``display_low``, ``display_high``, ``display_quantity``, ``display_bits``,
+    ``display_inverted`` and ``display_clahe`` say how its levels come from line integrals.
 
     Parameters
     ----------
@@ -45,17 +44,21 @@ def write_png(
         Of one view; take one of several by ``radiograph["PA"]``.
     window : (float, float), optional
         Line integrals shown black and white. By default the 0.5 and 99.5 percentile of the rays that met the body
-        (more than 0.05). For a dataset, give the same window to all pictures.
+        (more than 0.05).
+    display : Display, optional
+        Everything about the grey levels, in place of ``window``. For a dataset, give the same one to all pictures.
 
     Returns
     -------
-    (float, float)
-        The window used.
+    Display
+        What was used; its ``as_record()`` belongs into a sidecar.
 
     Raises
     ------
     ValueError
-        If there are several views or no line integral, or the window is empty.
+        If there are several views or no line integral, the window is empty, or both window and display are given.
+    ImportError
+        If the display asks for CLAHE and scikit-image is not installed.
     OSError
         If the file cannot be written.
 
@@ -65,23 +68,40 @@ def write_png(
     >>> slab = drrproj.Volume(np.full((20, 10, 20), 0.02), np.eye(4), unit="1/mm")
     >>> shot = drrproj.project(slab, drrproj.Geometry.radiograph("PA", slab, shape=(32, 32)))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     drrproj.write_png(f"{folder}/pa.png", shot, window=(0, 0.5))
-    (0.0, 0.5)
+    ...     used = drrproj.write_png(f"{folder}/pa.png", shot, window=(0, 0.5))
+    >>> used.low, used.high, used.bits
+    (0.0, 0.5, 16)
     """
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
     image = line_integral_of_one_view(radiograph)
-    low, high = display_window(image, window)
-    levels = np.rint(_displayed(image, low, high) * 65535).astype(np.uint16)
-    text = PngInfo()
-    text.add_text("display_low", repr(low))
-    text.add_text("display_high", repr(high))
-    text.add_text("display_quantity", QUANTITY)
-    with replaced(path) as file:
-        # Level 1 takes a quarter of the default's time for a file 6 % larger.
-        Image.fromarray(levels).save(file, format="PNG", compress_level=1, pnginfo=text)
-    return low, high
+    used = display_of(image, window, display)
+    text = {f"display_{key}": str(value) for key, value in used.as_record().items()}
+    _write_levels(path, used.levels(image), text)
+    return used
+
+
+def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Write a finished picture, such as those of :mod:`drrproj.paxray`, as a greyscale PNG of 8 or 16 bits.
+
+    Parameters
+    ----------
+    path : str or path
+        Replaced whole, or left as it was.
+    picture : Picture
+        Its levels go into the file as they are; its record goes into a sidecar by
+        ``drrproj.write_sidecar(path, picture)``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, drrproj, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drrproj.write_picture(f"{folder}/black.png", drrproj.Picture(np.zeros((4, 6), np.uint8), {}))
+    """
+    _write_levels(path, picture.levels, {})
 
 
 def write_overlay(
@@ -89,7 +109,9 @@ def write_overlay(
     radiograph: Radiograph,
     labels: Iterable[str | int] | None = None,
     window: Sequence[float] | None = None,
-) -> tuple[float, float]:
+    *,
+    display: Display | None = None,
+) -> Display:
     """Write one view as an 8-bit RGB PNG with its anatomy drawn on it.
 
     Every structure gets an outline; a pixel is tinted by the smallest structure on it, so that small ones stay
@@ -103,18 +125,19 @@ def write_overlay(
         Of one view, with masks or path lengths.
     labels : iterable of str or int, optional
         Names or ids to draw; by default all.
-    window : (float, float), optional
+    window, display : optional
         As in :func:`write_png`.
 
     Returns
     -------
-    (float, float)
-        The window used.
+    Display
+        What was used.
 
     Raises
     ------
     ValueError
-        If there are several views, no line integral or no labels, or the window is empty.
+        If there are several views, no line integral or no labels, the window is empty, or both window and display
+        are given.
     KeyError
         If a label is not in the radiograph.
     OSError
@@ -128,15 +151,16 @@ def write_overlay(
     >>> labels = drrproj.LabelVolume(left_half, np.eye(4), {1: "left half"})
     >>> shot = drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, shape=(32, 32)), labels=labels)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     drrproj.write_overlay(f"{folder}/pa.png", shot, ["left half"], window=(0, 0.5))
-    (0.0, 0.5)
+    ...     drrproj.write_overlay(f"{folder}/pa.png", shot, ["left half"], window=(0, 0.5)).high
+    0.5
     """
     from PIL import Image
 
     image = line_integral_of_one_view(radiograph)
-    low, high = display_window(image, window)
+    used = display_of(image, window, display)
     masks = _masks_by_name(radiograph, labels)
-    brightness = _displayed(image, low, high)[..., None]
+    levels = used.levels(image)
+    brightness = (levels / np.float32(np.iinfo(levels.dtype).max))[..., None]
     fill, outline = (np.zeros((*image.shape, 3), np.float32) for _ in range(2))
     filled, outlined = (np.zeros(image.shape, bool) for _ in range(2))
     for name in sorted(masks, key=lambda name: (-np.count_nonzero(masks[name]), name)):
@@ -150,27 +174,36 @@ def write_overlay(
     picture[outlined] += _OUTLINE_OPACITY * (outline - picture)[outlined]
     with replaced(path) as file:
         Image.fromarray(np.rint(picture).astype(np.uint8)).save(file, format="PNG", compress_level=1)
-    return low, high
+    return used
 
 
-def display_window(image: npt.NDArray[np.float32], window: Sequence[float] | None) -> tuple[float, float]:
-    if window is not None:
-        # In float32, as the picture is: a window narrower than its rounding shows nothing.
-        with np.errstate(over="ignore"):
-            ends = np.asarray(window, dtype=np.float32)
-        if ends.shape != (2,) or not np.isfinite(ends).all() or not 0 < ends[1] - ends[0] < np.inf:
+def display_of(
+    image: npt.NDArray[np.float32], window: Sequence[float] | None, display: Display | None = None
+) -> Display:
+    """Return the display of an image: the one given, the one of a window, or by default one that fits the image."""
+    if display is None:
+        if window is None:
+            return Display.fit(image)
+        if len(window) != 2:
             raise ValueError(f"window must be two line integrals, low below high; got {tuple(window)}")
-        return float(window[0]), float(window[1])
-    body = image[image > _BODY]
-    if not body.size:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(body, _PERCENTILES))
-    return (low, high) if low < high else (0.0, high)
+        return Display(window[0], window[1])
+    if window is not None:
+        raise ValueError("window and display both say what is black and white; pass one of them")
+    return display
 
 
-def _displayed(image: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.float32]:
-    displayed: npt.NDArray[np.float32] = np.clip((image - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
-    return displayed
+def _write_levels(
+    path: str | os.PathLike[str], levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], text: dict[str, str]
+) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    with replaced(path) as file:
+        # Level 1 takes a quarter of the default's time for a file 6 % larger.
+        Image.fromarray(levels).save(file, format="PNG", compress_level=1, pnginfo=chunks)
 
 
 def _masks_by_name(radiograph: Radiograph, labels: Iterable[str | int] | None) -> dict[str, Bools]:

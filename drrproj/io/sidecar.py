@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from drrproj.display import Picture
 from drrproj.geometry import Geometry
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
@@ -18,14 +19,14 @@ __all__ = ["plain_json", "read_views", "write_sidecar"]
 _INDENT = "  "
 
 
-def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph, **extra: Any) -> None:
-    """Write how a radiograph was made as a JSON file.
+def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph | Picture, **extra: Any) -> None:
+    """Write how a radiograph, or a finished picture, was made as a JSON file.
 
     Parameters
     ----------
     path : str or path
         Replaced whole, or left as it was.
-    radiograph : Radiograph
+    radiograph : Radiograph or Picture
         Its ``record`` goes into the file, in its order, after ``extra``.
     **extra : JSON values, numpy numbers and arrays, paths
         What the radiograph does not know, such as ``display`` and ``source``.

@@ -1,0 +1,148 @@
+"""``drrproj paxray``: CTs to pictures by the PAXRay authors' chain."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import drrproj
+from drrproj import io as drrproj_io
+from drrproj import paxray
+from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.results import as_text, output_folder
+from drrproj.cli.screen import say
+from drrproj.io.kinds import kind_of
+
+__all__ = ["add_to"]
+
+_EXAMPLES = """\
+examples:
+  Exactly what the authors' code makes: frontal and lateral, 512 x 512, 8 bits:
+    drrproj paxray ct.nii.gz -o out
+
+  Another of their transfer functions, for many CTs:
+    drrproj paxray cts/*.nii.gz --view frontal --transfer hist_before_resized -o out
+
+  The same chain on true physics: a cone beam, mm, square pixels, 16 bits:
+    drrproj paxray ct.nii.gz --mode physical --view PA --view LL --bits 16 -o out
+
+  The chain it descends from:
+    drrproj paxray ct.nii.gz --mode matsubara -o out
+"""
+
+_DEFAULT_VIEWS = {"faithful": ["frontal", "lateral"], "physical": ["PA"], "matsubara": ["AP"]}
+# Which mode takes which choice: what is not a mode's own is refused, never ignored.
+_OPTIONS = {
+    "transfer": {"faithful", "physical"},
+    "crop": {"faithful", "physical"},
+    "beam": {"physical"},
+    "sdd": {"physical"},
+    "shape": {"physical"},
+    "pixel_spacing": {"physical"},
+    "energy": {"physical"},
+    "gamma": {"physical"},
+    "bone_window": {"physical", "matsubara"},
+    "bits": {"physical", "matsubara"},
+    "backend": {"physical", "matsubara"},
+    "threads": {"physical", "matsubara"},
+}
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = add_command(commands, "paxray", _run, "make pictures by the PAXRay authors' chain", _EXAMPLES)
+    add = parser.add_argument
+    add("cts", type=Path, nargs="+", metavar="CT", help="NIfTI files (.nii, .nii.gz), in HU")
+    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
+    add(
+        "--mode",
+        choices=tuple(_DEFAULT_VIEWS),
+        default="faithful",
+        help="faithful: the authors' code to the last bit, sums along array axes; physical: line integrals in mm; "
+        "matsubara: the chain both descend from (default: faithful)",
+    )
+    add(
+        "--view",
+        action="append",
+        metavar="VIEW",
+        help="repeatable; faithful: frontal, lateral (default: both); physical: AP, PA, LL, RL (default: PA); "
+        "matsubara: the same (default: AP)",
+    )
+    add(
+        "--transfer",
+        metavar="NAME",
+        help=f"transfer function (default: {next(iter(paxray.TRANSFERS))}): {', '.join(paxray.TRANSFERS)}",
+    )
+    add("--crop", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="for ..._resized (default: 64 64)")
+
+    add = parser.add_argument_group("physical mode").add_argument
+    add("--beam", choices=("cone", "parallel"), help="default: cone")
+    add("--sdd", type=float, metavar="MM", help="source to detector (default: 1800)")
+    add("--shape", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
+    add("--pixel-spacing", type=float, metavar="MM", help="at the detector (default: the whole CT fits)")
+    add("--energy", type=float, metavar="KEV", help="photon energy of the bilinear model, 30 to 150 (default: 70)")
+    add("--gamma", type=float, metavar="G", help=f"exponent of the transmission (default: {paxray.GAMMA})")
+
+    add = parser.add_argument_group("physical and matsubara mode").add_argument
+    add("--bone-window", nargs=2, type=float, metavar=("LOW", "HIGH"), help="HU of bone (default: the mode's own)")
+    add("--bits", type=int, metavar="N", help="depth (default: 8 physical, 10 matsubara)")
+    add("--backend", choices=("auto", *drrproj.backends.NAMES), help="default: the first one available")
+    add("--threads", type=int, metavar="N", help="default: every core this process may use")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    mode = arguments.mode
+    for option, modes in _OPTIONS.items():
+        if getattr(arguments, option) is not None and mode not in modes:
+            raise ValueError(
+                f"--{option.replace('_', '-')} belongs to --mode {' or '.join(sorted(modes, reverse=True))}; the "
+                f"{mode} mode does not know it and would not be {mode} with it"
+            )
+    stems = [path.name.removesuffix(".gz").removesuffix(".nii") for path in arguments.cts]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise ValueError(f"pictures of two CTs would be called {stem}_...; make them in two folders")
+    written = []
+    with output_folder(arguments.out) as folder:
+        for path, stem in zip(arguments.cts, stems, strict=True):
+            say(f"reading {path}")
+            ct = drrproj.read_volume(path)
+            whole = mode == "faithful" and ct.array.dtype.kind == "i"
+            if whole and kind_of(path) == "nifti" and drrproj_io.is_rescaled(path):
+                # SimpleITK, the authors' reader, makes float32 of such a file; so must whoever wants their bits.
+                ct = drrproj.Volume(ct.array.astype(np.float32), ct.affine)
+            for view, picture in _pictures(arguments, ct):
+                name = f"{stem}_{view}"
+                drrproj.write_picture(folder / f"{name}.png", picture)
+                drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)})
+                written += [f"{name}.png", f"{name}.json"]
+        print(f"wrote to {folder}: {', '.join(written)}")
+
+
+def _pictures(arguments: argparse.Namespace, ct: drrproj.Volume) -> Iterator[tuple[str, drrproj.Picture]]:
+    mode = arguments.mode
+
+    def chosen(**names: str) -> dict[str, Any]:
+        """Arguments that were given, by the names that the functions have for them."""
+        given = {name: getattr(arguments, option) for name, option in names.items()}
+        return {name: value for name, value in given.items() if value is not None}
+
+    shared = chosen(bone_window="bone_window", bits="bits", backend="backend", threads="threads")
+    of_transfer = chosen(transfer="transfer", crop="crop")
+    for view in arguments.view or _DEFAULT_VIEWS[mode]:
+        if mode == "faithful":
+            yield view, paxray.faithful(ct, view, **of_transfer)
+        elif mode == "matsubara":
+            yield view, paxray.matsubara(ct, view, **shared)
+        else:
+            placed = chosen(beam="beam", sdd="sdd", shape="shape", pixel_spacing="pixel_spacing")
+            geometry = drrproj.Geometry.radiograph(view, ct, **placed)
+            model = drrproj.attenuation.bilinear(**chosen(energy_kev="energy"))
+            yield (
+                view,
+                paxray.physical(ct, geometry, attenuation=model, **of_transfer, **shared, **chosen(gamma="gamma")),
+            )

@@ -1,0 +1,84 @@
+"""``drrproj render``: saved radiographs to pictures, without a new projection."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import drrproj
+from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.display import add_display_arguments, display_choice
+from drrproj.cli.results import as_text, output_folder, write_views
+from drrproj.cli.tube import TubeChoice, add_exposure_arguments, tube_choice
+
+__all__ = ["add_to"]
+
+_EXAMPLES = """\
+examples:
+  What `drrproj project --npz` saved, as a film: what the detector receives, 8 bits, contrast equalized:
+    drrproj render out/radiograph.npz --quantity transmission --bits 8 --clahe 0.01 -o film
+
+  Many radiographs with one grey scale, chosen from all of them:
+    drrproj render cases/*/radiograph.npz -o pictures
+
+  The noise of 3 uGy at the detector, and a detector that blurs:
+    drrproj render out/radiograph.npz --kerma 3 --seed 1 --absorber CsI=0.6 --detector-blur 0.2 -o noisy
+
+  A fixed window, dense is dark, the lateral view alone:
+    drrproj render out/radiograph.npz --view LL --window 0 6 --invert -o dark
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = add_command(
+        commands, "render", _run, "draw saved radiographs anew, with noise and blur, all with one grey scale", _EXAMPLES
+    )
+    add = parser.add_argument
+    add("radiographs", type=Path, nargs="+", metavar="NPZ", help="files that drrproj project --npz wrote")
+    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
+    add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
+    add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
+    add_exposure_arguments(parser)
+    add_display_arguments(parser)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    tube, choice = tube_choice(arguments), display_choice(arguments)
+    prefixes = _prefixes(arguments.radiographs)
+    # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
+    display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube))
+    written = []
+    with output_folder(arguments.out) as folder:
+        for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
+            for view in _views(path, arguments, tube):
+                source = {"radiograph": as_text(path)}
+                written += write_views(folder, view, lambda _: display, source, arguments.overlay, prefix)
+    print(f"{display.quantity} from {display.low:.4g} to {display.high:.4g} in {display.bits} bits")
+    print(f"wrote to {arguments.out}: {', '.join(written)}")
+
+
+def _prefixes(paths: Sequence[Path]) -> list[str]:
+    """What the pictures of each file are called by: nothing for a single file, else its name, or its folder's."""
+    if len(paths) == 1:
+        return [""]
+    names = [path.resolve().parent.name if path.stem == "radiograph" else path.stem for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"pictures of two files would be called {name}_...; render them into two folders")
+    return [f"{name}_" for name in names]
+
+
+def _views(path: Path, arguments: argparse.Namespace, tube: TubeChoice | None) -> list[drrproj.Radiograph]:
+    shot, wanted = drrproj.read_npz(path), arguments.view
+    if arguments.overlay is not None and shot.masks is None:
+        raise ValueError(f"{path} holds no labels for --overlay; project with --labels")
+    if shot.line_integral is None:
+        raise ValueError(f"{path} holds no line integral to draw")
+    for name in wanted or ():
+        if name not in shot:
+            raise ValueError(f"no view {name!r} in {path}; there are {', '.join(shot.geometry.names)}")
+    if tube is not None:
+        shot = tube.exposed(shot)
+    return [shot[index] for index, name in enumerate(shot.geometry.names) if not wanted or name in wanted]

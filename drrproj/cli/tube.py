@@ -1,0 +1,177 @@
+"""The choices about tube, exposure and detector that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import drrproj
+from drrproj import physics
+from drrproj.materials import Material
+
+__all__ = ["TubeChoice", "add_exposure_arguments", "add_spectrum_arguments", "tube_choice"]
+
+_DEFAULT_FILTERS = {"aluminium": 2.5}
+_OF_SPECTRUM = ("filter", "tissues", "made_of")
+_OF_EXPOSURE = (
+    "mas",
+    "kerma",
+    "photons",
+    "seed",
+    "focal_spot",
+    "magnification",
+    "scatter",
+    "detector_blur",
+    "electronic_noise",
+)
+
+
+def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the group of arguments that :func:`tube_choice` reads."""
+    add = parser.add_argument_group("spectrum").add_argument
+    add("--kvp", type=int, metavar="KV", help="tungsten tube of this peak voltage, 50 to 150, in place of one energy")
+    add(
+        "--filter",
+        action="append",
+        type=_pair("MATERIAL=MM", float),
+        metavar="MATERIAL=MM",
+        help="total filtration; repeatable (default: aluminium=2.5)",
+    )
+    add(
+        "--tissues",
+        choices=("water_bone", "schneider", "deepdrr"),
+        help="what HU are made of (default: water_bone)",
+    )
+    add(
+        "--made-of",
+        action="append",
+        type=_pair("NAME=MATERIAL", str),
+        metavar="NAME=MATERIAL",
+        help="what a structure of the labels is made of, such as pacemaker=titanium; repeatable",
+    )
+
+
+def add_exposure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the group of arguments that :func:`tube_choice` reads."""
+    add = parser.add_argument_group("exposure and detector").add_argument
+    add("--detector", choices=("energy", "count"), help="what an absorbed photon adds (default: its energy)")
+    add(
+        "--absorber",
+        type=_pair("MATERIAL=MM", float),
+        metavar="MATERIAL=MM",
+        help="what stops the photons, such as CsI=0.6 (default: all are absorbed)",
+    )
+    add("--mas", type=float, metavar="MAS", help="noise of this tube load; with --kvp")
+    add("--kerma", type=float, metavar="UGY", help="noise of this air kerma at the detector without a patient")
+    add("--photons", type=float, metavar="N", help="noise of so many photons per open pixel")
+    add("--seed", type=int, metavar="N", help="what the noise follows from; needed for noise")
+    add("--focal-spot", type=float, metavar="MM", help="width of the focal spot")
+    add("--magnification", type=float, metavar="M", help="of the patient, for --focal-spot (default: the CT's middle)")
+    add(
+        "--scatter",
+        nargs=2,
+        type=float,
+        metavar=("RATIO", "MM"),
+        help="scatter over primary where the patient is, and how far it spreads, standard deviation",
+    )
+    add("--detector-blur", type=float, metavar="MM", help="standard deviation of the detector's spread")
+    add("--electronic-noise", type=float, metavar="QUANTA", help="standard deviation per pixel")
+
+
+def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
+    """Check the choices, and return what makes them of a radiograph; None where none was made."""
+    given = {name for name, value in vars(arguments).items() if value is not None}
+    kvp = getattr(arguments, "kvp", None)
+    for option in _OF_SPECTRUM:
+        if option in given and kvp is None:
+            raise ValueError(f"--{option.replace('_', '-')} belongs to a spectrum; add --kvp KV")
+    exposed = not given.isdisjoint(_OF_EXPOSURE)
+    for option in ("detector", "absorber"):
+        if option in given and kvp is None and not exposed:
+            raise ValueError(f"--{option} changes nothing of one energy without noise or blur; add --kerma, or --kvp")
+    if kvp is None and not exposed:
+        return None
+    absorber = dict(zip(("absorber", "thickness_mm"), arguments.absorber or (), strict=False))
+    quantities = {"mas": arguments.mas, "kerma_ugy": arguments.kerma, "photons_per_pixel": arguments.photons}
+    named = {name: value for name, value in quantities.items() if value is not None}
+    acquisition = {
+        "exposure": physics.Exposure(**named) if named else None,
+        "seed": arguments.seed,
+        "focal_spot_mm": arguments.focal_spot,
+        "magnification": arguments.magnification,
+        "scatter": None if arguments.scatter is None else physics.Scatter(*arguments.scatter),
+        "detector_blur_mm": arguments.detector_blur,
+        "electronic_noise": arguments.electronic_noise,
+    }
+    return TubeChoice(
+        spectrum=None if kvp is None else physics.tungsten(kvp, dict(arguments.filter or _DEFAULT_FILTERS)),
+        detector=physics.Detector(arguments.detector or "energy", **absorber),
+        tissues=getattr(arguments, "tissues", None) or "water_bone",
+        made_of=dict(getattr(arguments, "made_of", None) or {}),
+        acquisition={name: value for name, value in acquisition.items() if value is not None} if exposed else None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TubeChoice:
+    """A beam, a detector, and what happens at an exposure; checked, and not yet made."""
+
+    spectrum: physics.Spectrum | None
+    detector: physics.Detector
+    tissues: str
+    made_of: dict[str | int, Material | str]
+    acquisition: dict[str, Any] | None
+
+    def exposed(self, shot: drrproj.Radiograph) -> drrproj.Radiograph:
+        """Return a radiograph of one energy with noise and blur; its anatomy stays."""
+        if "acquisition" in shot.record:
+            raise ValueError("this radiograph was exposed already; noise and blur belong on one without")
+        return self._joined(shot, self._acquired(physics.monochromatic(shot, self.detector)))
+
+    def polychromatic(
+        self, ct: drrproj.Volume, labels: drrproj.LabelVolume | None, shot: drrproj.Radiograph, **choices: Any
+    ) -> drrproj.Radiograph:
+        """Return a radiograph with the image of the spectrum; its anatomy stays."""
+        assert self.spectrum is not None
+        paths = physics.material_paths(
+            ct,
+            shot.geometry,
+            tissues=self.tissues,
+            labels=labels if self.made_of else None,
+            assign=self.made_of or None,
+            **choices,
+        )
+        signal = physics.polychromatic(paths, self.spectrum, self.detector, threads=choices["threads"])
+        return self._joined(shot, self._acquired(signal))
+
+    def _acquired(self, signal: physics.Signal) -> physics.Signal:
+        return signal if self.acquisition is None else physics.acquire(signal, **self.acquisition)
+
+    def _joined(self, shot: drrproj.Radiograph, signal: physics.Signal) -> drrproj.Radiograph:
+        of_anatomy: tuple[str, ...] = ("labels", "outputs")
+        kept = {name: shot.record[name] for name in of_anatomy if name in shot.record}
+        return dataclasses.replace(
+            shot,
+            line_integral=signal.line_integral,
+            # Structures' shares are those of the image before.
+            label_line_integral=None,
+            background_line_integral=None,
+            record={**signal.record, **kept},
+        )
+
+
+def _pair(form: str, second: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    """What reads ``MATERIAL=MM`` and the like."""
+
+    def read(text: str) -> tuple[str, Any]:
+        first, equals, value = text.rpartition("=")
+        try:
+            if first and equals:
+                return first, second(value)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"must be {form}; got {text!r}")
+
+    return read

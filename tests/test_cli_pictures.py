@@ -1,0 +1,229 @@
+"""The commands that draw: `render` from saved radiographs, `paxray` from CTs, and the grey levels of `project`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import SMALL, ct, files, refused, run, save, seg
+from test_paxray_faithful import patient, theirs
+
+import drrproj
+from drrproj import paxray, tissue
+
+__all__ = ["ct", "seg"]  # fixtures
+
+
+def levels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def chest(tmp_path) -> Path:
+    return save(tmp_path / "chest.nii.gz", patient(), np.diag([-2.0, -2.0, 3.0, 1.0]))
+
+
+def test_examples_of_help_are_valid(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("skimage", reason="CLAHE and the authors' chain use scikit-image")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cts").mkdir()
+    hu = np.repeat(np.repeat(patient(), 4, axis=0), 3, axis=2)  # large enough for the authors' crop
+    for path in (tmp_path / "ct.nii.gz", tmp_path / "cts" / "one.nii.gz"):
+        save(path, hu, np.diag([-1.0, -3.0, 1.0, 1.0]))
+    for case in ("out", "cases/a", "cases/b"):
+        views = ["--view", "PA", "--view", "LL", "--shape", 64, 64]
+        assert run("project", "ct.nii.gz", *views, "--npz", "-o", tmp_path / case) == 0
+    for command, count in (("render", 4), ("paxray", 4)):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            run(command, "--help")
+        examples = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("    drrproj")]
+        assert len(examples) == count
+        for example in examples:
+            globbed = [sorted(map(str, tmp_path.glob(word))) if "*" in word else [word] for word in example]
+            assert run(*(word for words in globbed for word in words)) == 0, example
+
+
+# --- render -------------------------------------------------------------------------------------------------------
+
+
+def test_render_draws_saved_views_anew(ct, seg, tmp_path, capsys):
+    out, film = tmp_path / "out", tmp_path / "film"
+    assert run("project", ct, "--labels", seg, "--view", "PA", "--view", "LL", *SMALL, "--npz", "-o", out) == 0
+    chosen = ["--quantity", "transmission", "--window", 0, 1, "--bits", 8, "--invert"]
+    assert run("render", out / "radiograph.npz", *chosen, "-o", film) == 0
+    assert files(film) == {f"{view}{end}" for view in ("PA", "LL") for end in (".png", ".json", "_overlay.png")}
+    shot = drrproj.read_npz(out / "radiograph.npz")
+    display = drrproj.Display(0, 1, "transmission", 8, True)
+    np.testing.assert_array_equal(levels(film / "LL.png"), display.levels(shot["LL"].line_integral[0]))
+    record = json.loads((film / "LL.json").read_text())
+    assert record["display"] == display.as_record()
+    assert record["source"] == {"radiograph": str(out / "radiograph.npz")}
+    assert record["geometry"]["names"] == ["LL"]
+    assert "transmission from 0 to 1 in 8 bits" in capsys.readouterr().out
+
+
+def test_render_gives_one_window_to_all(ct, tmp_path):
+    for case, energy in (("a", 50), ("b", 100)):
+        assert run("project", ct, *SMALL, "--energy", energy, "--npz", "-o", tmp_path / case) == 0
+    saved = [tmp_path / case / "radiograph.npz" for case in "ab"]
+    assert run("render", *saved, "--percentiles", 2, 98, "-o", tmp_path / "all") == 0
+    assert files(tmp_path / "all") == {"a_PA.png", "a_PA.json", "b_PA.png", "b_PA.json"}
+    one, other = (json.loads((tmp_path / "all" / f"{case}_PA.json").read_text())["display"] for case in "ab")
+    expected = drrproj.Display.fit([drrproj.read_npz(path) for path in saved], percentiles=(2, 98))
+    assert one == other == expected.as_record()
+    # The harder beam is attenuated less, and with one window that shows.
+    assert levels(tmp_path / "all" / "b_PA.png").mean() < 0.9 * levels(tmp_path / "all" / "a_PA.png").mean()
+
+
+def test_render_of_one_view_alone(ct, tmp_path):
+    assert run("project", ct, "--view", "PA", "--view", "LL", *SMALL, "--npz", "-o", tmp_path / "out") == 0
+    (tmp_path / "out" / "radiograph.npz").rename(tmp_path / "both.npz")
+    assert run("render", tmp_path / "both.npz", "--view", "LL", "-o", tmp_path / "lateral") == 0
+    assert files(tmp_path / "lateral") == {"LL.png", "LL.json"}
+
+
+def test_project_takes_the_same_grey_levels(ct, tmp_path):
+    chosen = ["--quantity", "transmission", "--percentiles", 5, 95, "--bits", 8, "--invert"]
+    assert run("project", ct, *SMALL, *chosen, "--npz", "-o", tmp_path / "out") == 0
+    shot = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    display = drrproj.Display.fit(shot, quantity="transmission", percentiles=(5, 95), bits=8, inverted=True)
+    np.testing.assert_array_equal(levels(tmp_path / "out" / "PA.png"), display.levels(shot.line_integral[0]))
+    assert json.loads((tmp_path / "out" / "PA.json").read_text())["display"] == display.as_record()
+
+
+def test_clahe_from_the_command_line(ct, tmp_path):
+    pytest.importorskip("skimage", reason="CLAHE needs scikit-image")
+    assert run("project", ct, "--shape", 64, 64, "--clahe", 0.03, "-o", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "PA.json").read_text())["display"]["clahe"] == 0.03
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        (["--window", 0, 6, "--percentiles", 1, 99], "--window and --percentiles both choose the window"),
+        (["--window", 6, 0], "window must be two line integrals, low below high"),
+        (["--percentiles", 99, 1], "percentiles must be two numbers from 0 to 100, ascending"),
+        (["--clahe", 0], "clahe is a clip limit above 0"),
+        (["--bits", 12], "argument --bits: invalid choice: "),
+    ],
+)
+def test_bad_grey_levels_are_refused_before_any_work(choice, complaint, tmp_path, capsys):
+    for command in ("project", "render"):
+        assert complaint in refused(capsys, command, tmp_path / "missing", *choice, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_render_refusals(ct, tmp_path, capsys):
+    assert "no such file" in refused(capsys, "render", tmp_path / "none.npz", "-o", tmp_path / "out")
+    assert run("project", ct, *SMALL, "--npz", "-o", tmp_path / "a") == 0
+    capsys.readouterr()
+    saved = tmp_path / "a" / "radiograph.npz"
+    assert "no view 'RL' in" in refused(capsys, "render", saved, "--view", "RL", "-o", tmp_path / "out")
+    assert "holds no labels for --overlay" in refused(
+        capsys, "render", saved, "--overlay", "heart", "-o", tmp_path / "out"
+    )
+    assert "pictures of two files would be called a_..." in refused(
+        capsys, "render", saved, saved, "-o", tmp_path / "out"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_project_of_the_body_alone(chest, tmp_path):
+    pytest.importorskip("scipy", reason="the body is found with SciPy")
+    for name, choice in (("all", []), ("body", ["--body-only"])):
+        assert run("project", chest, *choice, *SMALL, "--npz", "-o", tmp_path / name) == 0
+    body, everything = (drrproj.read_npz(tmp_path / name / "radiograph.npz").line_integral for name in ("body", "all"))
+    volume = drrproj.read_volume(chest)
+    expected = drrproj.project(tissue.body(volume), drrproj.Geometry.radiograph("PA", volume, shape=(32, 40)))
+    np.testing.assert_array_equal(body, expected.line_integral)
+    assert (body < everything).any()
+    assert "body" in json.loads((tmp_path / "body" / "PA.json").read_text())["source"]["changed"]
+
+
+# --- paxray -------------------------------------------------------------------------------------------------------
+
+
+def test_paxray_is_the_authors_picture_of_the_file(chest, tmp_path):
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    assert run("paxray", chest, "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == {
+        f"chest_{view}{end}" for view in ("frontal", "lateral") for end in (".png", ".json")
+    }
+    for view, axis in (("frontal", 1), ("lateral", 2)):
+        np.testing.assert_array_equal(
+            levels(tmp_path / "out" / f"chest_{view}.png"), theirs(patient(), "hist_mastu", axis)
+        )
+        record = json.loads((tmp_path / "out" / f"chest_{view}.json").read_text())
+        assert (record["mode"], record["array_axes"]) == ("faithful", "LPS")
+        assert record["source"] == {"volume": str(chest)}
+
+
+def test_paxray_reads_a_rescaled_file_as_the_authors_do(tmp_path):
+    """SimpleITK gives float32 for a slope or an intercept, and the equalization differs by levels."""
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    image = nibabel.Nifti1Image((patient() + 1024).astype(np.int16), np.diag([-2.0, -2.0, 3.0, 1.0]))
+    image.header.set_slope_inter(1, -1024)
+    path = tmp_path / "rescaled.nii.gz"
+    nibabel.save(image, path)
+    assert drrproj.io.is_rescaled(path)
+    read = drrproj.read_volume(path).array
+    np.testing.assert_array_equal(read, patient())
+    assert read.dtype == np.int16
+    assert run("paxray", path, "--view", "frontal", "--transfer", "hist", "-o", tmp_path / "out") == 0
+    picture = levels(tmp_path / "out" / "rescaled_frontal.png")
+    np.testing.assert_array_equal(picture, theirs(patient().astype(np.float32), "hist", 1))
+    assert (picture != theirs(patient(), "hist", 1)).any()
+
+
+def test_paxray_physical_and_matsubara(chest, tmp_path):
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    chosen = ["--view", "LL", "--beam", "cone", "--sdd", 1500, "--shape", 40, 50, "--energy", 60, "--gamma", 0.2]
+    chosen += ["--bits", 16, "--transfer", "bone_matsu", "--bone-window", 300, 1500, "--threads", 1]
+    assert run("paxray", chest, "--mode", "physical", *chosen, "-o", tmp_path / "out") == 0
+    volume = drrproj.read_volume(chest)
+    expected = paxray.physical(
+        volume,
+        drrproj.Geometry.radiograph("LL", volume, sdd=1500, shape=(40, 50)),
+        "bone_matsu",
+        attenuation=drrproj.attenuation.bilinear(60),
+        gamma=0.2,
+        bits=16,
+        bone_window=(300, 1500),
+    )
+    np.testing.assert_array_equal(levels(tmp_path / "out" / "chest_LL.png"), expected.levels)
+    assert run("paxray", chest, "--mode", "matsubara", "-o", tmp_path / "out") == 0
+    np.testing.assert_array_equal(levels(tmp_path / "out" / "chest_AP.png"), paxray.matsubara(volume).levels)
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        (["--beam", "cone"], "--beam belongs to --mode physical; the faithful mode does not know it"),
+        (["--sdd", 1000], "--sdd belongs to --mode physical; the faithful mode"),
+        (["--pixel-spacing", 1], "--pixel-spacing belongs to --mode physical"),
+        (["--energy", 70], "--energy belongs to --mode physical"),
+        (["--bits", 16], "--bits belongs to --mode physical or matsubara"),
+        (["--mode", "matsubara", "--transfer", "hist"], "--transfer belongs to --mode physical or faithful"),
+        (["--mode", "matsubara", "--gamma", 1], "--gamma belongs to --mode physical; the matsubara mode"),
+        (["--view", "PA"], 'view must be "frontal" or "lateral" in the faithful mode'),
+        (["--mode", "physical", "--view", "frontal"], "unknown view 'frontal'"),
+        (["--transfer", "hist_matsu"], "did you mean hist_mastu"),
+        (["--crop", 4, 4], "hist_mastu does not crop"),
+        (["--transfer", "hist_resized"], "nothing is left of 36 x 44 pixels"),
+    ],
+)
+def test_modes_do_not_mix(chest, choice, complaint, tmp_path, capsys):
+    assert complaint in refused(capsys, "paxray", chest, *choice, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_paxray_of_two_files_of_one_name(chest, tmp_path, capsys):
+    assert "pictures of two CTs would be called chest_..." in refused(
+        capsys, "paxray", chest, chest, "-o", tmp_path / "out"
+    )

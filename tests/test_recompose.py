@@ -1,0 +1,103 @@
+"""Other attenuation in some structures: as a projection of the changed volume."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import drrproj
+from drrproj import attenuation, physics
+
+OUTPUTS = ("line_integral", "label_line_integral", "path_length", "mask")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rng = np.random.default_rng(4)
+    affine = np.diag([2.0, 2.5, 3.0, 1])
+    hu = rng.integers(-200, 1200, (24, 20, 16)).astype(np.int16)
+    ids = np.zeros(hu.shape, np.uint8)
+    ids[4:9, 3:17, 2:14] = 3
+    ids[12:20, 5:9, 4:12] = 8
+    ct = drrproj.Volume(hu, affine)
+    labels = drrproj.LabelVolume(ids, affine, {3: "rib", 8: "stent"})
+    view = drrproj.Geometry.radiograph("PA", ct, shape=(30, 26))
+    shot = drrproj.project(ct, view, labels=labels, attenuation=attenuation.bilinear(60), outputs=OUTPUTS)
+    return ct, labels, view, shot
+
+
+def projected(ct, view, mu):
+    return drrproj.project(drrproj.Volume(mu, ct.affine, unit="1/mm"), view).line_integral
+
+
+@pytest.mark.parametrize("factor", [0, 0.5, 2.5])
+def test_a_scaled_structure_is_a_projection_of_the_scaled_volume(scene, factor):
+    ct, labels, view, shot = scene
+    mu = attenuation.bilinear(60)(ct.array)
+    mu[labels.array == 3] *= factor
+    changed = physics.recompose(shot, scale={"rib": factor})
+    np.testing.assert_allclose(changed.line_integral, projected(ct, view, mu), rtol=1e-5, atol=1e-5)
+
+
+def test_a_replaced_structure_is_a_projection_with_that_material(scene):
+    ct, labels, view, shot = scene
+    mu = attenuation.bilinear(60)(ct.array)
+    mu[labels.array == 8] = attenuation.linear_attenuation("titanium", 60)
+    mu[labels.array == 3] *= 1.5
+    changed = physics.recompose(shot, replace={8: "titanium"}, scale={"rib": 1.5})
+    np.testing.assert_allclose(changed.line_integral, projected(ct, view, mu), rtol=1e-5, atol=1e-5)
+
+
+def test_everything_else_stays_and_the_record_tells(scene):
+    shot = scene[3]
+    before = shot.line_integral.copy()
+    changed = physics.recompose(shot, scale={"rib": 2}, replace={"stent": "steel_316L"})
+    np.testing.assert_array_equal(shot.line_integral, before)
+    np.testing.assert_array_equal(changed.masks["rib"], shot.masks["rib"])
+    assert changed.label_line_integral is None
+    record = json.loads(json.dumps(changed.record))
+    assert record["recomposed"]["scale"] == {"rib": 2}
+    assert record["recomposed"]["replace"]["stent"]["name"] == "steel_316L"
+    assert record["recomposed"]["energy_kev"] == 60
+    assert "recomposed" not in shot.record
+
+
+def test_structures_that_overlap_are_refused():
+    water = drrproj.Volume(np.zeros((8, 8, 8), np.int16), np.eye(4))
+    labels = drrproj.LabelVolume.from_masks({"a": np.ones((8, 8, 8)), "b": np.ones((8, 8, 8))}, np.eye(4))
+    view = drrproj.Geometry.radiograph("PA", water, beam="parallel", shape=(4, 4))
+    shot = drrproj.project(water, view, labels=labels, outputs=OUTPUTS)
+    with pytest.raises(ValueError, match="overlap"):
+        physics.recompose(shot, scale={"a": 2, "b": 2})
+    assert physics.recompose(shot, scale={"a": 2}).line_integral.max() == pytest.approx(2 * shot.line_integral.max())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "nothing to change"),
+        ({"scale": {"rib": -1}}, "must not be negative"),
+        ({"scale": {"rib": np.nan}}, "must not be negative"),
+        ({"scale": {"rib": 2}, "replace": {3: "titanium"}}, "not both"),
+        ({"replace": {"stent": "titan"}}, "no material"),
+        ({"replace": {"stent": "titanium"}, "energy_kev": 5}, "from 10 to 150"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(scene, changes, message):
+    with pytest.raises(ValueError, match=message):
+        physics.recompose(scene[3], **changes)
+
+
+def test_unknown_labels_and_missing_outputs_are_refused(scene):
+    ct, labels, view, shot = scene
+    with pytest.raises(KeyError, match="rip"):
+        physics.recompose(shot, scale={"rip": 2})
+    without = drrproj.project(ct, view, labels=labels)
+    with pytest.raises(ValueError, match="label_line_integral"):
+        physics.recompose(without, scale={"rib": 2})
+    mu = drrproj.Volume(np.full(ct.shape, 0.02), ct.affine, unit="1/mm")
+    shot = drrproj.project(mu, view, labels=labels, outputs=OUTPUTS)
+    with pytest.raises(ValueError, match="pass energy_kev"):
+        physics.recompose(shot, replace={"stent": "titanium"})
