@@ -25,7 +25,7 @@ ARROWS = {
     "backends": set(),
     "label_walks": VALUES | {"backends"},
     "project": VALUES | {"backends", "threads", "label_walks"},
-    "io": VALUES,
+    "io": VALUES | {"overlaps"},
     "dataset": VALUES | {"project", "io", "threads"},
     "cli": VALUES | {"project", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},

@@ -106,11 +106,15 @@ def test_project_with_a_folder_of_masks_that_overlap(ct, tmp_path, capsys):
     mask[5:9, 5:9, 5:9] = 1
     save(folder / "heart.nii.gz", mask)
     save(folder / "aorta.nii.gz", np.roll(mask, 3, axis=0))
-    assert "masks overlap in" in refused(capsys, "project", ct, "--labels", folder, "-o", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert run("project", ct, "--labels", folder, "--overlap", "first", *SMALL, "--npz", "-o", tmp_path / "out") == 0
-    assert capsys.readouterr().err.startswith("drrproj: warning: ")
-    assert list(drrproj.read_npz(tmp_path / "out" / "radiograph.npz").masks) == ["aorta", "heart"]
+    assert run("project", ct, "--labels", folder, *SMALL, "--npz", "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err == ""
+    shot = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    assert list(shot.masks) == ["aorta", "heart"]
+    # Alone, each structure is what it is beside the other.
+    for name in ("aorta", "heart"):
+        alone = drrproj.read_labels(folder / f"{name}.nii.gz", names={1: name})
+        expected = drrproj.project(drrproj.read_volume(ct), shot.geometry, labels=alone)
+        np.testing.assert_allclose(shot.path_length[name], expected.path_length[name], atol=1e-4)
 
 
 def test_project_passes_on_every_choice(ct, tmp_path):
@@ -205,7 +209,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --unit 1/mm --energy 60": "with --unit 1/mm leave them out",
     "project {ct} -o {out} --attenuation linear --ct-energy 60": "--ct-energy belongs to --attenuation bilinear",
     "project {ct} -o {out} --labels {seg} --overlay hart": "no structure 'hart'; did you mean heart?",
-    "project {ct} -o {out} --names n.json": "--names, --overlap and --overlay belong to labels",
+    "project {ct} -o {out} --names n.json": "--names and --overlay belong to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",
     "project none.nii.gz -o {out}": "no such file: none.nii.gz",
     "project {folder} -o {out}": "is a folder; pass a NIfTI file",

@@ -49,7 +49,6 @@ def add_to(commands: Commands) -> None:
         metavar="FILE",
         help="label names, .json, .tsv or .csv (default: found beside SEG or in it)",
     )
-    add("--overlap", choices=("first", "last"), help="which id keeps a voxel that two masks of a folder share")
     add(
         "--prefer",
         choices=("sform", "qform", "pixdim"),
@@ -118,15 +117,15 @@ def _run(arguments: argparse.Namespace) -> None:
     labels = None
     if arguments.labels is not None:
         say(f"reading {arguments.labels}")
-        labels = drrproj_io.read_labels(arguments.labels, arguments.names, arguments.prefer, arguments.overlap)
+        labels = drrproj_io.read_labels(arguments.labels, arguments.names, arguments.prefer)
         print(f"{arguments.labels}: {len(labels.label_ids)} structures")
         source["labels"] = as_text(arguments.labels)
         for name in arguments.overlay or ():
             if name not in labels.names.values():
                 near = difflib.get_close_matches(name, labels.names.values(), n=3)
                 raise ValueError(f"no structure {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
-    elif any(choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay)):
-        raise ValueError("--names, --overlap and --overlay belong to labels; add --labels SEG")
+    elif any(choice is not None for choice in (arguments.names, arguments.overlay)):
+        raise ValueError("--names and --overlay belong to labels; add --labels SEG")
     report_padding(ct)
 
     with output_folder(arguments.out) as folder:

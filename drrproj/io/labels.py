@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +13,12 @@ import numpy.typing as npt
 from drrproj.io.label_names import find_label_names, names_from_header, read_label_names
 from drrproj.io.nifti import blaming, read_nifti
 from drrproj.io.orientation import Prefer
+from drrproj.overlaps import OverlappingMasks
 from drrproj.volume import LabelVolume
 
-__all__ = ["Overlap", "read_labels"]
+__all__ = ["read_labels"]
 
 Names = Mapping[int, str] | str | os.PathLike[str]
-Overlap = Literal["first", "last"]
 
 # Masks of one patient that differ by less than this share of a voxel come from rounding in the header.
 _SAME_PLACE = 0.01
@@ -29,7 +28,6 @@ def read_labels(
     path: str | os.PathLike[str],
     names: Names | None = None,
     prefer: Prefer | None = None,
-    overlap: Overlap | None = None,
 ) -> LabelVolume:
     """Read anatomy labels from a NIfTI file, or from a folder of one mask per structure.
 
@@ -38,6 +36,8 @@ def read_labels(
     path : str or path
         A NIfTI file of label ids, or a folder of binary masks such as TotalSegmentator writes it: ``heart.nii.gz``,
         ``aorta.nii.gz``, ... all on one grid. A folder's structures are numbered 1, 2, ... in the order of their names.
+        Where its masks overlap, each structure keeps all its voxels: the shared ones have values of their own, listed
+        in ``overlaps``. One mask is in memory at a time.
     names : mapping of int to str, or path, optional
         Structure names by id, or a table of them: ``.json``, ``.tsv`` or ``.csv`` (see
         :func:`drrproj.io.label_names.read_label_names`). By default the table beside the file with the same stem
@@ -45,9 +45,6 @@ def read_labels(
         none. For a folder it gives the ids, and every mask must be in it.
     prefer : {"sform", "qform", "pixdim"}, optional
         As in :func:`drrproj.read_volume`.
-    overlap : {"first", "last"}, optional
-        For a folder whose masks overlap: which of two structures keeps a shared voxel, the one with the lower id or
-        the one with the higher. How many voxels that is comes as a warning.
 
     Returns
     -------
@@ -58,8 +55,8 @@ def read_labels(
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary, lie on different
-        grids, or overlap while ``overlap`` does not say what to do.
+        For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary or lie on different
+        grids.
     TypeError
         If the labels are not whole numbers.
 
@@ -71,13 +68,11 @@ def read_labels(
     >>> len(labels.label_ids), labels.name_of(51)
     (88, 'heart')
     """
-    if overlap not in (None, "first", "last"):
-        raise ValueError(f'overlap must be "first" or "last"; got {overlap!r}')
     chosen = dict(names) if isinstance(names, Mapping) else read_label_names(names) if names is not None else None
     if chosen is not None:
         chosen.pop(0, None)
     if os.path.isdir(path):
-        return _from_folder(Path(path), chosen, prefer, overlap)
+        return _from_folder(Path(path), chosen, prefer)
     array, affine, header = read_nifti(path, prefer)
     with blaming(path):
         if chosen is None:
@@ -85,9 +80,7 @@ def read_labels(
         return LabelVolume(array, affine, chosen)
 
 
-def _from_folder(
-    folder: Path, names: dict[int, str] | None, prefer: Prefer | None, overlap: Overlap | None
-) -> LabelVolume:
+def _from_folder(folder: Path, names: dict[int, str] | None, prefer: Prefer | None) -> LabelVolume:
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         # macOS leaves files named ._something beside each file it copies.
@@ -106,23 +99,18 @@ def _from_folder(
 
     first_file = files[members[0][1]]
     first, affine = _mask(first_file, prefer)
-    ids = np.zeros(first.shape, np.min_scalar_type(members[-1][0]), order="F")
-    shared: dict[tuple[str, str], int] = {}
+    masks = OverlappingMasks(first.shape)
     for label_id, name in members:
         mask, mask_affine = (first, affine) if files[name] == first_file else _mask(files[name], prefer)
-        if mask.shape != ids.shape or not _same_place(mask_affine, affine):
+        if mask.shape != first.shape or not _same_place(mask_affine, affine):
             raise ValueError(
-                f"{files[name]} and {first_file.name} lie on different grids (shapes {mask.shape} and {ids.shape}); "
+                f"{files[name]} and {first_file.name} lie on different grids (shapes {mask.shape} and {first.shape}); "
                 "the masks of one folder must share one"
             )
-        taken = mask & (ids != 0)
-        for other, count in zip(*np.unique(ids[taken], return_counts=True), strict=True):
-            shared[names[int(other)], name] = int(count)
-        ids[mask & ~taken if overlap == "first" else mask] = label_id
-    if shared:
-        _report_overlap(folder, shared, overlap)
+        masks.add(mask, label_id)
+    array, overlaps = masks.combined(above=max(names))
     with blaming(folder):
-        return LabelVolume(ids, affine, names)
+        return LabelVolume(array, affine, names, overlaps=overlaps)
 
 
 def _structure(file: Path) -> str:
@@ -145,14 +133,3 @@ def _mask(file: Path, prefer: Prefer | None) -> tuple[npt.NDArray[np.bool_], npt
 def _same_place(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
     voxel = np.linalg.norm(other[:3, :3], axis=0).min()
     return bool(np.abs(affine - other).max() <= _SAME_PLACE * voxel)
-
-
-def _report_overlap(folder: Path, shared: dict[tuple[str, str], int], overlap: Overlap | None) -> None:
-    one, two = max(shared, key=lambda pair: shared[pair])
-    what = f"{folder}: masks overlap in {sum(shared.values())} voxels, {one} and {two} alone in {shared[one, two]}"
-    if overlap is None:
-        raise ValueError(
-            f'{what}, and a voxel can have one label; say which keeps it with overlap="first" or overlap="last" '
-            "(in the order of their ids)"
-        )
-    warnings.warn(f"{what}; the {overlap} in the order of their ids keeps them", stacklevel=4)
