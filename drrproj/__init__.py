@@ -25,26 +25,36 @@ from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from drrproj.io import (
+        coco_rle,
+        label_color,
         read_labels,
         read_npz,
         read_volume,
+        write_coco,
+        write_mask_pngs,
         write_nifti,
         write_npz,
         write_overlay,
         write_png,
         write_sidecar,
+        write_structure_table,
     )
 
 _IO_NAMES = frozenset(
     {
+        "coco_rle",
+        "label_color",
         "read_labels",
         "read_npz",
         "read_volume",
+        "write_coco",
+        "write_mask_pngs",
         "write_nifti",
         "write_npz",
         "write_overlay",
         "write_png",
         "write_sidecar",
+        "write_structure_table",
     }
 )
 
@@ -58,15 +68,20 @@ __all__ = [
     "Volume",
     "__version__",
     "attenuation",
+    "coco_rle",
+    "label_color",
     "project",
     "read_labels",
     "read_npz",
     "read_volume",
+    "write_coco",
+    "write_mask_pngs",
     "write_nifti",
     "write_npz",
     "write_overlay",
     "write_png",
     "write_sidecar",
+    "write_structure_table",
 ]
 
 

@@ -38,6 +38,7 @@ OWNERS = {
     "pydicom": "io",
     "PIL": "io",
     "tifffile": "io",
+    "pycocotools": "io",
     "numba": "backends",
     "cupy": "backends",
 }
@@ -75,7 +76,7 @@ def test_file_formats_and_compilers_are_imported_only_by_their_owners(path):
 
 
 def test_importing_drrproj_imports_none_of_the_heavy_libraries(tmp_path):
-    heavy = ["nibabel", "PIL", "numba", "cupy", "torch", "pydicom", "matplotlib", "isal"]
+    heavy = ["nibabel", "PIL", "numba", "cupy", "torch", "pydicom", "pycocotools", "matplotlib", "isal"]
     code = f"import sys, drrproj; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

@@ -1,0 +1,40 @@
+"""Libraries that come with an extra of the package, and the one sentence that names it where they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["from_extra"]
+
+
+@contextmanager
+def from_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Say which extra to install when an import inside the block finds nothing.
+
+    Parameters
+    ----------
+    extra : str
+        The extra's name, as in ``pip install "drrproj[dicom]"``.
+    purpose : str
+        What the library is for; the sentence begins with it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If a module is missing.
+
+    Examples
+    --------
+    >>> from drrproj.io.extras import from_extra
+    >>> with from_extra("dicom", "reading DICOM"):
+    ...     import no_such_library
+    Traceback (most recent call last):
+    ModuleNotFoundError: reading DICOM needs no_such_library, which is not installed: pip install "drrproj[dicom]"
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{purpose} needs {error.name}, which is not installed: pip install "drrproj[{extra}]"', name=error.name
+        ) from error
