@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -209,7 +210,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --unit 1/mm --energy 60": "with --unit 1/mm leave them out",
     "project {ct} -o {out} --attenuation linear --ct-energy 60": "--ct-energy belongs to --attenuation bilinear",
     "project {ct} -o {out} --labels {seg} --overlay hart": "no structure 'hart'; did you mean heart?",
-    "project {ct} -o {out} --names n.json": "--names and --overlay belong to labels",
+    "project {ct} -o {out} --names n.json": "--names belongs to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",
     "project none.nii.gz -o {out}": "no such file: none.nii.gz",
     "project {folder} -o {out}": "is a folder; pass a NIfTI file",
@@ -353,10 +354,12 @@ def test_examples_of_project_are_valid(ct, seg, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "segmentations"
     folder.mkdir()
     save(folder / "heart.nii.gz", np.ones((24, 20, 16), np.uint8))
+    seg.with_name("seg.json").write_text('{"1": "lung_left", "51": "heart"}')
     with pytest.raises(SystemExit):
         run("project", "--help")
-    examples = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("    drrproj")]
-    assert len(examples) == 5
+    said = capsys.readouterr().out.splitlines()
+    examples = [shlex.split(line)[1:] for line in said if line.startswith("    drrproj")]
+    assert len(examples) == 6
     for example in examples:
         assert main([*example, *SMALL]) == 0, example
 

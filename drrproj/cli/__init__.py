@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written; 130 after Ctrl-C.
+        0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written or a library that is not
+        installed; 130 after Ctrl-C.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
-        except (OSError, MemoryError, drrproj.BackendUnavailable) as error:
+        except (OSError, MemoryError, ImportError, drrproj.BackendUnavailable) as error:
             return _complain(str(error) or type(error).__name__, FAILURE)
     return 0
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import difflib
 from pathlib import Path
+from typing import Any
 
 import drrproj
 from drrproj import backends
-from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.projection import timed_projection
-from drrproj.cli.results import as_text, output_folder, write_views
+from drrproj.cli.results import as_text, output_folder, write_masks, write_views
 from drrproj.cli.screen import report_padding, say, sizes
+from drrproj.cli.structures import add_structure_arguments, structure_choice, structure_names
+from drrproj.io.coco import require_pycocotools
 
 __all__ = ["add_to"]
 
@@ -24,6 +26,9 @@ examples:
   With anatomy: a file of label ids, or TotalSegmentator's folder of masks:
     drrproj project ct.nii.gz --labels seg.nii.gz --view PA -o out
     drrproj project ct.nii.gz --labels segmentations/ --view PA -o out
+
+  The heart, and both lungs as one structure, as masks in PNG files and a COCO file, with a table of where they are:
+    drrproj project ct.nii.gz --labels seg.nii.gz --group 'lung=lung_*' --structures heart lung --masks png coco -o out
 
   A parallel beam, 1 mm pixels, one grey scale for a whole dataset, everything kept for later:
     drrproj project ct.nii.gz --beam parallel --pixel-spacing 1 --window 0 6 --npz -o out
@@ -42,18 +47,13 @@ def add_to(commands: Commands) -> None:
 
     add = parser.add_argument_group("input").add_argument
     add("--unit", choices=("HU", "1/mm"), default="HU", help="what the voxels are (default: HU)")
-    add("--labels", type=Path, metavar="SEG", help="NIfTI file of label ids, or folder of one mask per structure")
-    add(
-        "--names",
-        type=Path,
-        metavar="FILE",
-        help="label names, .json, .tsv or .csv (default: found beside SEG or in it)",
-    )
+    add_structure_arguments(add)
     add(
         "--prefer",
         choices=("sform", "qform", "pixdim"),
         help="sform or qform settles a disagreement of the two; pixdim accepts a file with neither",
     )
+    add("--other-space", action="store_true", help="accept labels that do not seem to lie in the CT's patient space")
 
     add = parser.add_argument_group("geometry").add_argument
     add(
@@ -99,7 +99,25 @@ def add_to(commands: Commands) -> None:
         help="line integrals shown black and white (default: 0.5 and 99.5 percentile inside the body)",
     )
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
+    add(
+        "--masks",
+        nargs="+",
+        choices=("png", "coco"),
+        metavar="FORM",
+        help="also write masks: png, one of 1 bit per structure and view in masks/VIEW; coco, run lengths of all in "
+        "masks.json; and where they are in structures.csv",
+    )
+    add("--min-path", type=float, metavar="MM", help="a mask is where rays meet more than this (default: any)")
     add("--npz", action="store_true", help="also write all views with path lengths and masks as radiograph.npz")
+    add(
+        "--npz-outputs",
+        nargs="+",
+        choices=("path_length", "label_line_integral", "depth"),
+        metavar="OUTPUT",
+        help="what radiograph.npz has of each structure beside its mask: path_length (default), label_line_integral "
+        "(its share of the image), depth",
+    )
+    add("--crops", action="store_true", help="keep of those only the box around each structure, to save memory")
     add("--nifti", action="store_true", help="also write each view's line integral as VIEW.nii.gz")
 
     add = parser.add_argument_group("computation").add_argument
@@ -109,39 +127,41 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
+    _check_structure_options(arguments)
     say(f"reading {arguments.ct}")
     ct = drrproj.read_volume(arguments.ct, unit=arguments.unit, prefer=arguments.prefer)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = _geometry(arguments, ct)
-    source = {"volume": as_text(arguments.ct)}
-    labels = None
-    if arguments.labels is not None:
-        say(f"reading {arguments.labels}")
-        labels = drrproj_io.read_labels(arguments.labels, arguments.names, arguments.prefer)
-        print(f"{arguments.labels}: {len(labels.label_ids)} structures")
-        source["labels"] = as_text(arguments.labels)
+    source: dict[str, Any] = {"volume": as_text(arguments.ct)}
+    labels = structure_choice(arguments)
+    if labels:
+        source["labels"] = [as_text(path) for path in arguments.labels]
+        known = structure_names(labels)
         for name in arguments.overlay or ():
-            if name not in labels.names.values():
-                near = difflib.get_close_matches(name, labels.names.values(), n=3)
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
                 raise ValueError(f"no structure {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
-    elif any(choice is not None for choice in (arguments.names, arguments.overlay)):
-        raise ValueError("--names and --overlay belong to labels; add --labels SEG")
     report_padding(ct)
 
     with output_folder(arguments.out) as folder:
         outputs = ["line_integral"]
-        if labels is not None:
-            outputs += ["mask", "path_length"] if arguments.npz else ["mask"]
+        if labels:
+            outputs += ["mask", *((arguments.npz_outputs or ["path_length"]) if arguments.npz else [])]
         shot = timed_projection(
             ct,
             geometry,
             labels=labels,
             attenuation=attenuation,
             outputs=outputs,
+            min_path_mm=arguments.min_path or 0.0,
+            label_images="crops" if arguments.crops else "dense",
+            other_space=arguments.other_space,
             backend=arguments.backend,
             threads=arguments.threads,
         )
         written = write_views(folder, shot, arguments.window, source, arguments.overlay)
+        if arguments.masks:
+            written += write_masks(folder, shot, arguments.masks)
         if arguments.nifti:
             for name in shot.geometry.names:
                 drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])
@@ -150,6 +170,19 @@ def _run(arguments: argparse.Namespace) -> None:
             drrproj.write_npz(folder / "radiograph.npz", shot)
             written.append("radiograph.npz")
         print(f"wrote to {folder}: {', '.join(written)}")
+
+
+def _check_structure_options(arguments: argparse.Namespace) -> None:
+    of_labels = ("names", "group", "structures", "overlay", "masks", "min_path", "other_space")
+    for option in of_labels:
+        given = getattr(arguments, option)
+        if given is not None and given is not False and given != [] and not arguments.labels:
+            raise ValueError(f"--{option.replace('_', '-')} belongs to labels; add --labels SEG")
+    for option in ("npz_outputs", "crops"):
+        if getattr(arguments, option) and not (arguments.labels and arguments.npz):
+            raise ValueError(f"--{option.replace('_', '-')} belongs to --labels and --npz; add them")
+    if "coco" in (arguments.masks or ()):
+        require_pycocotools()
 
 
 def _attenuation(arguments: argparse.Namespace) -> drrproj.Attenuation | None:

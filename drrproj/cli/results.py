@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import drrproj
 from drrproj.io.png import QUANTITY
 
-__all__ = ["as_text", "output_folder", "write_views"]
+__all__ = ["as_text", "output_folder", "write_masks", "write_views"]
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def write_views(
     folder: Path,
     shot: drrproj.Radiograph,
     window: Sequence[float] | None,
-    source: dict[str, str],
+    source: dict[str, Any],
     drawn: Sequence[str] | None,
 ) -> list[str]:
     written = []
@@ -48,6 +49,19 @@ def write_views(
             drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, window=(low, high))
             written.append(f"{name}_overlay.png")
     return written
+
+
+def write_masks(folder: Path, shot: drrproj.Radiograph, forms: Sequence[str]) -> list[str]:
+    written = []
+    if "png" in forms:
+        (folder / "masks").mkdir(exist_ok=True)
+        drrproj.write_mask_pngs(folder / "masks", shot)
+        written.append("masks/")
+    if "coco" in forms:
+        drrproj.write_coco(folder / "masks.json", shot)
+        written.append("masks.json")
+    drrproj.write_structure_table(folder / "structures.csv", shot)
+    return [*written, "structures.csv"]
 
 
 def as_text(path: Path) -> str:

@@ -20,7 +20,7 @@ from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
 
-__all__ = ["coco_rle", "write_coco"]
+__all__ = ["coco_rle", "require_pycocotools", "write_coco"]
 
 
 def coco_rle(radiograph: Radiograph, labels: Iterable[str | int] | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -148,8 +148,17 @@ def write_coco(
         file.write(json.dumps(contents, ensure_ascii=False).encode() + b"\n")
 
 
-def _rle(packed: npt.NDArray[np.uint8], columns: int) -> dict[str, Any]:
+def require_pycocotools() -> None:
+    """Raise the error of :func:`coco_rle` where pycocotools is missing: before work that would be lost."""
+    _encoder()
+
+
+def _encoder() -> Any:
     with from_extra("dataset", "COCO run lengths"):
-        from pycocotools import mask as coco
-    rle = coco.encode(np.asfortranarray(np.unpackbits(packed, axis=-1, count=columns)))
+        from pycocotools import mask
+    return mask
+
+
+def _rle(packed: npt.NDArray[np.uint8], columns: int) -> dict[str, Any]:
+    rle = _encoder().encode(np.asfortranarray(np.unpackbits(packed, axis=-1, count=columns)))
     return {"size": [int(size) for size in rle["size"]], "counts": rle["counts"].decode("ascii")}
