@@ -190,10 +190,13 @@ def test_names_that_lead_elsewhere_stay_in_the_folder(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["masks"]
 
 
-def test_mask_pngs_without_a_folder(tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path):
     shot, _ = radiograph()
-    with pytest.raises(FileNotFoundError, match="cannot make the folder"):
-        drrproj.write_mask_pngs(tmp_path / "none", shot)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=r"cannot make the folder .*file"):
+        drrproj.write_mask_pngs(tmp_path / "file", shot)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert len(drrproj.write_mask_pngs(tmp_path / "new" / "masks", shot)) == 6
 
 
 @pytest.mark.parametrize(

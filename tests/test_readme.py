@@ -55,7 +55,7 @@ def test_shell_recipes_run(code, patient):
     strict = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(strict, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(list(patient.glob("out*/*.png"))) == 6
+    assert len(list(patient.glob("out*/*.png"))) == 8
 
 
 def test_the_two_commands_for_a_fresh_machine_come_first():

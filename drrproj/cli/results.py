@@ -54,7 +54,6 @@ def write_views(
 def write_masks(folder: Path, shot: drrproj.Radiograph, forms: Sequence[str]) -> list[str]:
     written = []
     if "png" in forms:
-        (folder / "masks").mkdir(exist_ok=True)
         drrproj.write_mask_pngs(folder / "masks", shot)
         written.append("masks/")
     if "coco" in forms:

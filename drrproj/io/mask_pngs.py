@@ -26,7 +26,7 @@ def write_mask_pngs(
     Parameters
     ----------
     folder : str or path
-        Must exist; a folder per view is made in it. Files of the same name are replaced, others are left.
+        Made where it is missing, with a folder for each view in it. Files of the same name are replaced, others left.
     radiograph : Radiograph
         Of any number of views, with masks.
     labels : iterable of str or int, optional
@@ -68,7 +68,7 @@ def write_mask_pngs(
     for view, (view_name, view_stem) in enumerate(views):
         view_folder = Path(folder) / view_stem
         try:
-            view_folder.mkdir(exist_ok=True)
+            view_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise type(error)(f"cannot make the folder {view_folder}: {error.strerror}") from error
         for name, place in places.items():
