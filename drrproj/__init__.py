@@ -27,13 +27,17 @@ from drrproj.volume import LabelVolume, Volume
 if TYPE_CHECKING:
     from drrproj import physics
     from drrproj.io import (
+        coco_rle,
+        label_color,
         read_geometry,
         read_labels,
         read_landmarks,
         read_npz,
         read_volume,
+        write_coco,
         write_dicom,
         write_dicom_seg,
+        write_mask_pngs,
         write_nifti,
         write_npz,
         write_overlay,
@@ -42,17 +46,22 @@ if TYPE_CHECKING:
         write_projected_landmarks,
         write_scene,
         write_sidecar,
+        write_structure_table,
     )
 
 _IO_NAMES = frozenset(
     {
         "read_geometry",
+        "coco_rle",
+        "label_color",
         "read_labels",
         "read_landmarks",
         "read_npz",
         "read_volume",
         "write_dicom",
         "write_dicom_seg",
+        "write_coco",
+        "write_mask_pngs",
         "write_nifti",
         "write_npz",
         "write_overlay",
@@ -61,6 +70,7 @@ _IO_NAMES = frozenset(
         "write_projected_landmarks",
         "write_scene",
         "write_sidecar",
+        "write_structure_table",
     }
 )
 
@@ -76,6 +86,8 @@ __all__ = [
     "Volume",
     "__version__",
     "attenuation",
+    "coco_rle",
+    "label_color",
     "materials",
     "paxray",
     "physics",
@@ -86,8 +98,10 @@ __all__ = [
     "read_npz",
     "read_volume",
     "tissue",
+    "write_coco",
     "write_dicom",
     "write_dicom_seg",
+    "write_mask_pngs",
     "write_nifti",
     "write_npz",
     "write_overlay",
@@ -96,6 +110,7 @@ __all__ = [
     "write_projected_landmarks",
     "write_scene",
     "write_sidecar",
+    "write_structure_table",
 ]
 
 

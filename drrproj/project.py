@@ -277,6 +277,10 @@ class Projector:
                         "names": {
                             structure.label_id: structure.name for structure in structures if structure.labels is each
                         },
+                        "groups": {
+                            each.name_of(group): [each.name_of(member) for member in members]
+                            for group, members in each.groups.items()
+                        },
                     }
                     for each in anatomy
                 ],

@@ -51,7 +51,8 @@ class _ByLabel(Mapping[str, Array]):
         """Label ids in the order of ``array``."""
         return self._label_ids
 
-    def _place(self, label: int | str) -> int:
+    def place_of(self, label: int | str) -> int:
+        """Place of a label, by id or name, in ``array`` and in every array of labels."""
         if label in self._places:
             return self._places[label]
         several = [name for name, label_id in zip(self._names, self._label_ids, strict=True) if label_id == label]
@@ -77,7 +78,7 @@ class LabelImages(_ByLabel[Float32Array]):
         return LabelImages(self.array[:, views], self.label_ids, tuple(self))
 
     def __getitem__(self, label: int | str) -> Float32Array:
-        image: Float32Array = self.array[self._place(label)]
+        image: Float32Array = self.array[self.place_of(label)]
         return image
 
 
@@ -111,10 +112,10 @@ class LabelCrops(_ByLabel[Float32Array]):
 
     def crop(self, label: int | str, view: int) -> Float32Array:
         """Return the part of an image inside its box, shape (rows of the box, columns of the box)."""
-        return self._crops[self._place(label)][view]
+        return self._crops[self.place_of(label)][view]
 
     def __getitem__(self, label: int | str) -> Float32Array:
-        place = self._place(label)
+        place = self.place_of(label)
         images = np.full((len(self._crops[place]), *self._shape), self._outside, np.float32)
         for image, crop, (top, bottom, left, right) in zip(images, self._crops[place], self.boxes[place], strict=True):
             image[top:bottom, left:right] = crop
@@ -155,7 +156,7 @@ class LabelMasks(_ByLabel[BoolArray]):
         return np.unpackbits(packed, axis=-1, count=self._columns).view(np.bool_)
 
     def __getitem__(self, label: int | str) -> BoolArray:
-        return self._unpack(self.packed[self._place(label)])
+        return self._unpack(self.packed[self.place_of(label)])
 
     @property
     def array(self) -> BoolArray:
@@ -180,9 +181,8 @@ class LabelMasks(_ByLabel[BoolArray]):
     @cached_property
     def areas(self) -> npt.NDArray[np.int64]:
         """Pixels of each mask, shape (labels, views)."""
-        return np.array([_BITS[packed].sum(axis=(-2, -1), dtype=np.int64) for packed in self.packed]).reshape(
-            self.packed.shape[:2]
-        )
+        counts = [_BITS[packed].sum(axis=(-2, -1), dtype=np.int64) for packed in self.packed]
+        return np.array(counts, np.int64).reshape(self.packed.shape[:2])
 
     @cached_property
     def centroids(self) -> npt.NDArray[np.float64]:

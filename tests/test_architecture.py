@@ -35,7 +35,7 @@ ARROWS = {
     "tissue": {"volume", "extras"},
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": VALUES | {"materials", "project", "threads"},
-    "io": VALUES | {"directions"},
+    "io": VALUES | {"directions", "overlaps"},
     "dataset": VALUES | {"project", "io", "threads"},
     "cli": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},
@@ -50,6 +50,7 @@ OWNERS = {
     "nrrd": {"io"},
     "PIL": {"io", "paxray"},  # paxray for the authors' way of resizing
     "tifffile": {"io"},
+    "pycocotools": {"io"},
     "numba": {"backends"},
     "cupy": {"backends"},
 }
@@ -88,7 +89,7 @@ def test_file_formats_and_compilers_are_imported_only_by_their_owners(path):
 
 def test_importing_drrproj_imports_none_of_the_heavy_libraries(tmp_path):
     heavy = ["nibabel", "PIL", "numba", "cupy", "torch", "pydicom", "highdicom", "nrrd", "matplotlib", "isal"]
-    heavy += ["scipy", "skimage"]
+    heavy += ["scipy", "skimage", "pycocotools"]
     code = f"import sys, drrproj; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

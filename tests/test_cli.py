@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -106,11 +107,15 @@ def test_project_with_a_folder_of_masks_that_overlap(ct, tmp_path, capsys):
     mask[5:9, 5:9, 5:9] = 1
     save(folder / "heart.nii.gz", mask)
     save(folder / "aorta.nii.gz", np.roll(mask, 3, axis=0))
-    assert "masks overlap in" in refused(capsys, "project", ct, "--labels", folder, "-o", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert run("project", ct, "--labels", folder, "--overlap", "first", *SMALL, "--npz", "-o", tmp_path / "out") == 0
-    assert capsys.readouterr().err.startswith("drrproj: warning: ")
-    assert list(drrproj.read_npz(tmp_path / "out" / "radiograph.npz").masks) == ["aorta", "heart"]
+    assert run("project", ct, "--labels", folder, *SMALL, "--npz", "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err == ""
+    shot = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    assert list(shot.masks) == ["aorta", "heart"]
+    # Alone, each structure is what it is beside the other.
+    for name in ("aorta", "heart"):
+        alone = drrproj.read_labels(folder / f"{name}.nii.gz", names={1: name})
+        expected = drrproj.project(drrproj.read_volume(ct), shot.geometry, labels=alone)
+        np.testing.assert_allclose(shot.path_length[name], expected.path_length[name], atol=1e-4)
 
 
 def test_project_passes_on_every_choice(ct, tmp_path):
@@ -209,7 +214,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --attenuation linear --ct-energy 60": "--ct-energy belongs to --attenuation bilinear",
     "project {ct} -o {out} --attenuation nanodrr --energy 60": "--energy belongs to --attenuation linear, bilinear, ",
     "project {ct} -o {out} --labels {seg} --overlay hart": "no structure 'hart'; did you mean heart?",
-    "project {ct} -o {out} --names n.json": "--names, --structures, --overlap and --overlay belong to labels",
+    "project {ct} -o {out} --names n.json": "--names belongs to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",
     "project none.nii.gz -o {out}": "no such file: none.nii.gz",
     "project {folder} -o {out}": "no DICOM files in it; pass the folder or zip of a CT series",
@@ -353,13 +358,14 @@ def test_examples_of_project_are_valid(ct, seg, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "segmentations"
     folder.mkdir()
     save(folder / "heart.nii.gz", np.ones((24, 20, 16), np.uint8))
+    seg.with_name("seg.json").write_text('{"1": "lung_left", "51": "heart"}')
     with pytest.raises(SystemExit):
         run("project", "--help")
     said = capsys.readouterr().out.splitlines()
     # Those with DICOM are run in test_cli_dicom.py, which has such files.
-    examples = [line.split()[1:] for line in said if line.startswith("    drrproj") and "dicom_folder" not in line]
+    examples = [shlex.split(line)[1:] for line in said if line.startswith("    drrproj") and "dicom_folder" not in line]
     examples = [example for example in examples if "angiogram.dcm" not in example]
-    assert len(examples) == 6
+    assert len(examples) == 7
     for example in examples:
         assert main([*example, *SMALL]) == 0, example
 

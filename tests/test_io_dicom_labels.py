@@ -116,12 +116,11 @@ def test_a_seg_of_another_frame_of_reference_is_refused(tmp_path):
 def test_overlapping_segments(tmp_path):
     masks = heart_and_lung(overlapping=True)
     path = write_seg(tmp_path, STRAIGHT, masks)
-    with pytest.raises(ValueError, match=r'masks overlap in 6 voxels, heart and lung alone in 6, .*overlap="first"'):
-        drrproj.read_labels(path)
-    for overlap, heart in (("first", 74), ("last", 68)):
-        with pytest.warns(UserWarning, match="masks overlap in 6 voxels"):
-            labels = drrproj.read_labels(path, overlap=overlap)
-        assert np.count_nonzero(labels.array == 1) == heart
+    labels = drrproj.read_labels(path)
+    by_structure = labels.values_by_structure
+    for label_id, name in labels.names.items():
+        assert np.isin(labels.array, by_structure[label_id]).sum() == np.count_nonzero(masks[name])
+    assert sum(np.count_nonzero(labels.array == value) for value in labels.overlaps) == 6
 
 
 def test_some_segments_by_name_and_with_ids_of_ones_own(tmp_path):
@@ -133,7 +132,7 @@ def test_some_segments_by_name_and_with_ids_of_ones_own(tmp_path):
     with pytest.raises(ValueError, match="no structure 'hart'; did you mean heart"):
         drrproj.read_labels(path, structures=["hart"])
     with pytest.raises(ValueError, match="no id for heart"):
-        drrproj.read_labels(path, {7: "lung"}, overlap="first")
+        drrproj.read_labels(path, {7: "lung"})
 
 
 def test_segments_of_one_name_get_their_number(tmp_path):
@@ -264,8 +263,10 @@ def test_an_outline_of_the_body_overlaps_with_all(tmp_path):
     ct = drrproj.read_volume(tmp_path / "ct")
     body = {"BODY": [(circle(STRAIGHT, (12, 10), 9, k), "CLOSED_PLANAR") for k in range(12)]}
     path = write_rtstruct(tmp_path / "rs.dcm", {**body, **ring_and_ball(STRAIGHT)})
-    with pytest.raises(ValueError, match="masks overlap in"):
-        drrproj.read_labels(path, volume=ct)
+    whole = drrproj.read_labels(path, volume=ct)
+    body, ring = (whole.values_by_structure[whole.id_of(name)] for name in ("BODY", "ring"))
+    assert whole.overlaps
+    assert np.isin(whole.array, body)[np.isin(whole.array, ring)].any()
     assert set(drrproj.read_labels(path, volume=ct, structures=["ring", "ball"]).names.values()) == {"ring", "ball"}
 
 

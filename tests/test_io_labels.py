@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import nibabel
@@ -210,33 +209,27 @@ def test_folder_with_a_mask_that_has_no_id(masks):
         drrproj.read_labels(masks, names={1: "spleen"})
 
 
-def test_overlap_is_refused_and_named(masks):
+def test_structures_of_masks_that_overlap_keep_all_their_voxels(masks):
     overlapping = (ids() == 51).astype(np.uint8)
     overlapping[1, 0, :3] = 1
     write(masks / "heart.nii.gz", overlapping)
-    with pytest.raises(ValueError, match=r"masks overlap in 3 voxels, heart and spleen alone in 3, .*overlap="):
-        drrproj.read_labels(masks)
+    labels = drrproj.read_labels(masks)
+    assert dict(labels.overlaps) == {4: (2, 3)}
+    assert labels.label_ids == (2, 3)
+    assert labels.values_by_structure == {2: (2, 4), 3: (3, 4)}
+    np.testing.assert_array_equal(np.isin(labels.array, (2, 4)), overlapping)
+    np.testing.assert_array_equal(np.isin(labels.array, (3, 4)), ids() == 1)
 
 
-@pytest.mark.parametrize(("overlap", "kept"), [("first", 2), ("last", 3)])
-def test_overlap_is_settled_with_a_warning(masks, overlap, kept):
+def test_values_of_overlaps_are_no_ids_that_have_a_name(masks):
     overlapping = (ids() == 51).astype(np.uint8)
     overlapping[1, 0, :3] = 1
     write(masks / "heart.nii.gz", overlapping)
-    with pytest.warns(UserWarning, match=f"masks overlap in 3 voxels.*the {overlap} in the order of their ids"):
-        labels = drrproj.read_labels(masks, overlap=overlap)
-    assert labels.array[1, 0].tolist() == [kept, kept, kept, 3]
-
-
-def test_no_overlap_no_warning(masks):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        drrproj.read_labels(masks, overlap="last")
-
-
-def test_unknown_overlap(masks):
-    with pytest.raises(ValueError, match="overlap must be"):
-        drrproj.read_labels(masks, overlap="both")  # type: ignore[arg-type]
+    names = {1: "spleen", 2: "heart", 3: "aorta", 400: "liver"}
+    labels = drrproj.read_labels(masks, names=names)
+    assert dict(labels.names) == names
+    assert dict(labels.overlaps) == {401: (1, 2)}
+    assert labels.names_without_voxels == ("aorta", "liver")
 
 
 @pytest.mark.parametrize("moved", [np.diag([-2.0, 2.0, 3.1, 1.0]), AFFINE + np.eye(4, k=3)])

@@ -6,18 +6,20 @@ import argparse
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import drrproj
 from drrproj import backends, physics
-from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.projection import timed_projection
-from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_views
-from drrproj.cli.screen import report_padding, say, sizes
+from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_masks, write_views
+from drrproj.cli.screen import report_padding, sizes
+from drrproj.cli.structures import add_structure_arguments, structure_choice, structure_names
 from drrproj.cli.tube import add_exposure_arguments, add_spectrum_arguments, tube_choice
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
+from drrproj.io.coco import require_pycocotools
 
 __all__ = ["add_to"]
 
@@ -44,6 +46,8 @@ examples:
     drrproj project dicom_folder/ --series "Thorax 1.0" --view PA --dicom -o out
     drrproj project dicom_folder/ --labels rtstruct.dcm --structures heart "lung left" -o out
     drrproj project ct.nii.gz --pose angiogram.dcm -o out
+  The heart, and both lungs as one structure, as masks in PNG files and a COCO file, with a table of where they are:
+    drrproj project ct.nii.gz --labels seg.nii.gz --group 'lung=lung_*' --structures heart lung --masks png coco -o out
 
   A parallel beam, 1 mm pixels, one grey scale for a whole dataset, everything kept for later:
     drrproj project ct.nii.gz --beam parallel --pixel-spacing 1 --window 0 6 --npz -o out
@@ -67,20 +71,8 @@ def add_to(commands: Commands) -> None:
     add_ct_arguments(group)
     add = group.add_argument
     add("--body-only", action="store_true", help="take couch, clothes and all else around the patient for air")
-    add(
-        "--labels",
-        type=Path,
-        metavar="SEG",
-        help="file of label ids, folder of one mask per structure, .seg.nrrd, DICOM SEG or RTSTRUCT",
-    )
-    add(
-        "--names",
-        type=Path,
-        metavar="FILE",
-        help="label names, .json, .tsv or .csv (default: found beside SEG or in it)",
-    )
-    add("--structures", nargs="+", metavar="NAME", help="read these only, where SEG names them (default: all)")
-    add("--overlap", choices=("first", "last"), help="which id keeps a voxel that two structures share")
+    add_structure_arguments(add)
+    add("--other-space", action="store_true", help="accept labels that do not seem to lie in the CT's patient space")
 
     add_view_arguments(parser)
 
@@ -91,7 +83,25 @@ def add_to(commands: Commands) -> None:
 
     add = parser.add_argument_group("output").add_argument
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
+    add(
+        "--masks",
+        nargs="+",
+        choices=("png", "coco"),
+        metavar="FORM",
+        help="also write masks: png, one of 1 bit per structure and view in masks/VIEW; coco, run lengths of all in "
+        "masks.json; and where they are in structures.csv",
+    )
+    add("--min-path", type=float, metavar="MM", help="a mask is where rays meet more than this (default: any)")
     add("--npz", action="store_true", help="also write all views with path lengths and masks as radiograph.npz")
+    add(
+        "--npz-outputs",
+        nargs="+",
+        choices=("path_length", "label_line_integral", "depth"),
+        metavar="OUTPUT",
+        help="what radiograph.npz has of each structure beside its mask: path_length (default), label_line_integral "
+        "(its share of the image), depth",
+    )
+    add("--crops", action="store_true", help="keep of those only the box around each structure, to save memory")
     add("--dicom", action="store_true", help="also write each view as DICOM: VIEW.dcm, and with labels VIEW_seg.dcm")
     add("--nifti", action="store_true", help="also write each view's line integral as VIEW.nii.gz")
     add_spectrum_arguments(parser)
@@ -106,32 +116,20 @@ def add_to(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
+    _check_structure_options(arguments)
     tube, display = tube_choice(arguments), display_choice(arguments)
     ct = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
-    source = {"volume": as_text(arguments.ct)}
-    labels = None
-    if arguments.labels is not None:
-        say(f"reading {arguments.labels}")
-        labels = drrproj_io.read_labels(
-            arguments.labels,
-            arguments.names,
-            arguments.prefer,
-            arguments.overlap,
-            volume=ct,
-            structures=arguments.structures,
-        )
-        print(f"{arguments.labels}: {len(labels.label_ids)} structures")
-        source["labels"] = as_text(arguments.labels)
+    source: dict[str, Any] = {"volume": as_text(arguments.ct)}
+    labels = structure_choice(arguments, ct)
+    if labels:
+        source["labels"] = [as_text(path) for path in arguments.labels]
+        known = structure_names(labels)
         for name in arguments.overlay or ():
-            if name not in labels.names.values():
-                near = difflib.get_close_matches(name, labels.names.values(), n=3)
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
                 raise ValueError(f"no structure {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
-    elif any(
-        choice is not None for choice in (arguments.names, arguments.overlap, arguments.overlay, arguments.structures)
-    ):
-        raise ValueError("--names, --structures, --overlap and --overlay belong to labels; add --labels SEG")
     elif arguments.made_of is not None:
         raise ValueError("--made-of speaks of structures; add --labels SEG")
     report_padding(ct)
@@ -141,14 +139,17 @@ def _run(arguments: argparse.Namespace) -> None:
 
     with output_folder(arguments.out) as folder:
         outputs = ["line_integral"]
-        if labels is not None:
-            outputs += ["mask", "path_length"] if arguments.npz else ["mask"]
+        if labels:
+            outputs += ["mask", *((arguments.npz_outputs or ["path_length"]) if arguments.npz else [])]
         shot = timed_projection(
             ct,
             geometry,
             labels=labels,
             attenuation=attenuation,
             outputs=outputs,
+            min_path_mm=arguments.min_path or 0.0,
+            label_images="crops" if arguments.crops else "dense",
+            other_space=arguments.other_space,
             supersampling=arguments.supersampling,
             backend=arguments.backend,
             threads=arguments.threads,
@@ -162,6 +163,8 @@ def _run(arguments: argparse.Namespace) -> None:
         written = write_views(folder, shot, display, source, arguments.overlay)
         if arguments.dicom:
             written += write_dicom_views(folder, shot, display, arguments.ct, arguments.overlay)
+        if arguments.masks:
+            written += write_masks(folder, shot, arguments.masks)
         if arguments.nifti:
             for name in shot.geometry.names:
                 drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])
@@ -170,6 +173,19 @@ def _run(arguments: argparse.Namespace) -> None:
             drrproj.write_npz(folder / "radiograph.npz", shot)
             written.append("radiograph.npz")
         print(f"wrote to {folder}: {', '.join(written)}")
+
+
+def _check_structure_options(arguments: argparse.Namespace) -> None:
+    of_labels = ("names", "group", "structures", "overlay", "masks", "min_path", "other_space")
+    for option in of_labels:
+        given = getattr(arguments, option)
+        if given is not None and given is not False and given != [] and not arguments.labels:
+            raise ValueError(f"--{option.replace('_', '-')} belongs to labels; add --labels SEG")
+    for option in ("npz_outputs", "crops"):
+        if getattr(arguments, option) and not (arguments.labels and arguments.npz):
+            raise ValueError(f"--{option.replace('_', '-')} belongs to --labels and --npz; add them")
+    if "coco" in (arguments.masks or ()):
+        require_pycocotools()
 
 
 def _beam(spectrum: physics.Spectrum) -> str:

@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import drrproj
 from drrproj.io.kinds import kind_of
 
-__all__ = ["as_text", "output_folder", "write_dicom_views", "write_views"]
+__all__ = ["as_text", "output_folder", "write_dicom_views", "write_masks", "write_views"]
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def write_views(
     folder: Path,
     shot: drrproj.Radiograph,
     display: Callable[[drrproj.Radiograph], drrproj.Display],
-    source: dict[str, str],
+    source: dict[str, Any],
     drawn: Sequence[str] | None,
     prefix: str = "",
 ) -> list[str]:
@@ -72,6 +73,18 @@ def write_dicom_views(
             drrproj.write_dicom_seg(folder / f"{name}_seg.dcm", view, image, drawn)
             written.append(f"{name}_seg.dcm")
     return written
+
+
+def write_masks(folder: Path, shot: drrproj.Radiograph, forms: Sequence[str]) -> list[str]:
+    written = []
+    if "png" in forms:
+        drrproj.write_mask_pngs(folder / "masks", shot)
+        written.append("masks/")
+    if "coco" in forms:
+        drrproj.write_coco(folder / "masks.json", shot)
+        written.append("masks.json")
+    drrproj.write_structure_table(folder / "structures.csv", shot)
+    return [*written, "structures.csv"]
 
 
 def as_text(path: Path) -> str:

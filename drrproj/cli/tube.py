@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import drrproj
@@ -131,7 +131,7 @@ class TubeChoice:
         return self._joined(shot, self._acquired(physics.monochromatic(shot, self.detector)))
 
     def polychromatic(
-        self, ct: drrproj.Volume, labels: drrproj.LabelVolume | None, shot: drrproj.Radiograph, **choices: Any
+        self, ct: drrproj.Volume, anatomy: Sequence[drrproj.LabelVolume], shot: drrproj.Radiograph, **choices: Any
     ) -> drrproj.Radiograph:
         """Return a radiograph with the image of the spectrum; its anatomy stays."""
         assert self.spectrum is not None
@@ -139,12 +139,19 @@ class TubeChoice:
             ct,
             shot.geometry,
             tissues=self.tissues,
-            labels=labels if self.made_of else None,
+            labels=self._labels_of_materials(anatomy) if self.made_of else None,
             assign=self.made_of or None,
             **choices,
         )
         signal = physics.polychromatic(paths, self.spectrum, self.detector, threads=choices["threads"])
         return self._joined(shot, self._acquired(signal))
+
+    def _labels_of_materials(self, anatomy: Sequence[drrproj.LabelVolume]) -> drrproj.LabelVolume:
+        """Return the label volume that has the structures of --made-of; what is in none is refused by it."""
+        owners = [labels for labels in anatomy if self.made_of.keys() <= set(labels.names.values())]
+        if not owners and len(anatomy) > 1:
+            raise ValueError(f"--made-of {', '.join(map(str, self.made_of))}: no label file has all of them")
+        return (owners or anatomy)[0]
 
     def _acquired(self, signal: physics.Signal) -> physics.Signal:
         return signal if self.acquisition is None else physics.acquire(signal, **self.acquisition)

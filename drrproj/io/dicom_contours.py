@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.io.dicom_files import DicomFile, read_dataset, tag_text, text
-from drrproj.io.structures import Overlap, Structure, numbered, painted, selected, unique_names
+from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.volume import RAS_FROM, LabelVolume, Volume
 
 __all__ = ["fill_contours", "read_contours"]
@@ -23,7 +23,6 @@ def read_contours(
     file: DicomFile,
     volume: Volume | None,
     names: dict[int, str] | None,
-    overlap: Overlap | None,
     structures: Sequence[str] | None,
 ) -> LabelVolume:
     """Read a DICOM RTSTRUCT object on the grid of its CT; see :func:`drrproj.read_labels`."""
@@ -62,12 +61,14 @@ def read_contours(
             remarks.extend(remark)
             yield Structure(label_id, label, mask, where)
 
-    ids = painted(file.name, grid, masks(), members[-1][0], overlap)
+    values, overlaps = combined(grid, masks(), names)
     if empty:
         remarks.insert(0, f"left out {', '.join(empty)}: points or lines, no closed contours")
     if remarks:
         warnings.warn(f"{file.name}: {'; '.join(remarks)}", stacklevel=4)
-    return LabelVolume(ids.T, volume.affine, dict(members), frame_of_reference=volume.frame_of_reference)
+    return LabelVolume(
+        values.T, volume.affine, dict(members), overlaps=overlaps, frame_of_reference=volume.frame_of_reference
+    )
 
 
 # The second one cuts a hole along its own line; filling by even and odd crossings leaves it open as well.

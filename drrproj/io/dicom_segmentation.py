@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from drrproj.io.dicom_files import DicomFile, numbers, one_number, quiet_pydicom, read_dataset, tag_text, text
 from drrproj.io.extras import from_extra
-from drrproj.io.structures import Overlap, Structure, numbered, painted, selected, unique_names
+from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.volume import LabelVolume
 
 __all__ = ["read_segmentation"]
@@ -19,9 +19,7 @@ __all__ = ["read_segmentation"]
 _OFF = 0.1
 
 
-def read_segmentation(
-    file: DicomFile, names: dict[int, str] | None, overlap: Overlap | None, structures: Sequence[str] | None
-) -> LabelVolume:
+def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures: Sequence[str] | None) -> LabelVolume:
     """Read a DICOM SEG object; see :func:`drrproj.read_labels`."""
     dataset = read_dataset(file)
     with quiet_pydicom(), from_extra("dicom", "reading DICOM SEG"):
@@ -41,11 +39,12 @@ def read_segmentation(
     members = numbered({label: number_of[label] for label in wanted}, names)
     frames = _Frames(segmentation)
     masks = (Structure(label_id, name, *frames.mask(number_of[name])) for label_id, name in members)
-    ids = painted(file.name, frames.shape, masks, members[-1][0] if members else 1, overlap)
+    values, overlaps = combined(frames.shape, masks, names)
     return LabelVolume(
-        ids.T,
+        values.T,
         frames.affine,
         dict(members),
+        overlaps=overlaps,
         space="LPS",
         frame_of_reference=text(dataset, "FrameOfReferenceUID") or None,
     )

@@ -21,10 +21,10 @@ from drrproj.io.nifti import blaming, read_nifti
 from drrproj.io.nrrd import Segment, read_nrrd, slicer_segments
 from drrproj.io.numpy_arrays import read_numpy
 from drrproj.io.orientation import Prefer
-from drrproj.io.structures import Overlap, Structure, numbered, painted, selected, unique_names
+from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["Overlap", "read_labels"]
+__all__ = ["read_labels"]
 
 Names = Mapping[int, str] | str | os.PathLike[str]
 
@@ -36,7 +36,6 @@ def read_labels(
     path: str | os.PathLike[str],
     names: Names | None = None,
     prefer: Prefer | None = None,
-    overlap: Overlap | None = None,
     *,
     volume: Volume | None = None,
     structures: Sequence[str] | None = None,
@@ -56,6 +55,9 @@ def read_labels(
         - a DICOM SEG, with its segments' labels and numbers, or a folder or zip that holds one;
         - a DICOM RTSTRUCT, numbered 1, 2, ... in its order, filled on the grid of ``volume``: a voxel belongs to a
           structure where its centre is inside an odd number of the structure's contours.
+
+        Where structures overlap, each keeps all its voxels: the shared ones have values of their own, listed in
+        ``overlaps``. One mask is in memory at a time.
     names : mapping of int to str, or path, optional
         Structure names by id, or a table of them: ``.json``, ``.tsv`` or ``.csv`` (see
         :func:`drrproj.io.label_names.read_label_names`). By default the table beside the file with the same stem
@@ -63,14 +65,11 @@ def read_labels(
         none. Where structures bring their names it gives the ids, and every structure must be in it.
     prefer : {"sform", "qform", "pixdim"}, optional
         As in :func:`drrproj.read_volume`.
-    overlap : {"first", "last"}, optional
-        Where structures overlap: which of two keeps a shared voxel, the one with the lower id or the one with the
-        higher. How many voxels that is comes as a warning.
     volume : Volume, optional
         The CT. An RTSTRUCT needs it, for its grid; a SEG of another frame of reference is refused with it.
     structures : sequence of str, optional
-        Which structures to read, by name, where they bring their names; all by default. A planning CT's outline of
-        the body overlaps with all the others: leave it out.
+        Which structures to read, by name, where they bring their names; all by default. What is left out is
+        not read.
 
     Returns
     -------
@@ -81,10 +80,9 @@ def read_labels(
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary, lie on different
-        grids, or overlap while ``overlap`` does not say what to do; for structures that are not there; for a SEG or
-        an RTSTRUCT of another frame of reference than ``volume``, contours between its slices or outside it, and an
-        RTSTRUCT without ``volume``; for a fractional SEG.
+        For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary or lie on different
+        grids; for structures that are not there; for a SEG or an RTSTRUCT of another frame of reference than
+        ``volume``, contours between its slices or outside it, and an RTSTRUCT without ``volume``; for a fractional SEG.
     TypeError
         If the labels are not whole numbers.
     ModuleNotFoundError
@@ -93,8 +91,8 @@ def read_labels(
     Warns
     -----
     UserWarning
-        Says how many voxels were shared; which structures of an RTSTRUCT have no closed contour, reach beyond the CT
-        or are drawn on some of its slices only.
+        Says which structures of an RTSTRUCT have no closed contour, reach beyond the CT or are drawn on some of its
+        slices only.
 
     Examples
     --------
@@ -104,22 +102,20 @@ def read_labels(
     >>> len(labels.label_ids), labels.name_of(51)
     (88, 'heart')
     """
-    if overlap not in (None, "first", "last"):
-        raise ValueError(f'overlap must be "first" or "last"; got {overlap!r}')
     chosen = dict(names) if isinstance(names, Mapping) else read_label_names(names) if names is not None else None
     if chosen is not None:
         chosen.pop(0, None)
     kind = kind_of(path)
     if kind == "folder" and _masks_of(Path(path)):
-        return _from_folder(Path(path), chosen, prefer, overlap, structures)
+        return _from_folder(Path(path), chosen, prefer, structures)
     if kind in ("dicom", "folder"):
-        return _from_dicom(path, chosen, overlap, volume, structures)
+        return _from_dicom(path, chosen, volume, structures)
     with blaming(path):
         if kind == "nrrd":
             array, affine, header = read_nrrd(path)
             segments = slicer_segments(header)
             if segments:
-                return _from_slicer(path, array, affine, segments, chosen, overlap, structures)
+                return _from_slicer(path, array, affine, segments, chosen, structures)
             labels = LabelVolume(array, affine)
         elif kind == "metaimage":
             array, affine = read_metaimage(path)
@@ -142,7 +138,6 @@ def read_labels(
 def _from_dicom(
     path: str | os.PathLike[str],
     names: dict[int, str] | None,
-    overlap: Overlap | None,
     volume: Volume | None,
     structures: Sequence[str] | None,
 ) -> LabelVolume:
@@ -160,8 +155,8 @@ def _from_dicom(
     file, modality = objects[0]
     with blaming(file.name), _broken_standard():
         if modality == "RTSTRUCT":
-            return read_contours(file, volume, names, overlap, structures)
-        labels = read_segmentation(file, names, overlap, structures)
+            return read_contours(file, volume, names, structures)
+        labels = read_segmentation(file, names, structures)
         frames = (labels.frame_of_reference, volume.frame_of_reference if volume is not None else None)
         if all(frames) and frames[0] != frames[1]:
             raise ValueError(
@@ -190,7 +185,6 @@ def _from_slicer(
     affine: npt.NDArray[np.float64],
     segments: Sequence[Segment],
     names: dict[int, str] | None,
-    overlap: Overlap | None,
     structures: Sequence[str] | None,
 ) -> LabelVolume:
     layers = array if array.ndim == 4 else array[None]
@@ -209,8 +203,8 @@ def _from_slicer(
     masks = (
         Structure(label_id, name, layers[by_name[name].layer] == by_name[name].value) for label_id, name in members
     )
-    array = painted(path, layers.shape[1:], masks, members[-1][0] if members else 1, overlap, order="F")
-    return LabelVolume(array, affine, dict(members))
+    array, overlaps = combined(layers.shape[1:], masks, names)
+    return LabelVolume(array, affine, dict(members), overlaps=overlaps)
 
 
 def _masks_of(folder: Path) -> list[Path]:
@@ -226,7 +220,6 @@ def _from_folder(
     folder: Path,
     names: dict[int, str] | None,
     prefer: Prefer | None,
-    overlap: Overlap | None,
     structures: Sequence[str] | None,
 ) -> LabelVolume:
     files: dict[str, Path] = {}
@@ -250,9 +243,9 @@ def _from_folder(
                 )
             yield Structure(label_id, name, mask)
 
-    ids = painted(folder, first.shape, masks(), members[-1][0], overlap, order="F")
+    array, overlaps = combined(first.shape, masks(), names)
     with blaming(folder):
-        return LabelVolume(ids, affine, names if names is not None else dict(members))
+        return LabelVolume(array, affine, names if names is not None else dict(members), overlaps=overlaps)
 
 
 def _structure(file: Path) -> str:

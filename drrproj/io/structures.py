@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Overlap", "Structure", "numbered", "painted", "selected", "unique_names"]
+from drrproj.overlaps import OverlappingMasks
 
-Overlap = Literal["first", "last"]
+__all__ = ["Structure", "combined", "numbered", "selected", "unique_names"]
 
 
 class Structure(NamedTuple):
@@ -74,67 +72,18 @@ def numbered(found: Mapping[str, int], names: Mapping[int, str] | None) -> list[
     return [(label_id, name) for label_id, name in sorted(names.items()) if name in found]
 
 
-def painted(
-    source: str | os.PathLike[str],
-    shape: tuple[int, ...],
-    structures: Iterable[Structure],
-    largest_id: int,
-    overlap: Overlap | None,
-    order: Literal["C", "F"] = "C",
-) -> npt.NDArray[Any]:
-    """Paint structures into one array of label ids.
-
-    Parameters
-    ----------
-    source : str or path
-        What they come from, for the messages.
-    shape : tuple of int
-    structures : iterable of Structure
-        In ascending order of their ids.
-    largest_id : int
-        Decides the number type.
-    overlap : {"first", "last"} or None
-        Which structure keeps a voxel that two of them have.
-    order : {"C", "F"}
-        Of the memory.
+def combined(
+    shape: tuple[int, ...], structures: Iterable[Structure], names: Mapping[int, str] | None
+) -> tuple[npt.NDArray[Any], dict[int, tuple[int, ...]]]:
+    """Combine structures into one array of label values, each with all its voxels.
 
     Returns
     -------
-    ndarray of unsigned integers
-
-    Raises
-    ------
-    ValueError
-        If structures overlap and ``overlap`` is None.
-
-    Warns
-    -----
-    UserWarning
-        Says how many voxels are shared, where ``overlap`` settles it.
+    array : ndarray of unsigned integers, of that shape
+    overlaps : dict
+        The ids of each value that stands for several; none of them is an id in ``names``.
     """
-    ids = np.zeros(shape, np.min_scalar_type(largest_id), order=order)
-    names: dict[int, str] = {}
-    shared: dict[tuple[str, str], int] = {}
-    for label_id, name, mask, where in structures:
-        names[label_id] = name
-        part = ids[where]
-        taken = mask & (part != 0)
-        for other, count in zip(*np.unique(part[taken], return_counts=True), strict=True):
-            shared[names[int(other)], name] = int(count)
-        part[mask & ~taken if overlap == "first" else mask] = label_id
-    if shared:
-        _report_overlap(source, shared, overlap)
-    return ids
-
-
-def _report_overlap(
-    source: str | os.PathLike[str], shared: dict[tuple[str, str], int], overlap: Overlap | None
-) -> None:
-    one, two = max(shared, key=lambda pair: shared[pair])
-    what = f"{source}: masks overlap in {sum(shared.values())} voxels, {one} and {two} alone in {shared[one, two]}"
-    if overlap is None:
-        raise ValueError(
-            f'{what}, and a voxel can have one label; say which keeps it with overlap="first" or overlap="last" '
-            "(in the order of their ids)"
-        )
-    warnings.warn(f"{what}; the {overlap} in the order of their ids keeps them", stacklevel=5)
+    masks = OverlappingMasks(shape)
+    for label_id, _, mask, where in structures:
+        masks.add(mask, label_id, where)
+    return masks.combined(above=max(names or {}, default=0))

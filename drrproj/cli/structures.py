@@ -1,0 +1,138 @@
+"""Which structures the labels of a command have: files, names, groups, and the ones asked for."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import fnmatch
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import drrproj
+from drrproj.cli.screen import say
+
+__all__ = ["add_structure_arguments", "structure_choice", "structure_names"]
+
+_SHOWN = 6
+
+
+def add_structure_arguments(add: Callable[..., argparse.Action]) -> None:
+    """Add the arguments that :func:`structure_choice` reads."""
+    add(
+        "--labels",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SEG",
+        help="file of label ids, folder of one mask per structure, .seg.nrrd, DICOM SEG or RTSTRUCT; repeatable, "
+        "structures may overlap",
+    )
+    add(
+        "--names",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="label names, .json, .tsv or .csv, one for each SEG (default: found beside SEG or in it)",
+    )
+    add(
+        "--group",
+        type=_group,
+        action="append",
+        default=[],
+        metavar="NAME=MEMBER,...",
+        help="union of structures, such as lungs=lung_left,lung_right or 'ribs=rib_*'; repeatable",
+    )
+    add(
+        "--structures",
+        nargs="+",
+        metavar="NAME",
+        help="these alone, by name or id, or by a pattern such as 'rib_*' (default: all that have voxels, and groups)",
+    )
+
+
+def structure_choice(arguments: argparse.Namespace, ct: drrproj.Volume) -> list[drrproj.LabelVolume]:
+    """Read the labels asked for, and say what is odd about their names."""
+    paths, tables = arguments.labels, arguments.names
+    if len(tables) not in (0, len(paths)):
+        raise ValueError(f"--names: one for each --labels, or none; got {len(tables)} for {len(paths)}")
+    anatomy = []
+    for path, table in zip(paths, tables or [None] * len(paths), strict=True):
+        say(f"reading {path}")
+        labels = drrproj.read_labels(path, table, arguments.prefer, volume=ct)
+        print(f"{path}: {_described(labels)}")
+        anatomy.append(labels)
+    for name, members in arguments.group:
+        anatomy = _grouped(anatomy, name, members)
+    return anatomy if arguments.structures is None else _chosen(anatomy, arguments.structures)
+
+
+def structure_names(anatomy: Sequence[drrproj.LabelVolume]) -> list[str]:
+    """Names of all structures that will be reported."""
+    return [labels.name_of(label_id) for labels in anatomy for label_id in labels.label_ids]
+
+
+def _group(text: str) -> tuple[str, list[str]]:
+    name, _, members = text.partition("=")
+    found = [member.strip() for member in members.split(",") if member.strip()]
+    if not name.strip() or not found:
+        raise argparse.ArgumentTypeError(f"needs NAME=MEMBER,MEMBER; got {text!r}")
+    return name.strip(), found
+
+
+def _described(labels: drrproj.LabelVolume) -> str:
+    parts = [f"{len(labels.label_ids)} structures"]
+    if labels.names_without_voxels:
+        parts.append(f"names without voxels: {_shortened(labels.names_without_voxels)}")
+    if labels.ids_without_name:
+        parts.append(f"ids without a name: {_shortened(labels.ids_without_name)}")
+    return "; ".join(parts)
+
+
+def _shortened(entries: Sequence[object]) -> str:
+    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return ", ".join(str(entry) for entry in entries[:_SHOWN]) + more
+
+
+def _grouped(anatomy: list[drrproj.LabelVolume], name: str, members: Sequence[str]) -> list[drrproj.LabelVolume]:
+    """Add a group to the one label volume that has its members."""
+    found = _found(anatomy, members)
+    owners = {owner for owner, _ in found}
+    if len(owners) > 1:
+        raise ValueError(f"--group {name}: its members are in {len(owners)} label files; a group is made within one")
+    ids = [label_id for _, label_id in found]
+    return [labels.with_groups({name: ids}) if place in owners else labels for place, labels in enumerate(anatomy)]
+
+
+def _chosen(anatomy: list[drrproj.LabelVolume], structures: Sequence[str]) -> list[drrproj.LabelVolume]:
+    found = _found(anatomy, structures)
+    return [
+        labels.subset([label_id for owner, label_id in found if owner == place])
+        for place, labels in enumerate(anatomy)
+        if any(owner == place for owner, _ in found)
+    ]
+
+
+def _found(anatomy: Sequence[drrproj.LabelVolume], structures: Sequence[str]) -> list[tuple[int, int]]:
+    """Find structures by name, id or pattern: the place of their label volume, and their id in it."""
+    known = [
+        (owner, label_id, labels.name_of(label_id))
+        for owner, labels in enumerate(anatomy)
+        for label_id in dict.fromkeys((*labels.names, *labels.label_ids))
+    ]
+    found = []
+    for structure in structures:
+        named = [(owner, label_id) for owner, label_id, name in known if name == structure]
+        matches = named or [(owner, label_id) for owner, label_id, _ in known if str(label_id) == structure]
+        owners = {owner for owner, _ in matches}
+        if len(owners) > 1:
+            raise ValueError(f"{structure} is in {len(owners)} label files; give one another name with --names")
+        if not matches and any(sign in structure for sign in "*?["):
+            matches = [(owner, label_id) for owner, label_id, name in known if fnmatch.fnmatchcase(name, structure)]
+        if not matches:
+            names = list(dict.fromkeys(name for _, _, name in known))
+            near = difflib.get_close_matches(structure, names, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"there are {_shortened(names) or 'none'}"
+            raise ValueError(f"no structure {structure!r}; {hint}")
+        found += matches
+    return list(dict.fromkeys(found))

@@ -1,0 +1,201 @@
+"""Label volumes: structures that overlap, unions, choices among them, and what they refuse."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from drrproj import LabelVolume
+
+SHAPE = (4, 5, 6)
+NAMES = {1: "lung_left", 2: "lung_right", 5: "heart", 9: "spleen"}
+
+
+def lungs_and_heart(**choices):
+    array = np.zeros(SHAPE, np.uint8)
+    array[0], array[1], array[2, :2], array[3, 0, 0] = 1, 2, 5, 7
+    return LabelVolume(array, np.eye(4), NAMES, **choices)
+
+
+# --- what is there ------------------------------------------------------------------------------------------------
+
+
+def test_names_without_voxels_and_ids_without_name_are_said_and_not_refused():
+    labels = lungs_and_heart()
+    assert labels.label_ids == (1, 2, 5, 7)
+    assert labels.names_without_voxels == ("spleen",)
+    assert labels.ids_without_name == (7,)
+    with_group = labels.with_groups({"lungs": [1, 2]})
+    assert with_group.names_without_voxels == ("spleen",)
+    assert with_group.ids_without_name == (7,)
+
+
+def test_ids_are_found_by_name_by_number_and_by_the_text_of_one_without_name():
+    labels = lungs_and_heart()
+    assert [labels.id_of(structure) for structure in ("heart", 5, np.int16(5), "7", "spleen", 9)] == [5, 5, 5, 7, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("structure", "hint"),
+    [
+        ("hart", "did you mean heart?"),
+        ("lung_lft", "did you mean lung_left, lung_right"),
+        ("5", "there are lung_left, lung_right, heart, 7, spleen"),
+        (77, "there are"),
+        (0, "there are"),
+        (-1, "there are"),
+        ("", "there are"),
+    ],
+)
+def test_unknown_structures_are_refused_with_those_spelled_alike(structure, hint):
+    for ask in (
+        lambda labels: labels.id_of(structure),
+        lambda labels: labels.subset([structure]),
+        lambda labels: labels.with_groups({"both": [1, structure]}),
+    ):
+        with pytest.raises(KeyError, match=f"no structure {structure!r}") as raised:
+            ask(lungs_and_heart())
+        assert hint in raised.value.args[0]
+
+
+# --- overlaps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_structures_of_masks_are_the_masks(seed):
+    rng = np.random.default_rng(seed)
+    masks = {f"s{number}": rng.random(SHAPE) < 0.4 for number in range(rng.integers(1, 9))}
+    labels = LabelVolume.from_masks(masks, np.diag([2.0, 3, 4, 1]))
+    for label_id, values in labels.values_by_structure.items():
+        np.testing.assert_array_equal(np.isin(labels.array, values), masks[labels.name_of(label_id)])
+    assert set(labels.names.values()) == set(masks)
+
+
+def test_masks_of_any_number_type_are_where_they_are_not_zero():
+    inside = np.arange(120).reshape(SHAPE) % 3 == 0
+    for mask in (inside, inside * np.uint8(255), inside * 0.5, inside * -1):
+        labels = LabelVolume.from_masks({"a": mask}, np.eye(4))
+        np.testing.assert_array_equal(labels.array, inside)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({}, "at least one mask"),
+        ({"a": np.ones(SHAPE), "b": np.ones((4, 5, 7))}, r"'b' has shape \(4, 5, 7\).*\(4, 5, 6\)"),
+        ({"a": np.full(SHAPE, np.nan)}, "'a' holds NaN"),
+        ({"a": np.ones((4, 5))}, "3-D"),
+    ],
+)
+def test_masks_that_make_no_labels_are_refused(masks, message):
+    with pytest.raises(ValueError, match=message):
+        LabelVolume.from_masks(masks, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"overlaps": {5: (1, 2)}}, "value 5 stands for an overlap, and is no id"),
+        ({"overlaps": {20: (1, 2)}, "groups": {20: (1,)}}, "value 20 stands for an overlap"),
+        ({"overlaps": {20: (1, 2), 21: (1, 20)}}, "20 is an overlap or a group itself"),
+        ({"groups": {20: (1, 2), 21: (20, 5)}}, "20 is an overlap or a group itself"),
+        ({"overlaps": {20: ()}}, "each overlap has a positive value"),
+        ({"overlaps": {0: (1, 2)}}, "each overlap has a positive value"),
+        ({"groups": {20: (0, 1)}}, "each group has a positive value"),
+    ],
+)
+def test_overlaps_and_groups_of_what_is_no_id_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        lungs_and_heart(**choices)
+
+
+def test_a_group_whose_id_voxels_have_is_refused():
+    with pytest.raises(ValueError, match="group '7' has id 7, which voxels have already"):
+        _ = lungs_and_heart(groups={7: (1, 2)}).label_ids
+
+
+# --- groups -------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_has_the_values_of_its_members_once():
+    masks = {"a": np.zeros(SHAPE), "b": np.zeros(SHAPE), "c": np.zeros(SHAPE)}
+    masks["a"][:2], masks["b"][1:3], masks["c"][3] = 1, 1, 1
+    labels = LabelVolume.from_masks(masks, np.eye(4)).with_groups({"ab": ["a", "b"]})
+    labels = labels.with_groups({"abc": ["ab", 3, "a"]})
+    assert dict(labels.overlaps) == {4: (1, 2)}
+    assert dict(labels.groups) == {5: (1, 2), 6: (1, 2, 3)}
+    assert labels.values_by_structure[5] == (1, 2, 4)
+    assert labels.values_by_structure[6] == (1, 2, 3, 4)
+    assert labels.label_ids == (1, 2, 3, 5, 6)
+
+
+def test_groups_of_ids_of_any_sequence():
+    labels = lungs_and_heart().with_groups({"all": range(1, 3), "array": np.array([1, 5])})
+    assert dict(labels.groups) == {10: (1, 2), 11: (1, 5)}
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"lungs": "lung_left"}, "needs a list of members; got the text 'lung_left'"),
+        ({"lungs": []}, "group 'lungs' has no member"),
+        ({"heart": [1, 2]}, "both named 'heart'"),
+        ({" ": [1, 2]}, "non-empty"),
+    ],
+)
+def test_groups_that_are_none_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        lungs_and_heart().with_groups(groups)
+
+
+# --- subsets ------------------------------------------------------------------------------------------------------
+
+
+def test_a_subset_keeps_the_order_asked_for_and_the_same_array():
+    labels = lungs_and_heart()
+    chosen = labels.subset(["spleen", 5, "heart", "7", "lung_left"])
+    assert chosen.label_ids == (9, 5, 7, 1)
+    assert chosen.values_by_structure == {9: (), 5: (5,), 7: (7,), 1: (1,)}
+    assert chosen.array is labels.array
+    assert labels.subset("heart").label_ids == labels.subset(5).label_ids == (5,)
+
+
+def test_groups_of_a_subset_are_made_of_all_structures():
+    grouped = lungs_and_heart().with_groups({"lungs": [1, 2]})
+    assert grouped.subset(["lungs"]).values_by_structure == {10: (1, 2)}
+    later = lungs_and_heart().subset(["heart"]).with_groups({"lungs": ["lung_left", "lung_right"]})
+    assert later.label_ids == (5, 10)
+    assert later.values_by_structure == {5: (5,), 10: (1, 2)}
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+def test_pickling_keeps_overlaps_groups_and_the_subset():
+    array = np.zeros(SHAPE, np.uint8)
+    array[0], array[1] = 1, 20
+    labels = LabelVolume(array, np.diag([1.0, 2, 3, 1]), NAMES, overlaps={20: (1, 2)})
+    labels = labels.with_groups({"lungs": [1, 2]}).subset(["lungs", "lung_right"])
+    again = pickle.loads(pickle.dumps(labels))
+    assert again.values_by_structure == labels.values_by_structure == {21: (1, 20), 2: (20,)}
+    for table in ("names", "overlaps", "groups"):
+        assert dict(getattr(again, table)) == dict(getattr(labels, table))
+    np.testing.assert_array_equal(again.affine, labels.affine)
+
+
+def test_tables_cannot_be_changed():
+    labels = lungs_and_heart().with_groups({"lungs": [1, 2]})
+    for table in (labels.names, labels.groups, labels.overlaps):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            table[1] = "x"
+
+
+def test_a_thousand_sparse_ids():
+    ids = np.random.default_rng(0).choice(2**40, 1000, replace=False) + 1
+    array = np.zeros((10, 10, 11), np.int64)
+    array.flat[:1000] = ids
+    labels = LabelVolume(array, np.eye(4))
+    assert labels.label_ids == tuple(sorted(ids.tolist()))
+    assert len(labels.with_groups({"all": labels.label_ids}).groups[int(ids.max()) + 1]) == 1000
