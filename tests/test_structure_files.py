@@ -167,3 +167,13 @@ def test_a_structure_has_one_colour_whatever_else_is_drawn(scene, tmp_path):
     together = overlay(tmp_path / "overlay.png", shot, ["heart", *others])
     np.testing.assert_array_equal(together[alone], pictures[0][alone])
     assert alone.sum() > 20
+
+
+def test_images_too_large_for_memory_name_the_form_that_keeps_less(scene):
+    ct, labels, _ = scene
+    view = drrproj.Geometry.radiograph("PA", ct, shape=(4_000_000, 4_000_000))
+    # Six structures of 4 bytes for each of 1.6e13 pixels.
+    with pytest.raises(MemoryError, match=r'need 357627\.9 GiB .*6 labels.*label_images="crops" keeps of each image'):
+        drrproj.project(ct, view, labels=labels, outputs=("path_length",))
+    with pytest.raises(MemoryError, match=r"need 11175\.9 GiB \(mask: "):
+        drrproj.project(ct, view, labels=labels, outputs=("mask",))
