@@ -212,7 +212,7 @@ class TestPAXRay:
         true = paxray_names("true")
         for image in images:
             channel_of = {name: np.count_nonzero(mask) - 1 for name, mask in image.masks().items()}
-            assert channel_of.pop("mediastinum_upper_16") == 16
+            assert channel_of.pop("mediastinum_upper_again") == 16
             assert channel_of == {name: channel for channel, name in enumerate(true) if channel not in (16, 26)}
 
     def test_names_are_taken_as_shipped_when_asked(self, authors_paxray):

@@ -88,7 +88,10 @@ class Overlaps:
             tuple(name for name, keep in zip(self.names, kept, strict=True) if keep),
             (view,) * int(kept.sum()),
             self.classes,
-            *(array[kept] for array in (self.intersection, self.predicted, self.target, self.known)),
+            self.intersection[kept],
+            self.predicted[kept],
+            self.target[kept],
+            self.known[kept],
         )
 
     def scores(self, measure: Measure = "iou", absent: Absent = "skip") -> _Scores:
@@ -206,7 +209,7 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
     missing = [image.name for image in target if image.name not in by_name]
     if missing:
         raise ValueError(f"{len(missing)} pictures have no prediction, such as {missing[0]}; choose with target.of()")
-    counts = np.zeros((3, len(target), len(wanted)), np.int64)
+    shared, in_one, in_other = (np.zeros((len(target), len(wanted)), np.int64) for _ in range(3))
     for row, image in enumerate(target):
         found, right = by_name[image.name].masks(), image.masks()
         for column, name in enumerate(wanted):
@@ -216,14 +219,14 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
                         f"{image.name}: the mask of {name} has shape {found[name].shape} in the prediction and "
                         f"{right[name].shape} in the target; resize one of them"
                     )
-                counts[:, row, column] = count_overlaps(found[name], right[name])
-            elif name in found:
-                counts[1, row, column] = np.count_nonzero(found[name])
-            elif name in right:
-                counts[2, row, column] = np.count_nonzero(right[name])
+                shared[row, column] = np.count_nonzero(found[name] & right[name])
+            if name in found:
+                in_one[row, column] = np.count_nonzero(found[name])
+            if name in right:
+                in_other[row, column] = np.count_nonzero(right[name])
     known = np.array([[name not in image.absent for name in wanted] for image in target], np.bool_)
     names, views = tuple(image.name for image in target), tuple(image.view for image in target)
-    return Overlaps(names, views, wanted, *counts, known)
+    return Overlaps(names, views, wanted, shared, in_one, in_other, known)
 
 
 def count_overlaps(predicted: npt.ArrayLike, target: npt.ArrayLike) -> tuple[_Counts, _Counts, _Counts]:

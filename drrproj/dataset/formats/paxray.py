@@ -95,7 +95,7 @@ def read_paxray(
     The ``label_dict`` that the authors shipped is wrong for 46 of its 166 channels: ascending and descending aorta are
     exchanged, and the halves of the ribs are listed all left, then all right, where the data has left and right of each
     rib in turn. A list with those two marks is put right; any other is taken as it is. A name that comes twice, as
-    ``mediastinum_upper`` does, gets its channel's number behind it the second time.
+    ``mediastinum_upper`` does, gets ``_again`` behind it the second time.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def _put_right(names: list[str]) -> list[str]:
 
 
 def _told_apart(names: list[str]) -> tuple[str, ...]:
-    return tuple(f"{name}_{channel}" if name in names[:channel] else name for channel, name in enumerate(names))
+    return tuple(name + "_again" * names[:channel].count(name) for channel, name in enumerate(names))
 
 
 def _labelled(name: str, split: str | None, picture: Path, stack: Path, classes: tuple[str, ...]) -> LabelledImage:
