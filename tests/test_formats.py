@@ -599,6 +599,10 @@ class TestNPZ:
             for name, mask in zip(archive["names"], archive["masks"], strict=True):
                 np.testing.assert_array_equal(mask, masks_of("c", "LL")[name])
 
+    def test_masks_are_compressed(self, tmp_path):
+        formats.write_npz_images(tmp_path / "out", of_arrays({"lung": np.ones((300, 300), bool)}))
+        assert (tmp_path / "out" / "a_PA.npz").stat().st_size < 3000
+
     def test_damage_is_said(self, images, tmp_path):
         formats.write_npz_images(tmp_path / "out", images)
         (tmp_path / "out" / "c_LL.npz").write_bytes(b"PK nothing")

@@ -85,7 +85,7 @@ def pack_arrays(file: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write a NumPy archive that is the same on every day, at the fast compression level."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 

@@ -61,13 +61,15 @@ def write_paxray(
     if len(names) != len(images.classes):
         raise ValueError(f"{len(images.classes)} classes need as many channel names; got {len(names)}")
     stems: dict[str, str] = {}
+    taken: set[str] = set()
     for image in images:
         if image.split not in _SPLITS:
             raise ValueError(f"{image.name}: PAXRay has the splits {', '.join(_SPLITS)}; this one's is {image.split}")
         stem = image.case + _PLANE_OF_VIEW.get(image.view, image.view)
-        if stem in stems.values():
+        if stem in taken:
             raise ValueError(f"{image.name}: another picture of this set is {stem} too; keep one view per plane")
         stems[image.name] = stem
+        taken.add(stem)
     root = require_new_folder(folder)
     for part in ("images", "labels"):
         (root / part).mkdir()
