@@ -6,7 +6,6 @@ import datetime
 import sys
 import time
 from collections import Counter
-from types import TracebackType
 from typing import Any, TextIO
 
 __all__ = ["Progress"]
@@ -31,12 +30,8 @@ class Progress:
         self._start = self._told = time.monotonic()
         self._bar = _bar(total, self._stream)
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Leave the screen tidy."""
         if self._bar is not None:
             self._bar.close()
 
