@@ -294,7 +294,7 @@ def test_limits_decide_what_drops_what_warns_and_what_is_not_looked_at():
 
 def test_the_record_is_json_and_makes_the_limits_again():
     limits = QualityLimits(least_ribs=7, ignore=("metal",))
-    record = json.loads(json.dumps(limits.record()))
+    record = json.loads(json.dumps(limits.as_record()))
     assert record.keys() == {field.name for field in dataclasses.fields(QualityLimits)}
     assert QualityLimits(**record) == limits
 

@@ -124,7 +124,7 @@ class QualityLimits:
     --------
     >>> from drrproj.dataset.quality import QualityLimits
     >>> limits = QualityLimits(least_ribs=8, ignore=("couch",))
-    >>> limits.record()["least_ribs"], limits.record()["ignore"]
+    >>> limits.as_record()["least_ribs"], limits.as_record()["ignore"]
     (8, ['couch'])
     """
 
@@ -186,7 +186,7 @@ class QualityLimits:
             if isinstance(value, int | float) and field.name != "metal_hu" and not 0 <= value < float("inf"):
                 raise ValueError(f"{field.name} must be a finite number from 0; got {value!r}")
 
-    def record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         """All thresholds as plain values for JSON: what a dataset keeps of how its cases were judged."""
         plain = dataclasses.asdict(self)
         return {name: _listed(value) for name, value in plain.items()}
