@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import PAXRAY_VIEWS, Poses, Variation, parse_view
 from drrproj.dataset.progress import Progress
+from drrproj.dataset.quality import RULES, QualityLimits
 from drrproj.dataset.splits import Splits, read_splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import open_store
@@ -133,6 +135,17 @@ def _add_build(own: Commands) -> None:
         help="of a ray in a structure, for masks (default: any hit)",
     )
 
+    add = parser.add_argument_group("quality").add_argument
+    add("--keep-all", action="store_true", help="note what is wrong with a case, but drop none")
+    add(
+        "--ignore-rule",
+        action="append",
+        default=[],
+        choices=sorted(RULES),
+        metavar="RULE",
+        help=f"repeatable; one of {', '.join(RULES)}",
+    )
+
     add = parser.add_argument_group("computation").add_argument
     add("--workers", type=int, metavar="N", help="processes (default: one per core)")
 
@@ -153,6 +166,7 @@ def _build(arguments: argparse.Namespace) -> None:
         None if arguments.window is None else tuple(arguments.window),
         attenuation_models.bilinear(energy_kev=arguments.energy),
         arguments.min_path,
+        _limits(arguments),
     )
     cases = find_cases(arguments.source)
     print(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
@@ -178,6 +192,11 @@ def _build(arguments: argparse.Namespace) -> None:
             reasons = "; ".join(reason["message"] for reason in record["reasons"] if reason["severity"] == "drop")
             print(f"{record['status']} {record['case']}: {reasons}")
     print(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
+
+
+def _limits(arguments: argparse.Namespace) -> QualityLimits:
+    limits = QualityLimits(ignore=tuple(arguments.ignore_rule))
+    return dataclasses.replace(limits, drop=()) if arguments.keep_all else limits
 
 
 def _splits(arguments: argparse.Namespace) -> Splits | None:

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from drrproj import attenuation as attenuation_models
 from drrproj.attenuation import Attenuation
 from drrproj.dataset.cases import Case
 from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits, findings
 from drrproj.dataset.store import Store
 from drrproj.io.labels import read_labels
 from drrproj.io.nifti import read_volume
@@ -46,6 +47,8 @@ class Recipe:
         How HU become attenuation.
     min_path_mm : float
         How far a ray must run through a structure to be in its mask; 0 for any hit.
+    quality : QualityLimits, optional
+        What drops a case and what is only noted; None to judge nothing.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class Recipe:
     window: tuple[float, float] | None = None
     attenuation: Attenuation = field(default_factory=attenuation_models.bilinear)
     min_path_mm: float = 0.0
+    quality: QualityLimits | None = field(default_factory=QualityLimits)
 
     def __post_init__(self) -> None:
         if self.window is not None and not (np.isfinite(self.window).all() and self.window[0] < self.window[1]):
@@ -71,6 +75,7 @@ class Recipe:
             "window": None if self.window is None else list(self.window),
             "attenuation": self.attenuation.as_record(),
             "min_path_mm": self.min_path_mm,
+            "quality": None if self.quality is None else self.quality.as_record(),
         }
 
 
@@ -108,17 +113,15 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
                 raise ValueError(case.problem)
             ct, labels = _read(case)
             seconds["reading"] = time.perf_counter() - start
-            shot = project(
-                ct,
-                recipe.poses.geometry(case.case_id, ct),
-                labels=labels,
-                attenuation=recipe.attenuation,
-                outputs=("line_integral", "mask"),
-                min_path_mm=recipe.min_path_mm,
-                threads=threads,
-            )
-            seconds["projecting"] = time.perf_counter() - start - seconds["reading"]
-            status = "kept"
+            if recipe.quality is not None:
+                reasons += [asdict(finding) for finding in findings(ct, labels, recipe.quality)]
+            seconds["judging"] = time.perf_counter() - start - sum(seconds.values())
+            if any(reason["severity"] == "drop" for reason in reasons):
+                status = "dropped"
+            else:
+                status = "kept"
+                shot = _project(ct, labels, case.case_id, recipe, threads)
+                seconds["projecting"] = time.perf_counter() - start - sum(seconds.values())
             # Writing needs none of it, and the next case needs the memory.
             del ct, labels
         except Exception as error:  # a case that nobody foresaw must not stop ten thousand others
@@ -157,6 +160,18 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
 
 def _read(case: Case) -> tuple[Volume, LabelVolume]:
     return read_volume(case.ct), read_labels(case.labels, case.names)
+
+
+def _project(ct: Volume, labels: LabelVolume, case_id: str, recipe: Recipe, threads: int) -> Radiograph:
+    return project(
+        ct,
+        recipe.poses.geometry(case_id, ct),
+        labels=labels,
+        attenuation=recipe.attenuation,
+        outputs=("line_integral", "mask"),
+        min_path_mm=recipe.min_path_mm,
+        threads=threads,
+    )
 
 
 def _write_view(store: Store, case_id: str, view: str, shot: Radiograph, recipe: Recipe) -> dict[str, Any]:
