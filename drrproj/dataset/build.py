@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,8 @@ def _made(
 ) -> Iterator[dict[str, Any]]:
     cores = default_threads()
     count = min(workers or cores, len(cases))
+    # Workers on other machines start elsewhere, and their names of files must not depend on where.
+    cases = [replace(case, ct=case.ct.absolute(), labels=case.labels.absolute()) for case in cases]
     # A worker needs where to write and the hash; the lists of splits may be long.
     light = Store(store.path.absolute(), {}, store.hash, store.declared_classes, store.groups)
     if executor is not None:
