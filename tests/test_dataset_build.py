@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -21,6 +22,7 @@ from drrproj.cli import main
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.check import problems
+from drrproj.dataset.derive import derive
 from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
@@ -28,9 +30,10 @@ from drrproj.dataset.quality import QualityLimits
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store
+from drrproj.dataset.taxonomy import read_taxonomy
 
 # The small cases have no ribs; what the rules say of real ones is tested where the rules are.
-SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()))
+SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
 
 
 def content_of(folder):
@@ -68,6 +71,28 @@ def test_images_and_masks_are_those_of_project(tmp_path, subjects):
     assert list(problems(done.store)) == []
 
 
+def test_classes_are_those_of_the_taxonomy_present_or_absent_with_a_reason(tmp_path):
+    chest = files("drrproj") / "data" / "chest_3mm"
+    taxonomy = read_taxonomy("paxray")
+    case = Case("chest", chest / "ct.nii.gz", chest / "labels.nii.gz", "p")
+    store = build([case], tmp_path / "out", Recipe(Poses(shape=(64, 64)), taxonomy=taxonomy), workers=1).store
+    assert store.classes == taxonomy.names
+    assert store.groups == taxonomy.groups
+    ct, labels = drrproj.read_volume(case.ct), drrproj.read_labels(case.labels)
+    derived = derive(ct, labels, taxonomy)
+    for sample, view in zip(store.samples(), ("PA", "LL"), strict=True):
+        shot = drrproj.project(ct, drrproj.Geometry.radiograph(view, ct, shape=(64, 64)), labels=derived.labels)
+        masks = sample.masks()
+        assert list(masks) == [name for name in taxonomy.names if name in masks]
+        assert sorted((*masks, *sample.absent)) == sorted(taxonomy.names)
+        assert derived.absent.items() <= sample.absent.items()
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(mask, shot.masks[name][0])
+    assert list(problems(store)) == []
+    with pytest.raises(ValueError, match=r'taxonomy is \{"name": "paxray".*there and \{"name": "paxray-shipped"'):
+        build([case], tmp_path / "out", Recipe(Poses(shape=(64, 64)), taxonomy=read_taxonomy("paxray-shipped")))
+
+
 def test_the_files_do_not_depend_on_workers_or_order(tmp_path, subjects):
     cases = find_cases(subjects)
     build(cases, tmp_path / "one", SMALL, workers=1)
@@ -81,12 +106,13 @@ def test_killed_at_random_moments_the_dataset_is_the_undisturbed_one(tmp_path):
     build(find_cases(source), tmp_path / "undisturbed", SMALL, workers=1)
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "drrproj", "dataset", "build", str(source), "-o", str(out)]
-    command += ["--shape", "48", "40", "--workers", "2", "--keep-all"]
+    command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels"]
     seed = int(time.time())
     rng = random.Random(seed)
     kills, partial = 0, 0
     while kills < 3:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        workers = ["--workers", str(1 + kills % 2)]
+        process = subprocess.Popen([*command, *workers], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         wanted = rng.randint(1, 4) + sum(1 for _ in (out / "records").glob("s*.json"))
         # Killed soon after some more cases are done: before the first one there would be little to break.
         while process.poll() is None and sum(1 for _ in (out / "records").glob("s*.json")) < wanted:
@@ -171,7 +197,9 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path, subjects):
     build(cases, tmp_path / "out", SMALL, workers=1)
     before = content_of(tmp_path / "out")
     with pytest.raises(ValueError, match=r"shape is \[48, 40\] there and \[32, 32\] here; window is null there"):
-        build(cases, tmp_path / "out", Recipe(Poses(shape=(32, 32)), window=(0, 3)), workers=1)
+        build(
+            cases, tmp_path / "out", dataclasses.replace(SMALL, poses=Poses(shape=(32, 32)), window=(0, 3)), workers=1
+        )
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty and holds no dataset"):
@@ -269,5 +297,11 @@ def test_the_commands_in_a_row(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["splits"]["train"] == {"patients": 1, "cases": 1, "images": 2}
     assert main(["dataset", "show", out, "chest", "-o", str(tmp_path / "pictures"), "--overlay", "heart"]) == 0
     assert (tmp_path / "pictures" / "chest_tilted.png").exists()
+    assert main(["dataset", "export", out, "--format", "paxray", "-o", str(tmp_path / "paxray")]) == 0
+    assert len(list((tmp_path / "paxray" / "images").glob("*.png"))) == 2
+    assert main(["dataset", "export", out, "--format", "npz", "--split", "test", "-o", str(tmp_path / "npz")]) == 2
+    assert "no pictures in split 'test'" in capsys.readouterr().err
+    assert main(["dataset", "report", out, "-o", str(tmp_path / "page.html")]) == 0
+    assert "tilted" in (tmp_path / "page.html").read_text()
     assert main(built) == 2
     assert "of another configuration" in capsys.readouterr().err

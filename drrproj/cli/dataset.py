@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from drrproj import attenuation as attenuation_models
 from drrproj.cli.commands import Commands, add_command
@@ -15,23 +17,31 @@ from drrproj.cli.results import output_folder
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
+from drrproj.dataset.formats import WRITERS, LabelledImages, from_store
+from drrproj.dataset.machines import LOCAL, dask_executor
 from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import PAXRAY_VIEWS, Poses, Variation, parse_view
 from drrproj.dataset.progress import Progress
 from drrproj.dataset.quality import RULES, QualityLimits
+from drrproj.dataset.report import report
 from drrproj.dataset.splits import Splits, read_splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import open_store
+from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
 from drrproj.io.png import write_overlay
 
 __all__ = ["add_to"]
+
+_AS_THEY_ARE = "labels"
 
 _EXAMPLES = """\
 examples:
   drrproj dataset build Totalsegmentator_dataset -o out    frontal and lateral X-rays of every subject, with masks
   drrproj dataset check out                                every file is there and holds what it says
   drrproj dataset stats out                                cases, splits, how often each class is seen
+  drrproj dataset report out -o out.html                   the same and more, to look at
+  drrproj dataset export out --format paxray -o paxray     for training; also coco, yolo, mask-png, webdataset, npz
 
 drrproj dataset COMMAND --help explains a command, with examples.
 """
@@ -55,8 +65,8 @@ def add_to(commands: Commands) -> None:
     """Add the command and its own commands to the parser."""
     parser = commands.add_parser(
         "dataset",
-        help="make annotated X-rays of many CTs, and check, merge and count them",
-        description="Make annotated X-rays of many CTs, and check, merge and count them.",
+        help="make annotated X-rays of many CTs, and check, count, show and export them",
+        description="Make annotated X-rays of many CTs, and check, count, show and export them.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -75,6 +85,15 @@ def add_to(commands: Commands) -> None:
     stats = add_command(own, "stats", _stats, "count cases, splits and classes", "")
     _add_out(stats)
     stats.add_argument("--json", action="store_true", help="print JSON, for other programs")
+    export = add_command(own, "export", _export, "write a dataset in a format that others train from", "")
+    _add_out(export)
+    export.add_argument("--format", required=True, choices=sorted(WRITERS), help="one of %(choices)s", metavar="FORMAT")
+    export.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="new folder")
+    export.add_argument("--split", metavar="NAME", help="only the pictures of this split")
+    page = add_command(own, "report", _report, "write one HTML page about a dataset", "")
+    _add_out(page)
+    page.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE", help="the file to write, .html")
+    page.add_argument("--pictures", type=int, default=24, metavar="N", help="cases on the contact sheet (default: 24)")
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +154,14 @@ def _add_build(own: Commands) -> None:
         help="of a ray in a structure, for masks (default: any hit)",
     )
 
-    add = parser.add_argument_group("quality").add_argument
+    add = parser.add_argument_group("classes and quality").add_argument
+    add(
+        "--taxonomy",
+        default="paxray",
+        metavar="NAME|FILE",
+        help=f"{', '.join(TAXONOMIES)}, a JSON file of your own, or {_AS_THEY_ARE} for the structures of the label "
+        "files as they are (default: paxray)",
+    )
     add("--keep-all", action="store_true", help="note what is wrong with a case, but drop none")
     add(
         "--ignore-rule",
@@ -148,6 +174,11 @@ def _add_build(own: Commands) -> None:
 
     add = parser.add_argument_group("computation").add_argument
     add("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    add(
+        "--dask",
+        metavar="ADDRESS",
+        help=f'of a dask.distributed scheduler, whose machines do the work; "{LOCAL}" starts one here',
+    )
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -167,6 +198,7 @@ def _build(arguments: argparse.Namespace) -> None:
         attenuation_models.bilinear(energy_kev=arguments.energy),
         arguments.min_path,
         _limits(arguments),
+        None if arguments.taxonomy == _AS_THEY_ARE else read_taxonomy(arguments.taxonomy),
     )
     cases = find_cases(arguments.source)
     print(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
@@ -177,7 +209,19 @@ def _build(arguments: argparse.Namespace) -> None:
         return started[0].advance
 
     try:
-        done = build(cases, arguments.out, recipe, _splits(arguments), workers=arguments.workers, told=told)
+        with contextlib.ExitStack() as stack:
+            executor = None
+            if arguments.dask is not None:
+                executor = stack.enter_context(dask_executor(arguments.dask, arguments.workers))
+            done = build(
+                cases,
+                arguments.out,
+                recipe,
+                _splits(arguments),
+                workers=arguments.workers,
+                executor=executor,
+                told=told,
+            )
     finally:
         for progress in started:
             progress.close()
@@ -273,6 +317,23 @@ def _stats(arguments: argparse.Namespace) -> None:
             ),
         ]
     )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    images = from_store(open_store(arguments.dataset))
+    if arguments.split is not None:
+        images = images.of(split=arguments.split)
+    if not len(images):
+        of_split = "" if arguments.split is None else f" in split {arguments.split!r}"
+        raise ValueError(f"{arguments.dataset}: no pictures{of_split} to write")
+    write = cast(Callable[[Path, LabelledImages], None], WRITERS[arguments.format])
+    write(arguments.out, images)
+    print(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    report(open_store(arguments.dataset), arguments.out, arguments.pictures)
+    print(f"wrote {arguments.out}")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

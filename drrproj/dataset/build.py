@@ -154,7 +154,7 @@ def _build(
         # Another engine or version may round otherwise, and one dataset is made by one.
         "made_by": {"drrproj": __version__, "backend": engine},
     }
-    store = create_store(out, configuration, None, {})
+    store = create_store(out, configuration, recipe.classes, recipe.groups)
     with only_build(store.path):
         there = _statuses(store, cases, split_of)
         _sweep(store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 import warnings
@@ -14,9 +16,11 @@ import numpy as np
 from drrproj import attenuation as attenuation_models
 from drrproj.attenuation import Attenuation
 from drrproj.dataset.cases import Case
+from drrproj.dataset.derive import derive
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits, findings
 from drrproj.dataset.store import Store
+from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
 from drrproj.io.labels import read_labels
 from drrproj.io.nifti import read_volume
 from drrproj.io.png import QUANTITY, write_png
@@ -31,6 +35,10 @@ _NOT_MET = "it has voxels, but no ray of this view meets them"
 
 class CannotWrite(OSError):
     """The dataset cannot be written, which no other case will change: the disk is full, or the folder closed."""
+
+
+def _paxray() -> Taxonomy:
+    return read_taxonomy("paxray")
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,9 @@ class Recipe:
         How far a ray must run through a structure to be in its mask; 0 for any hit.
     quality : QualityLimits, optional
         What drops a case and what is only noted; None to judge nothing.
+    taxonomy : Taxonomy, optional
+        The classes, made of the segmentation where it has what they need; PAXRay's by default. None for the structures
+        of the label files as they are.
 
     Raises
     ------
@@ -61,6 +72,7 @@ class Recipe:
     attenuation: Attenuation = field(default_factory=attenuation_models.bilinear)
     min_path_mm: float = 0.0
     quality: QualityLimits | None = field(default_factory=QualityLimits)
+    taxonomy: Taxonomy | None = field(default_factory=_paxray)
 
     def __post_init__(self) -> None:
         if self.window is not None and not (np.isfinite(self.window).all() and self.window[0] < self.window[1]):
@@ -76,7 +88,24 @@ class Recipe:
             "attenuation": self.attenuation.as_record(),
             "min_path_mm": self.min_path_mm,
             "quality": None if self.quality is None else self.quality.as_record(),
+            "taxonomy": None if self.taxonomy is None else _taxonomy_record(self.taxonomy),
         }
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, in order; None when the label files decide."""
+        return None if self.taxonomy is None else self.taxonomy.names
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Classes of each group."""
+        return {} if self.taxonomy is None else self.taxonomy.groups
+
+
+def _taxonomy_record(taxonomy: Taxonomy) -> dict[str, str]:
+    """Its name, and a hash that tells one that was edited."""
+    text = json.dumps([asdict(anatomy) for anatomy in taxonomy.classes], sort_keys=True, ensure_ascii=False)
+    return {"name": taxonomy.name, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threads: int) -> dict[str, Any]:
@@ -106,6 +135,7 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
     seconds: dict[str, float] = {}
     shot: Radiograph | None = None
     reasons: list[dict[str, str]] = []
+    absent: dict[str, str] = {}
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
@@ -120,6 +150,9 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
                 status = "dropped"
             else:
                 status = "kept"
+                if recipe.taxonomy is not None:
+                    labels, absent = _derived(ct, labels, recipe.taxonomy)
+                    seconds["deriving"] = time.perf_counter() - start - sum(seconds.values())
                 shot = _project(ct, labels, case.case_id, recipe, threads)
                 seconds["projecting"] = time.perf_counter() - start - sum(seconds.values())
             # Writing needs none of it, and the next case needs the memory.
@@ -140,7 +173,7 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
     try:
         if shot is not None:
             record["views"] = {
-                view: _write_view(store, case.case_id, view, shot[view], recipe) for view in shot.geometry.names
+                view: _write_view(store, case.case_id, view, shot[view], recipe, absent) for view in shot.geometry.names
             }
         store.write_record(record)
     except OSError as error:
@@ -162,6 +195,11 @@ def _read(case: Case) -> tuple[Volume, LabelVolume]:
     return read_volume(case.ct), read_labels(case.labels, case.names)
 
 
+def _derived(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> tuple[LabelVolume, dict[str, str]]:
+    derived = derive(ct, labels, taxonomy)
+    return derived.labels, derived.absent
+
+
 def _project(ct: Volume, labels: LabelVolume, case_id: str, recipe: Recipe, threads: int) -> Radiograph:
     return project(
         ct,
@@ -174,7 +212,9 @@ def _project(ct: Volume, labels: LabelVolume, case_id: str, recipe: Recipe, thre
     )
 
 
-def _write_view(store: Store, case_id: str, view: str, shot: Radiograph, recipe: Recipe) -> dict[str, Any]:
+def _write_view(
+    store: Store, case_id: str, view: str, shot: Radiograph, recipe: Recipe, absent: dict[str, str]
+) -> dict[str, Any]:
     masks = shot.masks
     if masks is None:
         raise ValueError(f"view {view} of {case_id} has no masks")
@@ -184,19 +224,20 @@ def _write_view(store: Store, case_id: str, view: str, shot: Radiograph, recipe:
     areas = dict(zip(masks, masks.areas[:, 0].tolist(), strict=True))
     present = [name for name in _ordered(areas, store) if areas[name]]
     packed = np.stack([masks.packed[list(masks).index(name), 0] for name in present]) if present else _none(shot)
+    without = absent | {name: _NOT_MET for name, area in areas.items() if not area}
     return {
         "image": image,
         "masks": store.write_masks(case_id, view, present, packed, (rows, columns)),
         "geometry": shot.geometry.as_record(),
         "display": {"low": low, "high": high, "quantity": QUANTITY, "bits": 16},
         "areas": {name: areas[name] for name in present},
-        "absent": {name: _NOT_MET for name in _ordered(areas, store) if not areas[name]},
+        "absent": {name: without[name] for name in _ordered(without, store)},
     }
 
 
-def _ordered(areas: Mapping[str, int], store: Store) -> list[str]:
+def _ordered(names: Mapping[str, object], store: Store) -> list[str]:
     return (
-        sorted(areas) if store.declared_classes is None else [name for name in store.declared_classes if name in areas]
+        sorted(names) if store.declared_classes is None else [name for name in store.declared_classes if name in names]
     )
 
 
