@@ -26,7 +26,7 @@ ARROWS = {
     "label_walks": VALUES | {"backends"},
     "project": VALUES | {"backends", "threads", "label_walks"},
     "io": VALUES,
-    "dataset": VALUES | {"project", "io", "threads"},
+    "dataset": VALUES | {"project", "io", "backends", "threads"},
     "cli": VALUES | {"project", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},
     "__init__": VALUES | {"project", "io", "backends"},

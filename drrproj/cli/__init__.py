@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import drrproj
-from drrproj.cli import demo, info, project
+from drrproj.cli import dataset, demo, info, project
 from drrproj.cli.commands import Parser
 
 __all__ = ["main"]
@@ -76,6 +76,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"drrproj {drrproj.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, project, info):
+    for command in (demo, project, dataset, info):
         command.add_to(commands)
     return parser

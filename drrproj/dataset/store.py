@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.geometry import Geometry
 from drrproj.io.grey import read_grey
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
+from drrproj.radiograph import LabelMasks, Radiograph
 
 __all__ = ["FORMAT", "Sample", "Store", "configuration_hash", "create_store", "differences", "open_store"]
 
@@ -104,6 +106,22 @@ class Sample:
             name: np.unpackbits(mask, axis=-1, count=columns).view(np.bool_)
             for name, mask in zip(names, packed, strict=True)
         }
+
+    def radiograph(self) -> Radiograph:
+        """Line integrals, as exactly as the picture's levels hold them, and masks: what the drawing functions take."""
+        record, display = self.record_of_view["geometry"], self.record_of_view["display"]
+        names, packed, (_, columns) = self.packed_masks()
+        levels = self.image()
+        low, high = display["low"], display["high"]
+        line_integral = low + levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max) * (high - low)
+        return Radiograph(
+            geometry=Geometry(record["views"], tuple(record["shape"]), record["names"]),
+            line_integral=line_integral[None].astype(np.float32),
+            path_length=None,
+            masks=LabelMasks(packed[:, None], columns, range(1, len(names) + 1), names),
+            backend="",
+            record={},
+        )
 
 
 @dataclass(frozen=True, eq=False)
