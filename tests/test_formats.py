@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ class TestEveryFormat:
         with pytest.raises(FileExistsError, match="not an empty folder"):
             formats.WRITERS[name](tmp_path, images)
         assert contents(tmp_path).keys() == {(tmp_path / "old.txt").relative_to(tmp_path)}
+
+    def test_an_export_that_breaks_off_leaves_nothing(self, name, images, tmp_path):
+        needed(name)
+
+        def unreadable():
+            raise ValueError("the masks of the last picture are damaged")
+
+        broken = replace(images[7], read_masks=unreadable)
+        with pytest.raises(ValueError, match="the last picture are damaged"):
+            formats.WRITERS[name](tmp_path / "out", replace(images, images=(*images.images[:7], broken)))
+        assert list(tmp_path.iterdir()) == []
+        formats.WRITERS[name](tmp_path / "out", images)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     def test_no_dataset_there_is_said(self, name, tmp_path):
         needed(name)

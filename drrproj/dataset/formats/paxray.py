@@ -16,7 +16,7 @@ from drrproj.dataset.formats.labelled import (
     LabelledImage,
     LabelledImages,
     eight_bit,
-    require_new_folder,
+    new_folder,
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
@@ -70,23 +70,25 @@ def write_paxray(
             raise ValueError(f"{image.name}: another picture of this set is {stem} too; keep one view per plane")
         stems[image.name] = stem
         taken.add(stem)
-    root = require_new_folder(folder)
-    for part in ("images", "labels"):
-        (root / part).mkdir()
-    rows: dict[str, list[dict[str, str]]] = {split: [] for split in _SPLITS}
-    for image in images:
-        stem, pixels = stems[image.name], eight_bit(image.pixels())
-        write_grey_picture(root / "images" / f"{stem}.png", pixels)
-        stack = np.zeros((len(images.classes), *pixels.shape), np.bool_)
-        masks = image.masks()
-        for channel, name in enumerate(images.classes):
-            if name in masks:
-                stack[channel] = masks[name]
-        with replaced(root / "labels" / f"{stem}.npy") as file:
-            np.save(file, stack)
-        rows[str(image.split)].append({"image": f"images/{stem}.png", "target": f"labels/{stem}.npy"})
-    write_particulars(root, images, stems)
-    write_json(root / "paxray.json", {"label_dict": {str(channel): name for channel, name in enumerate(names)}, **rows})
+    with new_folder(folder) as root:
+        for part in ("images", "labels"):
+            (root / part).mkdir()
+        rows: dict[str, list[dict[str, str]]] = {split: [] for split in _SPLITS}
+        for image in images:
+            stem, pixels = stems[image.name], eight_bit(image.pixels())
+            write_grey_picture(root / "images" / f"{stem}.png", pixels)
+            stack = np.zeros((len(images.classes), *pixels.shape), np.bool_)
+            masks = image.masks()
+            for channel, name in enumerate(images.classes):
+                if name in masks:
+                    stack[channel] = masks[name]
+            with replaced(root / "labels" / f"{stem}.npy") as file:
+                np.save(file, stack)
+            rows[str(image.split)].append({"image": f"images/{stem}.png", "target": f"labels/{stem}.npy"})
+        write_particulars(root, images, stems)
+        write_json(
+            root / "paxray.json", {"label_dict": {str(channel): name for channel, name in enumerate(names)}, **rows}
+        )
 
 
 def read_paxray(
