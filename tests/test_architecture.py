@@ -36,7 +36,7 @@ ARROWS = {
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": VALUES | {"materials", "project", "threads"},
     "io": VALUES | {"directions", "overlaps"},
-    "dataset": VALUES | {"project", "io", "threads"},
+    "dataset": VALUES | {"project", "io", "backends", "threads"},
     "cli": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},
     "__init__": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "backends"},

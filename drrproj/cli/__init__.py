@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import drrproj
-from drrproj.cli import demo, info, paxray, points, project, render, view
+from drrproj.cli import dataset, demo, info, paxray, points, project, render, view
 from drrproj.cli.commands import Parser
 
 __all__ = ["main"]
@@ -77,6 +77,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"drrproj {drrproj.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, project, render, paxray, view, points, info):
+    for command in (demo, project, dataset, render, paxray, view, points, info):
         command.add_to(commands)
     return parser

@@ -1,0 +1,343 @@
+"""``drrproj dataset``: from a folder of segmented CTs to annotated X-rays, and what to do with them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from drrproj import attenuation as attenuation_models
+from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.results import output_folder
+from drrproj.dataset.build import build
+from drrproj.dataset.cases import find_cases
+from drrproj.dataset.check import problems
+from drrproj.dataset.formats import WRITERS, LabelledImages, from_store
+from drrproj.dataset.machines import LOCAL, dask_executor
+from drrproj.dataset.merge import merge
+from drrproj.dataset.one_case import Recipe
+from drrproj.dataset.poses import PAXRAY_VIEWS, Poses, Variation, parse_view
+from drrproj.dataset.progress import Progress
+from drrproj.dataset.quality import RULES, QualityLimits
+from drrproj.dataset.report import report
+from drrproj.dataset.splits import Splits, read_splits
+from drrproj.dataset.stats import contents
+from drrproj.dataset.store import open_store
+from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
+from drrproj.io.png import write_overlay
+
+__all__ = ["add_to"]
+
+_AS_THEY_ARE = "labels"
+
+_EXAMPLES = """\
+examples:
+  drrproj dataset build Totalsegmentator_dataset -o out    frontal and lateral X-rays of every subject, with masks
+  drrproj dataset check out                                every file is there and holds what it says
+  drrproj dataset stats out                                cases, splits, how often each class is seen
+  drrproj dataset report out -o out.html                   the same and more, to look at
+  drrproj dataset export out --format paxray -o paxray     for training; also coco, yolo, mask-png, webdataset, npz
+
+drrproj dataset COMMAND --help explains a command, with examples.
+"""
+_BUILD_EXAMPLES = """\
+examples:
+  A folder of subjects (ct.nii.gz, segmentations/), nnU-Net raw data, or a table (case, ct, labels, patient):
+    drrproj dataset build Totalsegmentator_dataset -o out
+    drrproj dataset build manifest.csv -o out
+
+  PAXRay's parallel beam, and its split by lists or ranges of ids in a JSON file:
+    drrproj dataset build manifest.csv --beam parallel --splits splits.json -o out
+
+  Three poses of each view, up to 5 degrees, 100 mm and 20 mm off:
+    drrproj dataset build manifest.csv --vary-angle 5 --vary-distance 100 --vary-shift 20 --poses 3 --seed 1 -o out
+
+Interrupted? Run the same again: it goes on where it stopped.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command and its own commands to the parser."""
+    parser = commands.add_parser(
+        "dataset",
+        help="make annotated X-rays of many CTs, and check, count, show and export them",
+        description="Make annotated X-rays of many CTs, and check, count, show and export them.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_build(own)
+    check = add_command(own, "check", _check, "read every file of a dataset and say what is wrong", "")
+    _add_out(check)
+    merging = add_command(own, "merge", _merge, "copy several datasets of one configuration into one", "")
+    merging.add_argument("parts", nargs="+", type=Path, metavar="PART", help="datasets")
+    merging.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the merged dataset")
+    show = add_command(own, "show", _show, "draw the anatomy on the X-rays of a case", "")
+    _add_out(show)
+    show.add_argument("case", metavar="CASE", help="its id")
+    show.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="for one picture per view")
+    show.add_argument("--overlay", nargs="+", metavar="NAME", help="classes to draw (default: all)")
+    stats = add_command(own, "stats", _stats, "count cases, splits and classes", "")
+    _add_out(stats)
+    stats.add_argument("--json", action="store_true", help="print JSON, for other programs")
+    export = add_command(own, "export", _export, "write a dataset in a format that others train from", "")
+    _add_out(export)
+    export.add_argument("--format", required=True, choices=sorted(WRITERS), help="one of %(choices)s", metavar="FORMAT")
+    export.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="new folder")
+    export.add_argument("--split", metavar="NAME", help="only the pictures of this split")
+    page = add_command(own, "report", _report, "write one HTML page about a dataset", "")
+    _add_out(page)
+    page.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE", help="the file to write, .html")
+    page.add_argument("--pictures", type=int, default=24, metavar="N", help="cases on the contact sheet (default: 24)")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=Path, metavar="OUT", help="folder of the dataset")
+
+
+def _add_build(own: Commands) -> None:
+    parser = add_command(own, "build", _build, "make a dataset, or go on with an interrupted one", _BUILD_EXAMPLES)
+    add = parser.add_argument
+    add("source", type=Path, metavar="MANIFEST|FOLDER", help="CSV file, folder of subjects, or nnU-Net raw folder")
+    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the dataset; made when missing")
+
+    add = parser.add_argument_group("views").add_argument
+    add(
+        "--view",
+        action="append",
+        default=[],
+        metavar="VIEW",
+        help="frontal (a PA), lateral (an LL), PA, AP, LL, RL, or NAME=PA:PRIMARY,SECONDARY; repeatable "
+        "(default: frontal and lateral)",
+    )
+    add("--beam", choices=("cone", "parallel"), default="cone", help="parallel as PAXRay has it (default: cone)")
+    add("--sdd", type=float, default=1800.0, metavar="MM", help="source to detector (default: 1800)")
+    add("--shape", nargs=2, type=int, default=(512, 512), metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
+    add("--pixel-spacing", type=float, metavar="MM", help="at the detector (default: the whole CT fits)")
+
+    add = parser.add_argument_group("variation of the poses, drawn per case from the seed").add_argument
+    add("--vary-angle", type=float, default=0.0, metavar="DEG", help="up to this about each of three axes")
+    add("--vary-distance", type=float, default=0.0, metavar="MM", help="up to this on the source's distance")
+    add("--vary-shift", type=float, default=0.0, metavar="MM", help="up to this along rows and along columns")
+    add("--poses", type=int, default=1, metavar="N", help="poses of each view (default: 1)")
+
+    add = parser.add_argument_group("splits, by patient").add_argument
+    add(
+        "--split",
+        action="append",
+        default=[],
+        metavar="NAME=SHARE",
+        help="repeatable (default: train=0.7 val=0.1 test=0.2)",
+    )
+    add("--splits", type=Path, metavar="FILE", help='JSON: {"train": ["case1", [1, 420]], ...}: ids, or ranges of them')
+    add("--seed", type=int, default=0, metavar="N", help="of splits and poses (default: 0)")
+
+    add = parser.add_argument_group("pictures").add_argument
+    add("--energy", type=float, default=70.0, metavar="KEV", help="photon energy, 30 to 150 (default: 70)")
+    add(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="line integrals shown black and white (default: 0.5 and 99.5 percentile inside each body)",
+    )
+    add(
+        "--min-path",
+        type=float,
+        default=0.0,
+        metavar="MM",
+        help="of a ray in a structure, for masks (default: any hit)",
+    )
+
+    add = parser.add_argument_group("classes and quality").add_argument
+    add(
+        "--taxonomy",
+        default="paxray",
+        metavar="NAME|FILE",
+        help=f"{', '.join(TAXONOMIES)}, a JSON file of your own, or {_AS_THEY_ARE} for the structures of the label "
+        "files as they are (default: paxray)",
+    )
+    add("--keep-all", action="store_true", help="note what is wrong with a case, but drop none")
+    add(
+        "--ignore-rule",
+        action="append",
+        default=[],
+        choices=sorted(RULES),
+        metavar="RULE",
+        help=f"repeatable; one of {', '.join(RULES)}",
+    )
+
+    add = parser.add_argument_group("computation").add_argument
+    add("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    add(
+        "--dask",
+        metavar="ADDRESS",
+        help=f'of a dask.distributed scheduler, whose machines do the work; "{LOCAL}" starts one here',
+    )
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    poses = Poses(
+        views=[parse_view(view) for view in arguments.view] or PAXRAY_VIEWS,
+        beam=arguments.beam,
+        sdd=arguments.sdd,
+        shape=tuple(arguments.shape),
+        pixel_spacing=arguments.pixel_spacing,
+        variation=Variation(
+            arguments.vary_angle, arguments.vary_distance, arguments.vary_shift, arguments.poses, arguments.seed
+        ),
+    )
+    recipe = Recipe(
+        poses,
+        None if arguments.window is None else tuple(arguments.window),
+        attenuation_models.bilinear(energy_kev=arguments.energy),
+        arguments.min_path,
+        _limits(arguments),
+        None if arguments.taxonomy == _AS_THEY_ARE else read_taxonomy(arguments.taxonomy),
+    )
+    cases = find_cases(arguments.source)
+    print(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
+    started: list[Progress] = []
+
+    def told(total: int) -> Callable[[str], None]:
+        started.append(Progress(total))
+        return started[0].advance
+
+    try:
+        with contextlib.ExitStack() as stack:
+            executor = None
+            if arguments.dask is not None:
+                executor = stack.enter_context(dask_executor(arguments.dask, arguments.workers))
+            done = build(
+                cases,
+                arguments.out,
+                recipe,
+                _splits(arguments),
+                workers=arguments.workers,
+                executor=executor,
+                told=told,
+            )
+    finally:
+        for progress in started:
+            progress.close()
+    there = f", {done.found - done.made} were there" if done.found > done.made else ""
+    print(f"made {done.made} cases in {done.seconds:.1f} s{there}")
+    _print_table(
+        [("status", "cases"), *((name, str(count)) for name, count in done.statuses.items())],
+    )
+    _print_table([("split", "kept cases"), *((name, str(count)) for name, count in sorted(done.splits.items()))])
+    for record in done.store.records():
+        if record["status"] != "kept":
+            reasons = "; ".join(reason["message"] for reason in record["reasons"] if reason["severity"] == "drop")
+            print(f"{record['status']} {record['case']}: {reasons}")
+    print(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
+
+
+def _limits(arguments: argparse.Namespace) -> QualityLimits:
+    limits = QualityLimits(ignore=tuple(arguments.ignore_rule))
+    return dataclasses.replace(limits, drop=()) if arguments.keep_all else limits
+
+
+def _splits(arguments: argparse.Namespace) -> Splits | None:
+    if arguments.splits is not None:
+        if arguments.split:
+            raise ValueError("--split gives shares and --splits lists; pass one of them")
+        return read_splits(arguments.splits)
+    shares = {"train": 0.7, "val": 0.1, "test": 0.2}
+    if arguments.split:
+        shares = {}
+        for text in arguments.split:
+            name, _, share = text.partition("=")
+            try:
+                shares[name] = float(share)
+            except ValueError:
+                raise ValueError(f"a split is NAME=SHARE, as in train=0.8; got {text!r}") from None
+    return Splits(shares, arguments.seed)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    store = open_store(arguments.dataset)
+    found = 0
+    for problem in problems(store):
+        found += 1
+        print(problem)
+    if found:
+        raise ValueError(f"{arguments.dataset}: {found} problem{'s' * (found > 1)}")
+    print(f"{arguments.dataset}: {sum(1 for _ in store.samples())} X-rays, all whole")
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    store = merge(arguments.parts, arguments.out)
+    print(f"{arguments.out}: {sum(1 for _ in store.records())} cases of {len(arguments.parts)} datasets")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    store = open_store(arguments.dataset)
+    found = [record for record in store.records() if record["case"] == arguments.case]
+    if not found:
+        raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}")
+    record = found[0]
+    print(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
+    for reason in record["reasons"]:
+        print(f"{reason['severity']} ({reason['rule']}): {reason['message']}")
+    with output_folder(arguments.out) as folder:
+        for sample in store.samples_of(record):
+            display = sample.record_of_view["display"]
+            path = folder / f"{sample.name}.png"
+            write_overlay(path, sample.radiograph(), arguments.overlay, (display["low"], display["high"]))
+            print(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
+
+
+def _stats(arguments: argparse.Namespace) -> None:
+    held = contents(open_store(arguments.dataset))
+    if arguments.json:
+        json.dump(held.as_record(), sys.stdout, indent=1)
+        print()
+        return
+    _print_table([("status", "cases"), *((name, str(count)) for name, count in held.statuses.items())])
+    _print_table(
+        [
+            ("split", "patients", "cases", "images"),
+            *((name, *(str(count) for count in counts)) for name, counts in held.splits.items()),
+        ]
+    )
+    if held.reasons:
+        _print_table([("rule", "cases"), *((rule, str(count)) for rule, count in held.reasons.items())])
+    _print_table(
+        [
+            ("class", "view", "images", "share", "median area"),
+            *(
+                (each.name, each.view, str(each.images), f"{each.share:.1%}", f"{each.area:.3%}")
+                for each in held.classes
+            ),
+        ]
+    )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    images = from_store(open_store(arguments.dataset))
+    if arguments.split is not None:
+        images = images.of(split=arguments.split)
+    if not len(images):
+        of_split = "" if arguments.split is None else f" in split {arguments.split!r}"
+        raise ValueError(f"{arguments.dataset}: no pictures{of_split} to write")
+    write = cast(Callable[[Path, LabelledImages], None], WRITERS[arguments.format])
+    write(arguments.out, images)
+    print(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    report(open_store(arguments.dataset), arguments.out, arguments.pictures)
+    print(f"wrote {arguments.out}")
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()

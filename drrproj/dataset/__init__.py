@@ -1,0 +1,1 @@
+"""Datasets: from a folder of segmented CTs to annotated X-rays."""

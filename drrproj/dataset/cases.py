@@ -1,0 +1,212 @@
+"""Finding the cases: which CT belongs to which labels, and to which patient."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Case", "find_cases"]
+
+_LABELS = ("segmentations", "segmentations.nii.gz", "segmentations.nii", "labels.nii.gz", "labels.nii", "seg.nii.gz")
+_CT = ("ct.nii.gz", "ct.nii")
+_ENDINGS = (".nii.gz", ".nii")
+# A case's name becomes part of file names, on every file system.
+_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT and its labels.
+
+    Attributes
+    ----------
+    case_id : str
+        Names the case in the dataset; letters, digits and ``. _ + -``.
+    ct, labels : Path
+        NIfTI file; NIfTI file of label ids or folder of one mask per structure.
+    patient_id : str
+        Cases of one patient go to one split.
+    problem : str or None
+        Why this case cannot be made, known before it is read.
+    names : Path or None
+        Table of label names, where it does not lie beside the labels.
+    """
+
+    case_id: str
+    ct: Path
+    labels: Path
+    patient_id: str
+    problem: str | None = None
+    names: Path | None = None
+
+
+def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
+    r"""Find pairs of CT and labels in a folder, or read them from a manifest.
+
+    Parameters
+    ----------
+    path : str or path
+        A CSV file with the columns ``case``, ``ct``, ``labels`` and, if patients have several CTs, ``patient``; its
+        paths start from its own folder. Or a folder: one sub-folder per subject with ``ct.nii.gz`` and
+        ``segmentations/`` (or ``segmentations.nii.gz``, ``labels.nii.gz``, ``seg.nii.gz``), as TotalSegmentator has
+        it; such a subject itself; or nnU-Net raw data with ``imagesTr`` and ``labelsTr``.
+
+    Returns
+    -------
+    tuple of Case
+        Ordered by ``case_id``. A CT without labels, and labels without a CT, are cases with a ``problem``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        If nothing is found, an id comes twice or cannot be a file name, the manifest lacks a column, or an nnU-Net
+        folder says that its first channel is no CT.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from drrproj.dataset.cases import find_cases
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     manifest = Path(folder, "manifest.csv")
+    ...     _ = manifest.write_text("case,ct,labels,patient\na,a.nii.gz,a_seg.nii.gz,p1\n")
+    ...     [(case.case_id, case.patient_id, case.problem) for case in find_cases(manifest)]
+    [('a', 'p1', 'there is no CT a.nii.gz')]
+    """
+    where = Path(path)
+    if not where.exists():
+        raise FileNotFoundError(f"no such file or folder: {where}")
+    if not where.is_dir():
+        cases = _from_manifest(where)
+    elif (where / "labelsTr").is_dir() or (where / "imagesTr").is_dir():
+        cases = _from_nnunet(where)
+    else:
+        cases = _from_subjects(where)
+    repeated = sorted(name for name, count in Counter(case.case_id for case in cases).items() if count > 1)
+    if repeated:
+        raise ValueError(f"{where}: the case ids {', '.join(repeated)} come more than once; each needs its own")
+    for case in cases:
+        if not _CASE_ID.fullmatch(case.case_id):
+            raise ValueError(
+                f"{where}: the case id {case.case_id!r} becomes a file name, and may have letters, digits and . _ + -"
+            )
+    return tuple(sorted(cases, key=lambda case: case.case_id))
+
+
+def _from_manifest(manifest: Path) -> list[Case]:
+    try:
+        # utf-8-sig, because spreadsheets put a byte order mark first.
+        text = manifest.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{manifest}: not a text file; a manifest is CSV with the columns case, ct, labels") from None
+    rows = list(csv.DictReader(text.splitlines()))
+    columns = [name.strip().lower() for name in (rows[0] if rows else {}) if name]
+    missing = [name for name in ("case", "ct", "labels") if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{manifest}: a manifest needs rows under the columns case, ct, labels, and patient where patients have "
+            f"several CTs; missing: {', '.join(missing)}"
+        )
+    cases = []
+    for line, row in enumerate(rows, start=2):
+        cells = {key.strip().lower(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        if not cells["case"] or not cells["ct"] or not cells["labels"]:
+            raise ValueError(f"{manifest}, line {line}: case, ct and labels must not be empty")
+        ct, labels = manifest.parent / cells["ct"], manifest.parent / cells["labels"]
+        problem = (
+            f"there is no CT {cells['ct']}"
+            if not ct.exists()
+            else f"there are no labels {cells['labels']}"
+            if not labels.exists()
+            else None
+        )
+        cases.append(Case(cells["case"], ct, labels, cells.get("patient") or cells["case"], problem))
+    return cases
+
+
+def _from_subjects(folder: Path) -> list[Case]:
+    one = _subject(folder)
+    if one is not None:
+        return [one]
+    subjects = (_subject(subject) for subject in sorted(folder.iterdir()) if subject.is_dir())
+    cases = [case for case in subjects if case is not None]
+    if not cases:
+        raise ValueError(
+            f"{folder}: no cases in this folder; it needs sub-folders with ct.nii.gz and segmentations/, or imagesTr "
+            "and labelsTr, or pass a CSV manifest with the columns case, ct, labels"
+        )
+    return cases
+
+
+def _subject(folder: Path) -> Case | None:
+    cts = [folder / name for name in _CT if (folder / name).is_file()]
+    labels = [folder / name for name in _LABELS if (folder / name).exists()]
+    if not cts and not labels:
+        return None
+    problem = None
+    if len(cts) > 1 or len(labels) > 1:
+        several = cts if len(cts) > 1 else labels
+        problem = f"there are several of one kind: {', '.join(path.name for path in several)}; keep one"
+    elif not labels:
+        problem = "a CT without labels: there is no segmentations/, segmentations.nii.gz, labels.nii.gz or seg.nii.gz"
+    elif not cts:
+        problem = "labels without a CT: there is no ct.nii.gz"
+    # Absolute, because the name of the folder "." is empty.
+    name = folder.resolve().name
+    return Case(name, cts[0] if cts else folder / _CT[0], labels[0] if labels else folder / _LABELS[0], name, problem)
+
+
+def _from_nnunet(folder: Path) -> list[Case]:
+    names = _nnunet_names(folder)
+    images = _by_name(folder / "imagesTr")
+    labels = _by_name(folder / "labelsTr")
+    cts = {name.removesuffix("_0000"): path for name, path in images.items() if name.endswith("_0000")}
+    cases = []
+    for name in sorted(cts.keys() | labels.keys()):
+        problem = (
+            f"labels without a CT: there is no imagesTr/{name}_0000.nii.gz"
+            if name not in cts
+            else f"a CT without labels: there is no labelsTr/{name}.nii.gz"
+            if name not in labels
+            else None
+        )
+        ct = cts.get(name, folder / "imagesTr" / f"{name}_0000.nii.gz")
+        cases.append(Case(name, ct, labels.get(name, folder / "labelsTr" / f"{name}.nii.gz"), name, problem, names))
+    if not cases:
+        raise ValueError(f"{folder}: no cases in imagesTr (name_0000.nii.gz) and labelsTr (name.nii.gz)")
+    return cases
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        ending = next((ending for ending in _ENDINGS if path.name.endswith(ending)), None)
+        # macOS leaves files named ._something beside each file it copies.
+        if ending is None or path.name.startswith("."):
+            continue
+        name = path.name.removesuffix(ending)
+        if found.setdefault(name, path) != path:
+            raise ValueError(f"{folder}: two files of one case, {found[name].name} and {path.name}")
+    return found
+
+
+def _nnunet_names(folder: Path) -> Path | None:
+    table = folder / "dataset.json"
+    if not table.exists():
+        return None
+    try:
+        content = json.loads(table.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{table}: not valid JSON: {error}") from error
+    channels = content.get("channel_names", content.get("modality", {}))
+    first = channels.get("0", "CT") if isinstance(channels, dict) else "CT"
+    if str(first).upper() != "CT":
+        raise ValueError(f"{table}: its first channel is {first!r}, and projecting needs a CT")
+    return table

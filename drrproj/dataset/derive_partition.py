@@ -1,0 +1,309 @@
+"""One array in which every voxel has one number, and which structures and classes each number belongs to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.volume import LabelVolume, Volume
+
+__all__ = ["Cut", "NotDerivable", "Partition", "Runs", "toward_ras"]
+
+Box = tuple[slice, slice, slice]
+Mask = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
+
+# Planes come from means over voxels: one that falls on voxel centres must decide alike for every order of summing.
+TIE_MM = 1e-4
+# Up to here comparing voxels with each number in turn is faster than looking each voxel up in a table.
+_FEW = 4
+
+
+class NotDerivable(LookupError):
+    """What a class is made of is not there; the message says what is missing."""
+
+
+class Runs(NamedTuple):
+    """Voxels of a structure as runs along the first axis: ``first`` to ``last`` (inclusive) at (row, slab)."""
+
+    first: Indices
+    last: Indices
+    row: Indices
+    slab: Indices
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Voxels of a new class: those in ``box`` with a number in ``of`` where ``where``, which broadcasts, is true."""
+
+    of: frozenset[int]
+    box: Box
+    where: Mask
+
+
+def toward_ras(array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """View an array with its axes pointing right, anterior, superior as nearly as they can, and its affine."""
+    order, flipped = _axes(affine)
+    view = np.flip(array.transpose(order), flipped)
+    turned = affine[:, (*order, 3)].copy()
+    for axis in flipped:
+        turned[:, 3] += turned[:, axis] * (view.shape[axis] - 1)
+        turned[:, axis] *= -1
+    return view, turned
+
+
+def _axes(affine: npt.NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Array axes nearest to right, anterior, superior, and which of those three run the other way."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    order = max(
+        itertools.permutations(range(3)), key=lambda axes: sum(abs(directions[w, a]) for w, a in enumerate(axes))
+    )
+    return order, tuple(world for world, axis in enumerate(order) if directions[world, axis] < 0)
+
+
+class Partition:
+    """The voxels of a segmentation, cut further and further by rules.
+
+    A class is a set of numbers; cutting gives the voxels inside a new number and leaves the others theirs, so classes
+    may overlap at will and still one array holds them.
+
+    Parameters
+    ----------
+    labels : LabelVolume
+    ct : Volume
+        For rules that look at HU.
+
+    Notes
+    -----
+    Axes point right, anterior and superior as nearly as the grid allows, whatever their order in memory.
+    """
+
+    def __init__(self, labels: LabelVolume, ct: Volume) -> None:
+        self.ct = ct
+        turned, self.affine = toward_ras(labels.array, labels.affine)
+        by_id = labels.values_by_structure
+        values = sorted({value for of_one in by_id.values() for value in of_one})
+        # Small numbers stand for themselves; numbering anew would cost a pass over the voxels.
+        as_they_are = max(values, default=0) < 2**15 and turned.dtype.itemsize <= 2
+        number = {value: value if as_they_are else position for position, value in enumerate(values, 1)}
+        self.array: npt.NDArray[np.uint16] = np.zeros(turned.shape, np.uint16, order="F")
+        if as_they_are:
+            np.copyto(self.array, turned, casting="unsafe")
+        else:
+            for slab in range(turned.shape[2]):
+                plane = turned[..., slab]
+                place = np.searchsorted(values, plane)
+                known = np.isin(plane, values)
+                self.array[..., slab] = np.where(known, place + 1, 0)
+        self.count = max(number.values(), default=0) + 1
+        self.numbers: dict[str, frozenset[int]] = {
+            labels.name_of(label_id): frozenset(number[value] for value in of_one)
+            for label_id, of_one in by_id.items()
+            if of_one
+        }
+        self._runs = _runs_by_number(self.array)
+        self.boxes = {key: _box_of(runs) for key, runs in self._runs.items()}
+        # Cutting gives a structure more numbers and leaves it its voxels: those it had at first still say where it is.
+        self._at_first = dict(self.numbers)
+
+    @property
+    def voxel_size(self) -> npt.NDArray[np.float64]:
+        """Voxel edges in mm, shape (3,)."""
+        size: npt.NDArray[np.float64] = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return size
+
+    def need(self, *names: str) -> frozenset[int]:
+        """Return the numbers of all these together.
+
+        Raises
+        ------
+        NotDerivable
+            If one is not there.
+        """
+        missing = [name for name in names if not self.numbers.get(name)]
+        if missing:
+            raise NotDerivable(f"needs {', '.join(missing)}")
+        return frozenset().union(*(self.numbers[name] for name in names))
+
+    def those_of(self, names: Iterable[str]) -> frozenset[int]:
+        """Return the numbers of those that are there."""
+        return frozenset().union(*(self.numbers.get(name, frozenset()) for name in names))
+
+    def starting(self, *prefixes: str) -> frozenset[int]:
+        """Return the numbers of all whose name starts so."""
+        return self.those_of(name for name in self.numbers if name.startswith(prefixes))
+
+    def runs(self, *names: str) -> Runs:
+        """Return the voxels of all these as runs, which are far fewer than voxels.
+
+        Raises
+        ------
+        NotDerivable
+            If one is not there.
+        """
+        numbers = self.need(*names)
+        if all(name in self._at_first for name in names):
+            parts = [self._runs[number] for number in sorted(frozenset().union(*(self._at_first[n] for n in names)))]
+            return Runs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        box = self.box(numbers)
+        inside = _runs_by_number(self.mask(numbers, box).view(np.uint8))[1]
+        i, j, k = (axis.start for axis in box)
+        return Runs(inside.first + i, inside.last + i, inside.row + j, inside.slab + k)
+
+    def box(self, numbers: Iterable[int]) -> Box:
+        """Return a box that holds every voxel of these numbers."""
+        boxes = [self.boxes[number] for number in numbers]
+        i, j, k = (
+            slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
+        )
+        return i, j, k
+
+    def mask(self, numbers: frozenset[int], box: Box) -> Mask:
+        """Return which voxels of a box have one of these numbers."""
+        region = self.array[box]
+        inside: Mask = np.zeros(region.shape, bool, order="F")
+        if len(numbers) <= _FEW:
+            for number in numbers:
+                inside |= region == number
+            return inside
+        table = np.zeros(self.count, bool)
+        table[list(numbers)] = True
+        for slab in range(region.shape[2]):
+            np.take(table, region[..., slab], out=inside[..., slab])
+        return inside
+
+    def along(self, axis: int, box: Box) -> npt.NDArray[np.float64]:
+        """World coordinate (0 right, 1 anterior, 2 superior; mm) of a box's voxels; broadcasts to its shape."""
+        coordinate: npt.NDArray[np.float64] = np.full((1, 1, 1), self.affine[axis, 3])
+        for side, shape in enumerate(((-1, 1, 1), (1, -1, 1), (1, 1, -1))):
+            step = self.affine[axis, side]
+            # Rounding of a rotation by 90 degrees is no obliquity, and a small array is faster than a full one.
+            if abs(step) * self.array.shape[side] > TIE_MM / 10:
+                coordinate = coordinate + step * np.arange(box[side].start, box[side].stop).reshape(shape)
+        return coordinate
+
+    def points(self, runs: Runs, axis: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """World coordinate of the two ends of each run, mm."""
+        step = self.affine[axis]
+        rest = step[1] * runs.row + step[2] * runs.slab + step[3]
+        return step[0] * runs.first + rest, step[0] * runs.last + rest
+
+    def everywhere_but(self, numbers: frozenset[int]) -> frozenset[int]:
+        """Return all other numbers, the background's 0 too."""
+        return frozenset((0, *self.boxes)) - numbers
+
+    def as_given(self, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+        """View the array with the axes that the labels had, whose affine is passed."""
+        order, flipped = _axes(affine)
+        given: npt.NDArray[np.uint16] = np.flip(self.array, flipped).transpose(np.argsort(order))
+        return given
+
+    def add_union(self, name: str, sources: Iterable[str]) -> bool:
+        """Let a class be all of these that are there; False if none is."""
+        there = [source for source in sources if self.numbers.get(source)]
+        at_first = [self._at_first.get(source) for source in there]
+        numbers = self.those_of(there)
+        self.forget(name)
+        if numbers:
+            self.numbers[name] = numbers
+            if None not in at_first:
+                self._at_first[name] = frozenset().union(*(one for one in at_first if one is not None))
+        return bool(numbers)
+
+    def forget(self, name: str) -> None:
+        """Let a name stand for nothing; its voxels stay."""
+        self.numbers.pop(name, None)
+        self._at_first.pop(name, None)
+
+    def add(self, name: str, cut: Cut) -> bool:
+        """Give the voxels of a cut to a class; False if there are none."""
+        cut = _trimmed(cut)
+        region = self.array[cut.box]
+        new: dict[int, int] = {}
+        if len(cut.of) <= _FEW:
+            for number in sorted(cut.of):
+                inside = region == number
+                inside &= cut.where
+                if inside.any():
+                    new[number] = self.count + len(new)
+                    np.copyto(region, np.uint16(new[number]), where=inside)
+        else:
+            new = self._relabel(region, cut)
+        for number, successor in new.items():
+            self.boxes[successor] = _meeting(self.boxes.get(number, cut.box), cut.box)
+            for key, members in self.numbers.items():
+                if number in members:
+                    self.numbers[key] = members | {successor}
+        self.count = max((self.count - 1, *new.values())) + 1
+        self.forget(name)
+        if new:
+            self.numbers[name] = frozenset(new.values())
+        return bool(new)
+
+    def _relabel(self, region: npt.NDArray[np.uint16], cut: Cut) -> dict[int, int]:
+        table = np.arange(self.count, dtype=np.uint16)
+        new = {number: self.count + position for position, number in enumerate(sorted(cut.of))}
+        if self.count + len(new) >= np.iinfo(np.uint16).max:
+            raise ValueError("these labels and classes overlap in more than 65535 ways; derive fewer classes at once")
+        table[list(new)] = list(new.values())
+        where = np.broadcast_to(cut.where, region.shape)
+        met = np.zeros(self.count, bool)
+        for slab in range(region.shape[2]):
+            plane, here = region[..., slab], where[..., slab]
+            voxels = plane[here]
+            met[voxels] = True
+            plane[here] = table[voxels]
+        return {number: successor for number, successor in new.items() if met[number]}
+
+
+def _trimmed(cut: Cut) -> Cut:
+    """Drop the ends of the box where nothing is true: a half-space is half a box."""
+    if 1 not in cut.where.shape or not cut.where.any():
+        return cut
+    box, inner = list(cut.box), [slice(None)] * 3
+    for axis in range(3):
+        if cut.where.shape[axis] > 1:
+            there = np.flatnonzero(cut.where.any(axis=tuple({0, 1, 2} - {axis})))
+            inner[axis] = slice(int(there[0]), int(there[-1]) + 1)
+            box[axis] = slice(box[axis].start + inner[axis].start, box[axis].start + inner[axis].stop)
+    return Cut(cut.of, (box[0], box[1], box[2]), cut.where[tuple(inner)])
+
+
+def _runs_by_number(array: npt.NDArray[Any]) -> dict[int, Runs]:
+    rows = array.shape[0]
+    # The array is in Fortran order: its lines lie one after the other.
+    line = array.reshape(-1, order="F")
+    starts_here = np.empty(line.shape, bool)
+    np.not_equal(line[1:], line[:-1], out=starts_here[1:])
+    starts_here[::rows] = True
+    starts = np.flatnonzero(starts_here)
+    stops = np.append(starts[1:], line.size)
+    numbers = line[starts]
+    kept = np.flatnonzero(numbers)
+    kept = kept[np.argsort(numbers[kept], kind="stable")]
+    starts, stops, numbers = starts[kept], stops[kept], numbers[kept]
+    lines, first = np.divmod(starts, rows)
+    slab, row = np.divmod(lines, array.shape[1])
+    last = first + (stops - starts) - 1
+    edges = np.flatnonzero(np.diff(numbers.astype(np.int64), prepend=-1, append=-1))
+    return {
+        int(numbers[a]): Runs(first[a:b], last[a:b], row[a:b], slab[a:b]) for a, b in itertools.pairwise(edges) if a < b
+    }
+
+
+def _box_of(runs: Runs) -> Box:
+    return (
+        slice(int(runs.first.min()), int(runs.last.max()) + 1),
+        slice(int(runs.row.min()), int(runs.row.max()) + 1),
+        slice(int(runs.slab.min()), int(runs.slab.max()) + 1),
+    )
+
+
+def _meeting(one: Sequence[slice], other: Sequence[slice]) -> Box:
+    i, j, k = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return i, j, k

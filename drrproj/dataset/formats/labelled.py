@@ -1,0 +1,200 @@
+"""Pictures with the masks of their anatomy, whatever file they come from: what all formats read and write."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.dataset.store import Store
+
+__all__ = ["BoolArray", "LabelledImage", "LabelledImages", "eight_bit", "from_store", "new_folder"]
+
+BoolArray = npt.NDArray[np.bool_]
+GreyArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One picture and the masks on it, read from their files when asked for.
+
+    Attributes
+    ----------
+    name : str
+        Of the picture, without ending; no other picture of the set has it.
+    case : str
+        Which CT it was made from.
+    view : str
+        ``"PA"``, ``"LL"``, ``"frontal"``, ...; empty where the files do not say.
+    split : str or None
+        ``"train"``, ``"val"``, ``"test"``, or none.
+    patient : str or None
+        Whose CT it was, where that is known.
+    absent : mapping of str to str
+        Classes that could not be made for this picture, and why. Not the same as a class that is not on it.
+    pixels : callable
+        Returns the picture, shape (rows, columns), uint8 or uint16.
+    read_masks : callable
+        Returns masks by class.
+    """
+
+    name: str
+    case: str
+    view: str
+    split: str | None
+    pixels: Callable[[], GreyArray]
+    read_masks: Callable[[], Mapping[str, BoolArray]]
+    patient: str | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    def masks(self) -> dict[str, BoolArray]:
+        """Return the masks that have at least one pixel, by class, each of shape (rows, columns)."""
+        return {name: mask for name, mask in self.read_masks().items() if mask.any()}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """A set of pictures with masks of the same classes.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The classes that the set knows, in the order of its channels or ids.
+    images : tuple of LabelledImage
+    groups : mapping of str to tuple of str
+        Classes by group, where the set has groups.
+    unlabelled : tuple of str
+        Names of pictures that the set lists without masks; they are not among ``images``.
+
+    Raises
+    ------
+    ValueError
+        If two classes or two pictures have the same name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from drrproj.dataset.formats import LabelledImage, LabelledImages
+    >>> picture = LabelledImage("a_PA", "a", "PA", "train", lambda: np.zeros((2, 2), np.uint8), lambda: {})
+    >>> images = LabelledImages(("heart",), (picture,))
+    >>> len(images), len(images.of(split="test")), images["a_PA"].case
+    (1, 0, 'a')
+    """
+
+    classes: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unlabelled: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_once(self.classes, "classes")
+        _require_once([image.name for image in self.images], "pictures")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        return iter(self.images)
+
+    def __getitem__(self, name: int | str) -> LabelledImage:
+        if not isinstance(name, str):
+            return self.images[name]
+        for image in self.images:
+            if image.name == name:
+                return image
+        raise KeyError(f"no picture {name!r} in this set of {len(self)}")
+
+    def of(self, *, split: str | None = None, view: str | None = None) -> LabelledImages:
+        """Keep the pictures of one split, one view, or both."""
+        kept = tuple(
+            image
+            for image in self.images
+            if (split is None or image.split == split) and (view is None or image.view == view)
+        )
+        return replace(self, images=kept)
+
+
+def from_store(store: Store) -> LabelledImages:
+    """Take the pictures of a built dataset.
+
+    Parameters
+    ----------
+    store : Store
+        As :func:`drrproj.dataset.store.open_store` returns it.
+
+    Returns
+    -------
+    LabelledImages
+        Of the cases that were kept, each picture named ``<case>_<view>``, as its file in the store.
+    """
+    return LabelledImages(
+        store.classes,
+        tuple(
+            LabelledImage(
+                name=sample.name,
+                case=sample.case_id,
+                view=sample.view,
+                split=sample.split,
+                pixels=sample.image,
+                read_masks=sample.masks,
+                patient=sample.patient_id,
+                absent=sample.absent,
+            )
+            for sample in store.samples()
+        ),
+        store.groups,
+    )
+
+
+def eight_bit(pixels: GreyArray) -> npt.NDArray[np.uint8]:
+    """Round a picture to 8 bits: many loaders cut 16-bit pictures off at 255."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"a picture is uint8 or uint16; got {pixels.dtype}")
+    # 65535 is 257 times 255, so that black and white stay what they are.
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+@contextmanager
+def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make a folder for an export that gets its name when the block ends well, and is removed when the block raises.
+
+    Parameters
+    ----------
+    folder : str or path
+        New or empty.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something in it, or it is a file.
+    """
+    target = Path(os.path.realpath(folder))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is not an empty folder; pass a new one, so that nothing old stays in it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    part.mkdir()
+    try:
+        yield part
+        if target.exists():
+            target.rmdir()
+        part.rename(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _require_once(names: tuple[str, ...] | list[str], what: str) -> None:
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"two {what} have the same name: {', '.join(twice[:5])}; rename one of them")

@@ -1,0 +1,111 @@
+"""One NumPy archive per picture with everything in it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, new_folder
+from drrproj.dataset.formats.particulars import class_list, restore_particulars, write_particulars
+from drrproj.io.replace import replaced
+
+__all__ = ["pack_arrays", "read_npz_images", "write_npz_images"]
+
+
+def write_npz_images(folder: str | os.PathLike[str], images: LabelledImages) -> None:
+    """Write ``<name>.npz`` per picture, which :func:`numpy.load` opens anywhere.
+
+    It holds ``image`` (rows, columns), 8 or 16 bits as it is in the set; ``masks`` (n, rows, columns), bool, of the
+    classes on the picture; their ``names`` (n,). ``drrproj.json`` beside them has the classes and their order, splits,
+    views, patients and absent classes.
+
+    Parameters
+    ----------
+    folder : str or path
+        New or empty.
+    images : LabelledImages
+
+    Raises
+    ------
+    FileExistsError
+        If the folder has something in it.
+    OSError
+        If a file cannot be written.
+    """
+    with new_folder(folder) as root:
+        for image in images:
+            pixels, masks = image.pixels(), image.masks()
+            names = [name for name in images.classes if name in masks]
+            stack = np.array([masks[name] for name in names], np.bool_).reshape(len(names), *pixels.shape)
+            with replaced(root / f"{image.name}.npz") as file:
+                pack_arrays(file, {"image": pixels, "masks": stack, "names": np.array(names, np.str_)})
+        write_particulars(root, images)
+
+
+def read_npz_images(folder: str | os.PathLike[str]) -> LabelledImages:
+    """Read what :func:`write_npz_images` wrote.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    LabelledImages
+        The archives are read when asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no archives, or no ``drrproj.json``.
+    ValueError
+        If a file is damaged.
+    """
+    root = Path(folder)
+    classes = class_list(root)
+    paths = sorted(root.glob("*.npz"))
+    if classes is None or not paths:
+        raise FileNotFoundError(f"{root}: it needs drrproj.json and .npz files, as write_npz_images makes them")
+    images = (
+        LabelledImage(path.stem, path.stem, "", None, partial(_read_image, path), partial(_read_masks, path))
+        for path in paths
+    )
+    return restore_particulars(root, LabelledImages(classes, tuple(images)))
+
+
+def pack_arrays(file: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write a NumPy archive that is the same on every day, at the fast compression level."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _read_image(path: Path) -> npt.NDArray[Any]:
+    return _read(path)["image"]
+
+
+def _read_masks(path: Path) -> Mapping[str, BoolArray]:
+    arrays = _read(path)
+    return dict(zip(arrays["names"].tolist(), arrays["masks"], strict=True))
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        # Opened here, because numpy leaves a file that is no archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: this is no NumPy archive, or a damaged one: {error}") from error
+    missing = {"image", "masks", "names"} - arrays.keys()
+    if missing:
+        raise ValueError(f"{path}: there is no {' and no '.join(sorted(missing))} in it")
+    return arrays

@@ -1,0 +1,189 @@
+"""Tar files whose members go together by name, as WebDataset streams them from a disk or a network."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.dataset.formats.labelled import (
+    BoolArray,
+    LabelledImage,
+    LabelledImages,
+    eight_bit,
+    new_folder,
+)
+from drrproj.dataset.formats.npz import pack_arrays
+from drrproj.dataset.formats.particulars import restore_particulars, write_particulars
+from drrproj.io.grey_bytes import decode_grey, encode_grey
+from drrproj.io.replace import replaced
+
+__all__ = ["read_webdataset", "write_webdataset"]
+
+
+def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, images_per_file: int = 1000) -> None:
+    """Write ``<split>-000000.tar``, ``<split>-000001.tar``, ..., with three members per picture.
+
+    ``<key>.png``, 8 bits; ``<key>.npz`` with ``masks`` (n, rows, ceil(columns / 8)), uint8, bits as
+    :func:`numpy.packbits` has them, ``names`` (n,) and ``shape``; ``<key>.json`` with ``classes``, ``case``,
+    ``patient``, ``view``, ``split`` and ``absent``. The key is the picture's name with underscores for dots, because
+    WebDataset ends a key at the first dot. Members have no date and no owner: the same pictures give the same bytes.
+
+    Parameters
+    ----------
+    folder : str or path
+        New or empty.
+    images : LabelledImages
+        Pictures without a split go to ``all-000000.tar``.
+    images_per_file : int, default 1000
+        Pictures per tar file; shuffling mixes files, so that more files than workers are of use.
+
+    Raises
+    ------
+    ValueError
+        If ``images_per_file`` is not positive, or two pictures get the same key.
+    FileExistsError
+        If the folder has something in it.
+    OSError
+        If a file cannot be written.
+    """
+    if images_per_file < 1:
+        raise ValueError(f"images_per_file must be positive; got {images_per_file}")
+    keys = {image.name: image.name.replace(".", "_") for image in images}
+    if len(set(keys.values())) != len(keys):
+        raise ValueError("two pictures have the same name once dots are underscores; rename one of them")
+    with new_folder(folder) as root:
+        for split in dict.fromkeys(image.split for image in images):
+            of_split = [image for image in images if image.split == split]
+            for shard, first in enumerate(range(0, len(of_split), images_per_file)):
+                path = root / f"{split or 'all'}-{shard:06d}.tar"
+                with replaced(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                    for image in of_split[first : first + images_per_file]:
+                        for ending, content in _members(image, images.classes).items():
+                            member = tarfile.TarInfo(f"{keys[image.name]}.{ending}")
+                            member.size = len(content)
+                            tar.addfile(member, io.BytesIO(content))
+        write_particulars(root, images, keys)
+
+
+def read_webdataset(folder: str | os.PathLike[str]) -> LabelledImages:
+    """Read what :func:`write_webdataset` wrote, picture by picture in any order.
+
+    To stream it, hand the tar files to the library webdataset.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    LabelledImages
+        Pictures and masks are read from the tar files when asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no tar file.
+    ValueError
+        If one is damaged, or has other members.
+    """
+    root = Path(folder)
+    paths = sorted(root.glob("*.tar"))
+    if not paths:
+        raise FileNotFoundError(f"{root}: no .tar file in it")
+    images: list[LabelledImage] = []
+    classes: tuple[str, ...] | None = None
+    for path in paths:
+        for key, members in _index(path).items():
+            missing = {"png", "npz", "json"} - members.keys()
+            if missing:
+                raise ValueError(f"{path}: {key} has no {' and no '.join(sorted(missing))}")
+            record = json.loads(members["json"].read())
+            found = tuple(record["classes"])
+            if classes not in (None, found):
+                raise ValueError(f"{path}: {key} has other classes than the pictures before it")
+            classes = found
+            images.append(
+                LabelledImage(
+                    key,
+                    record["case"],
+                    record["view"],
+                    record["split"],
+                    partial(_pixels, members["png"]),
+                    partial(_masks, members["npz"]),
+                    record["patient"],
+                    record["absent"],
+                )
+            )
+    return restore_particulars(root, LabelledImages(classes or (), tuple(images)))
+
+
+@dataclass(frozen=True)
+class _Member:
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+def _members(image: LabelledImage, classes: tuple[str, ...]) -> dict[str, bytes]:
+    pixels, masks = eight_bit(image.pixels()), image.masks()
+    names = [name for name in classes if name in masks]
+    rows, columns = pixels.shape
+    packed = np.array([np.packbits(masks[name], axis=-1) for name in names], np.uint8)
+    archive = io.BytesIO()
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "masks": packed.reshape(len(names), rows, (columns + 7) // 8),
+        "names": np.array(names, np.str_),
+        "shape": np.array([rows, columns]),
+    }
+    pack_arrays(archive, arrays)
+    record = {
+        "classes": list(classes),
+        "case": image.case,
+        "patient": image.patient,
+        "view": image.view,
+        "split": image.split,
+        "absent": dict(image.absent),
+    }
+    return {
+        "png": encode_grey(pixels),
+        "npz": archive.getvalue(),
+        "json": json.dumps(record, ensure_ascii=False).encode(),
+    }
+
+
+def _index(path: Path) -> dict[str, dict[str, _Member]]:
+    found: dict[str, dict[str, _Member]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                key, _, ending = member.name.partition(".")
+                found.setdefault(key, {})[ending] = _Member(path, member.offset_data, member.size)
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{path}: this is no tar file, or a damaged one: {error}") from error
+    return found
+
+
+def _pixels(member: _Member) -> npt.NDArray[Any]:
+    return decode_grey(member.read(), member.path)
+
+
+def _masks(member: _Member) -> Mapping[str, BoolArray]:
+    with np.load(io.BytesIO(member.read()), allow_pickle=False) as archive:
+        names, packed, columns = archive["names"].tolist(), archive["masks"], int(archive["shape"][1])
+    unpacked = np.unpackbits(packed, axis=-1, count=columns).view(np.bool_)
+    return dict(zip(names, unpacked, strict=True))

@@ -1,0 +1,170 @@
+"""YOLO's segmentation text: a line per class and picture, with the class's number and a polygon."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
+from drrproj.dataset.formats.outline import outline
+from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_particulars
+from drrproj.dataset.formats.run_lengths import mask_of_polygons
+from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
+from drrproj.io.replace import replaced
+
+__all__ = ["read_yolo", "write_yolo"]
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+
+
+def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
+    """Write pictures and polygons as Ultralytics' YOLO reads them.
+
+    ``data.yaml``; ``images/<split>/<name>.png`` in 8 bits; ``labels/<split>/<name>.txt`` with a line
+    ``class x1 y1 x2 y2 ...`` per class on the picture. Coordinates are shares of the width and height, 0 and 1 being
+    the outer edges of the outer pixels. A polygon runs along pixel edges, and to further parts and holes there and back
+    on one line (:func:`drrproj.dataset.formats.outline.outline`): the even-odd rule at pixel centres gives the exact
+    mask back. A program that also fills the pixels a polygon runs through, as OpenCV does, gets masks up to one pixel
+    larger, and those lines. ``drrproj.json`` holds what this layout has no place for.
+
+    Parameters
+    ----------
+    folder : str or path
+        New or empty.
+    images : LabelledImages
+        Each with a split.
+
+    Raises
+    ------
+    ValueError
+        If a picture has no split.
+    FileExistsError
+        If the folder has something in it.
+    OSError
+        If a file cannot be written.
+    """
+    for image in images:
+        if image.split is None:
+            raise ValueError(f"{image.name} is in no split, and YOLO needs train and val; make splits first")
+    with new_folder(folder) as root:
+        splits = list(dict.fromkeys(str(image.split) for image in images))
+        for split in splits:
+            (root / "images" / split).mkdir(parents=True)
+            (root / "labels" / split).mkdir(parents=True)
+        for image in images:
+            pixels = eight_bit(image.pixels())
+            write_grey_picture(root / "images" / str(image.split) / f"{image.name}.png", pixels)
+            masks = image.masks()
+            lines = [_line(place, masks[name]) for place, name in enumerate(images.classes) if name in masks]
+            with replaced(root / "labels" / str(image.split) / f"{image.name}.txt") as file:
+                file.write("".join(lines).encode())
+        # Without "path", which stands for the folder of this file then.
+        lines = [f"{json.dumps(split)}: {json.dumps(f'images/{split}')}\n" for split in splits]
+        lines += ["names:\n", *(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(images.classes))]
+        write_particulars(root, images)
+        with replaced(root / "data.yaml") as file:
+            file.write("".join(lines).encode())
+
+
+def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
+    """Read a set in YOLO's segmentation format.
+
+    Several lines of one class are one mask. A pixel belongs to a polygon if its centre does.
+
+    Parameters
+    ----------
+    data : str or path
+        ``data.yaml``, or the folder that has one. Its ``train``, ``val`` and ``test`` name folders of pictures; the
+        texts are in the folder where ``labels`` stands in place of ``images``.
+
+    Returns
+    -------
+    LabelledImages
+        A picture without a text has no masks, as YOLO has it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file or folder is not there.
+    ValueError
+        If a file is not of this format, or a picture has colours.
+    ModuleNotFoundError
+        If PyYAML is not installed, or pycocotools when a mask is asked for.
+    """
+    path = Path(data)
+    path = path / "data.yaml" if path.is_dir() else path
+    content = _read_yaml(path)
+    names = content.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or sorted(names) != list(range(len(names))):
+        raise ValueError(f"{path}: it needs names, one for each of the classes 0, 1, 2, ...")
+    classes = tuple(str(names[place]) for place in range(len(names)))
+    root = path.parent / content.get("path", "")
+    images = []
+    for split in ("train", "val", "test", *(key for key in content if key not in ("train", "val", "test"))):
+        place = content.get(split)
+        if split in ("path", "names") or not (isinstance(place, str) and place.startswith(("images", "./images"))):
+            continue
+        if not (root / place).is_dir():
+            raise FileNotFoundError(f"{path}: {split} is in {root / place}, and there is no such folder")
+        for picture in sorted(file for file in (root / place).iterdir() if file.suffix.lower() in _PICTURES):
+            text = root / place.replace("images", "labels", 1) / f"{picture.stem}.txt"
+            case, view = case_and_view(picture.stem)
+            pixels = partial(read_grey_picture, picture)
+            masks = partial(_read_masks, text, classes, pixels)
+            images.append(LabelledImage(picture.stem, case, view, split, pixels, masks))
+    if not images:
+        raise ValueError(f"{path}: no picture in its folders; train, val and test must name folders below images")
+    return restore_particulars(path.parent, LabelledImages(classes, tuple(images)))
+
+
+def _line(place: int, mask: BoolArray) -> str:
+    rows, columns = mask.shape
+    # Seven digits keep the edges of pixels apart in pictures of up to a million rows.
+    shares = outline(mask) / (columns, rows)
+    return f"{place} {' '.join(f'{share:.7g}' for share in shares.ravel().tolist())}\n"
+
+
+def _read_masks(
+    path: Path, classes: tuple[str, ...], pixels: Callable[[], npt.NDArray[Any]]
+) -> Mapping[str, BoolArray]:
+    if not path.exists():
+        return {}
+    rows, columns = pixels().shape
+    masks: dict[str, BoolArray] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        place, *shares = line.split()
+        try:
+            name = classes[int(place)]
+            points = np.array(shares, np.float64).reshape(-1, 2) * (columns, rows)
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{path}, line {number}: not a class and pairs of numbers: {error}") from error
+        if len(points) < 3:
+            raise ValueError(f"{path}, line {number}: a polygon needs three points; this one has {len(points)}")
+        mask = mask_of_polygons([points.ravel().tolist()], (rows, columns))
+        masks[name] = np.logical_or(masks[name], mask) if name in masks else mask
+    return masks
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('data.yaml needs PyYAML; install it with pip install "drrproj[dataset]"') from error
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: it should hold names and folders")
+    return content

@@ -1,0 +1,55 @@
+"""Many machines: dask.distributed, through its executor face."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["LOCAL", "dask_executor"]
+
+LOCAL = "local"
+"""The address that stands for a cluster of this machine alone."""
+
+
+@contextmanager
+def dask_executor(address: str, workers: int | None = None) -> Iterator[concurrent.futures.Executor]:
+    """Connect to a Dask scheduler, or start a cluster on this machine, until the block ends.
+
+    The machines must see the CTs and the dataset's folder under the same paths, and have the same drrproj. Dask starts
+    clusters on Slurm, Kubernetes and others; their scheduler's address is all that is needed here.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:8786``, or ``"local"``.
+    workers : int, optional
+        Worker processes of a local cluster; by default one per core.
+
+    Yields
+    ------
+    concurrent.futures.Executor
+        For :func:`drrproj.dataset.build.build`.
+
+    Raises
+    ------
+    ValueError
+        If dask.distributed is not installed, or workers are given for a cluster that has its own.
+    OSError
+        If the scheduler does not answer.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise ValueError('dask.distributed is not installed; pip install "drrproj[cluster]"') from None
+    if address != LOCAL:
+        if workers is not None:
+            raise ValueError("a cluster of its own has its own number of workers; leave it out")
+        with Client(address, timeout="10s") as client:
+            yield client.get_executor(pure=False)
+        return
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client.get_executor(pure=False)

@@ -1,0 +1,254 @@
+"""One case: read CT and labels, judge them, project them, write images, masks and the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from drrproj import attenuation as attenuation_models
+from drrproj.attenuation import Attenuation
+from drrproj.dataset.cases import Case
+from drrproj.dataset.derive import derive
+from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits, findings
+from drrproj.dataset.store import Store
+from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
+from drrproj.io.labels import read_labels
+from drrproj.io.nifti import read_volume
+from drrproj.io.png import QUANTITY, write_png
+from drrproj.project import project
+from drrproj.radiograph import Radiograph
+from drrproj.volume import LabelVolume, Volume
+
+__all__ = ["CannotWrite", "Recipe", "make_case"]
+
+_NOT_MET = "it has voxels, but no ray of this view meets them"
+
+
+class CannotWrite(OSError):
+    """The dataset cannot be written, which no other case will change: the disk is full, or the folder closed."""
+
+
+def _paxray() -> Taxonomy:
+    return read_taxonomy("paxray")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every case is made with, and what the dataset's hash stands for, beside the splits.
+
+    Parameters
+    ----------
+    poses : Poses
+    window : (float, float), optional
+        Line integrals shown black and white in all pictures; by default each picture's 0.5 and 99.5 percentile inside
+        the body. The record of a view has the two numbers either way.
+    attenuation : Attenuation
+        How HU become attenuation.
+    min_path_mm : float
+        How far a ray must run through a structure to be in its mask; 0 for any hit.
+    quality : QualityLimits, optional
+        What drops a case and what is only noted; None to judge nothing.
+    taxonomy : Taxonomy, optional
+        The classes, made of the segmentation where it has what they need; PAXRay's by default. None for the structures
+        of the label files as they are.
+
+    Raises
+    ------
+    ValueError
+        If the window is empty or the path is negative.
+    """
+
+    poses: Poses = field(default_factory=Poses)
+    window: tuple[float, float] | None = None
+    attenuation: Attenuation = field(default_factory=attenuation_models.bilinear)
+    min_path_mm: float = 0.0
+    quality: QualityLimits | None = field(default_factory=QualityLimits)
+    taxonomy: Taxonomy | None = field(default_factory=_paxray)
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not (np.isfinite(self.window).all() and self.window[0] < self.window[1]):
+            raise ValueError(f"window must be two line integrals, low below high; got {self.window}")
+        if not (np.isfinite(self.min_path_mm) and self.min_path_mm >= 0):
+            raise ValueError(f"min_path_mm must not be negative; got {self.min_path_mm}")
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values that say all of it."""
+        return {
+            **self.poses.as_record(),
+            "window": None if self.window is None else list(self.window),
+            "attenuation": self.attenuation.as_record(),
+            "min_path_mm": self.min_path_mm,
+            "quality": None if self.quality is None else self.quality.as_record(),
+            "taxonomy": None if self.taxonomy is None else _taxonomy_record(self.taxonomy),
+        }
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, in order; None when the label files decide."""
+        return None if self.taxonomy is None else self.taxonomy.names
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Classes of each group."""
+        return {} if self.taxonomy is None else self.taxonomy.groups
+
+
+def _taxonomy_record(taxonomy: Taxonomy) -> dict[str, str]:
+    """Its name, and a hash that tells one that was edited."""
+    text = json.dumps([asdict(anatomy) for anatomy in taxonomy.classes], sort_keys=True, ensure_ascii=False)
+    return {"name": taxonomy.name, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threads: int) -> dict[str, Any]:
+    """Make one case; whatever is wrong with it becomes its record.
+
+    Parameters
+    ----------
+    case : Case
+    split : str or None
+    store : Store
+        Where to.
+    recipe : Recipe
+    threads : int
+        Of the projection; the result does not depend on it.
+
+    Returns
+    -------
+    dict
+        A line for the log: ``case``, ``status``, ``reasons`` and the seconds it took.
+
+    Raises
+    ------
+    CannotWrite
+        If the dataset cannot be written.
+    """
+    start = time.perf_counter()
+    seconds: dict[str, float] = {}
+    shot: Radiograph | None = None
+    reasons: list[dict[str, str]] = []
+    absent: dict[str, str] = {}
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            if case.problem is not None:
+                raise ValueError(case.problem)
+            ct, labels = _read(case)
+            seconds["reading"] = time.perf_counter() - start
+            if recipe.quality is not None:
+                reasons += [asdict(finding) for finding in findings(ct, labels, recipe.quality)]
+            seconds["judging"] = time.perf_counter() - start - sum(seconds.values())
+            if any(reason["severity"] == "drop" for reason in reasons):
+                status = "dropped"
+            else:
+                status = "kept"
+                if recipe.taxonomy is not None:
+                    labels, absent = _derived(ct, labels, recipe.taxonomy)
+                    seconds["deriving"] = time.perf_counter() - start - sum(seconds.values())
+                shot = _project(ct, labels, case.case_id, recipe, threads)
+                seconds["projecting"] = time.perf_counter() - start - sum(seconds.values())
+            # Writing needs none of it, and the next case needs the memory.
+            del ct, labels
+        except Exception as error:  # a case that nobody foresaw must not stop ten thousand others
+            status = "failed"
+            reasons.append({"rule": "readable", "severity": "drop", "message": _sentence(error)})
+    reasons += [{"rule": "warning", "severity": "warn", "message": str(each.message)} for each in heard]
+    record: dict[str, Any] = {
+        "case": case.case_id,
+        "patient": case.patient_id,
+        "status": status,
+        "reasons": reasons,
+        "split": split,
+        "views": {},
+    }
+    started_writing = time.perf_counter()
+    try:
+        if shot is not None:
+            record["views"] = {
+                view: _write_view(store, case.case_id, view, shot[view], recipe, absent) for view in shot.geometry.names
+            }
+        store.write_record(record)
+    except OSError as error:
+        raise CannotWrite(_sentence(error)) from error
+    seconds["writing"] = time.perf_counter() - started_writing
+    return {
+        "case": case.case_id,
+        "patient": case.patient_id,
+        "status": status,
+        "reasons": reasons,
+        "ct": os.fspath(case.ct),
+        "labels": os.fspath(case.labels),
+        "seconds": {step: round(spent, 3) for step, spent in seconds.items()},
+        "process": os.getpid(),
+    }
+
+
+def _read(case: Case) -> tuple[Volume, LabelVolume]:
+    return read_volume(case.ct), read_labels(case.labels, case.names)
+
+
+def _derived(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> tuple[LabelVolume, dict[str, str]]:
+    derived = derive(ct, labels, taxonomy)
+    return derived.labels, derived.absent
+
+
+def _project(ct: Volume, labels: LabelVolume, case_id: str, recipe: Recipe, threads: int) -> Radiograph:
+    return project(
+        ct,
+        recipe.poses.geometry(case_id, ct),
+        labels=labels,
+        attenuation=recipe.attenuation,
+        outputs=("line_integral", "mask"),
+        min_path_mm=recipe.min_path_mm,
+        threads=threads,
+    )
+
+
+def _write_view(
+    store: Store, case_id: str, view: str, shot: Radiograph, recipe: Recipe, absent: dict[str, str]
+) -> dict[str, Any]:
+    masks = shot.masks
+    if masks is None:
+        raise ValueError(f"view {view} of {case_id} has no masks")
+    image = f"images/{case_id}_{view}.png"
+    low, high = write_png(store.path / image, shot, recipe.window)
+    rows, columns = shot.geometry.shape
+    areas = dict(zip(masks, masks.areas[:, 0].tolist(), strict=True))
+    present = [name for name in _ordered(areas, store) if areas[name]]
+    packed = np.stack([masks.packed[list(masks).index(name), 0] for name in present]) if present else _none(shot)
+    without = absent | {name: _NOT_MET for name, area in areas.items() if not area}
+    return {
+        "image": image,
+        "masks": store.write_masks(case_id, view, present, packed, (rows, columns)),
+        "geometry": shot.geometry.as_record(),
+        "display": {"low": low, "high": high, "quantity": QUANTITY, "bits": 16},
+        "areas": {name: areas[name] for name in present},
+        "absent": {name: without[name] for name in _ordered(without, store)},
+    }
+
+
+def _ordered(names: Mapping[str, object], store: Store) -> list[str]:
+    return (
+        sorted(names) if store.declared_classes is None else [name for name in store.declared_classes if name in names]
+    )
+
+
+def _none(shot: Radiograph) -> Any:
+    rows, columns = shot.geometry.shape
+    return np.zeros((0, rows, (columns + 7) // 8), np.uint8)
+
+
+def _sentence(error: Exception) -> str:
+    # The text of a KeyError is its argument in quotes.
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    expected = (ValueError, TypeError, KeyError, OSError, MemoryError)
+    said = " ".join(text.split()) or type(error).__name__
+    return said if isinstance(error, expected) else f"{type(error).__name__}: {said}"

@@ -1,0 +1,160 @@
+"""Splits: which patients train, which validate and which test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drrproj.dataset.cases import Case
+
+__all__ = ["Splits", "read_splits"]
+
+_NUMBER_AT_END = re.compile(r"(\d+)$")
+Member = str | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How cases are shared out, always by patient.
+
+    Parameters
+    ----------
+    shares : mapping of str to float
+        Share of the patients in each split; together 1. A patient's split follows from the seed and the patient's id
+        alone, so it stays when cases are added, and the real shares come close to these only for many patients.
+    seed : int
+        Draws the shares.
+    lists : mapping of str to sequence of str or (int, int), optional
+        In place of shares: ids of patients or cases, or ranges of the number at the end of an id, both ends
+        included. A case that is in none has no split.
+
+    Raises
+    ------
+    ValueError
+        If shares are negative or do not sum to 1, or a range is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from drrproj.dataset.cases import Case
+    >>> from drrproj.dataset.splits import Splits
+    >>> cases = [Case(f"RibFrac{n}", Path("ct"), Path("seg"), f"RibFrac{n}") for n in (7, 430)]
+    >>> Splits(lists={"train": [(1, 420)], "val": ["RibFrac430"]}).assign(cases)
+    {'RibFrac7': 'train', 'RibFrac430': 'val'}
+    """
+
+    shares: Mapping[str, float] | None = None
+    seed: int = 0
+    lists: Mapping[str, Sequence[Member]] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.shares is None) == (self.lists is None):
+            raise ValueError("splits need either shares or lists")
+        if self.shares is not None and (
+            not self.shares or min(self.shares.values()) < 0 or abs(sum(self.shares.values()) - 1) > 1e-9
+        ):
+            raise ValueError(f"the shares of the splits must be positive and sum to 1; got {dict(self.shares)}")
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values that say how cases are shared out."""
+        if self.lists is None:
+            return {"shares": dict(self.shares or {}), "seed": self.seed}
+        return {
+            "lists": {
+                name: [member if isinstance(member, str) else list(member) for member in members]
+                for name, members in self.lists.items()
+            }
+        }
+
+    def assign(self, cases: Iterable[Case]) -> dict[str, str | None]:
+        """Give the split of each case, by ``case_id``.
+
+        Raises
+        ------
+        ValueError
+            If lists put one patient, or one case, into two splits.
+        """
+        assigned: dict[str, str | None] = {}
+        of_patient: dict[str, tuple[str | None, str]] = {}
+        for case in cases:
+            split = self._drawn(case.patient_id) if self.lists is None else self._listed(case)
+            other, other_case = of_patient.setdefault(case.patient_id, (split, case.case_id))
+            if other != split:
+                raise ValueError(
+                    f"patient {case.patient_id} would be on both sides: {other_case} is in {other or 'no split'} and "
+                    f"{case.case_id} in {split or 'no split'}; put all CTs of a patient into one split"
+                )
+            assigned[case.case_id] = split
+        return assigned
+
+    def _drawn(self, patient_id: str) -> str:
+        digest = hashlib.sha256(f"{self.seed}/split/{patient_id}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        shares = self.shares or {}
+        reached = 0.0
+        for name, share in shares.items():
+            reached += share
+            if place < reached:
+                return name
+        # The shares sum to 1 but for rounding.
+        return next(name for name, share in reversed(list(shares.items())) if share)
+
+    def _listed(self, case: Case) -> str | None:
+        found = [
+            name for name, members in (self.lists or {}).items() if any(_is_member(case, member) for member in members)
+        ]
+        if len(found) > 1:
+            raise ValueError(f"case {case.case_id} is in the splits {' and '.join(found)}; it must be in one")
+        return found[0] if found else None
+
+
+def read_splits(path: str | os.PathLike[str]) -> Splits:
+    """Read lists or ranges of splits from a JSON file.
+
+    Parameters
+    ----------
+    path : str or path
+        ``{"train": ["RibFrac1", ...], "test": [[501, 660]]}``: ids of patients or cases, or ranges of the number at
+        the end of an id.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it does not hold lists of ids and pairs of whole numbers.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict) or not content or not all(isinstance(each, list) for each in content.values()):
+        raise ValueError(f'{path}: splits are lists by name, as in {{"train": ["case1"], "test": [[501, 660]]}}')
+    return Splits(lists={name: tuple(_member(path, each) for each in members) for name, members in content.items()})
+
+
+def _member(path: str | os.PathLike[str], value: Any) -> Member:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and len(value) == 2 and all(type(end) is int for end in value) and value[0] <= value[1]:
+        return value[0], value[1]
+    raise ValueError(f"{path}: a split lists ids, or ranges such as [501, 660]; got {json.dumps(value)}")
+
+
+def _is_member(case: Case, member: Member) -> bool:
+    if isinstance(member, str):
+        return member in (case.case_id, case.patient_id)
+    number = _NUMBER_AT_END.search(case.patient_id)
+    return number is not None and member[0] <= int(number[1]) <= member[1]

@@ -1,0 +1,382 @@
+"""The dataset on disk: one folder, one record per case, and every file whole or not there.
+
+A case's record is written after its images and masks, so a record says that all of the case is there. Nothing in a
+dataset depends on when, where or in what order its cases were made, but ``log.jsonl``, which tells exactly that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.geometry import Geometry
+from drrproj.io.grey import read_grey
+from drrproj.io.replace import replaced
+from drrproj.io.sidecar import plain_json
+from drrproj.radiograph import LabelMasks, Radiograph
+
+__all__ = ["FORMAT", "Sample", "Store", "configuration_hash", "create_store", "differences", "open_store"]
+
+FORMAT = "drrproj dataset 1"
+"""What ``dataset.json`` calls its format; another layout gets another number."""
+
+_FOLDERS = ("images", "masks", "records")
+
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One X-ray of a dataset and its anatomy.
+
+    Attributes
+    ----------
+    case_id, patient_id, view : str
+    split : str or None
+        ``train``, ``val``, ``test`` or another name; None for a case outside of every split.
+    image_path : Path
+        Grey PNG.
+    record_of_view : dict
+        ``image``, ``masks``, ``geometry``, ``display``, ``areas`` and ``absent`` of this view.
+    masks_path : Path
+        The packed masks.
+    """
+
+    case_id: str
+    patient_id: str
+    view: str
+    split: str | None
+    image_path: Path
+    record_of_view: dict[str, Any]
+    masks_path: Path
+
+    @property
+    def name(self) -> str:
+        """``<case>_<view>``, which no other sample of the dataset has."""
+        return f"{self.case_id}_{self.view}"
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Why each class without a mask has none."""
+        return dict(self.record_of_view["absent"])
+
+    @property
+    def areas(self) -> dict[str, int]:
+        """Pixels of each present class."""
+        return dict(self.record_of_view["areas"])
+
+    def image(self) -> npt.NDArray[Any]:
+        """Levels of the picture, shape (rows, columns), uint8 or uint16; ``display`` in the record says of what."""
+        return read_grey(self.image_path)
+
+    def packed_masks(self) -> tuple[tuple[str, ...], Bytes, tuple[int, int]]:
+        """Names of the present classes, their masks at one bit a pixel, (n, rows, ceil(columns / 8)), and the shape.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
+        try:
+            # Opened here, because numpy leaves a file that is no archive open.
+            with self.masks_path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                rows, columns = (int(size) for size in archive["shape"])
+                return tuple(archive["names"].tolist()), archive["packed"], (rows, columns)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no such file: {self.masks_path}") from None
+        except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{self.masks_path}: these are no masks of a dataset, or damaged ones: {error}") from error
+
+    def masks(self) -> dict[str, Bools]:
+        """Mask of each present class, shape (rows, columns)."""
+        names, packed, (_, columns) = self.packed_masks()
+        return {
+            name: np.unpackbits(mask, axis=-1, count=columns).view(np.bool_)
+            for name, mask in zip(names, packed, strict=True)
+        }
+
+    def radiograph(self) -> Radiograph:
+        """Line integrals, as exactly as the picture's levels hold them, and masks: what the drawing functions take."""
+        record, display = self.record_of_view["geometry"], self.record_of_view["display"]
+        names, packed, (_, columns) = self.packed_masks()
+        levels = self.image()
+        low, high = display["low"], display["high"]
+        line_integral = low + levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max) * (high - low)
+        return Radiograph(
+            geometry=Geometry(record["views"], tuple(record["shape"]), record["names"]),
+            line_integral=line_integral[None].astype(np.float32),
+            path_length=None,
+            masks=LabelMasks(packed[:, None], columns, range(1, len(names) + 1), names),
+            backend="",
+            record={},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A dataset on disk; :func:`open_store` and :func:`create_store` make it.
+
+    Attributes
+    ----------
+    path : Path
+    configuration : dict
+        What all its cases were made with.
+    hash : str
+        Of the configuration; every record carries it.
+    """
+
+    path: Path
+    configuration: dict[str, Any]
+    hash: str
+    declared_classes: tuple[str, ...] | None
+    groups: dict[str, tuple[str, ...]]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the taxonomy; without one, all that the cases have, in alphabetical order."""
+        if self.declared_classes is not None:
+            return self.declared_classes
+        found: set[str] = set()
+        for record in self.records():
+            for view in record["views"].values():
+                found.update(view["areas"], view["absent"])
+        return tuple(sorted(found))
+
+    def record_path(self, case_id: str) -> Path:
+        return self.path / "records" / f"{case_id}.json"
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Records of all cases, ordered by case: kept, dropped and failed ones.
+
+        Raises
+        ------
+        ValueError
+            If one is damaged.
+        """
+        for path in sorted((self.path / "records").glob("*.json")):
+            if not path.name.startswith("."):
+                yield read_record(path)
+
+    def samples(self, split: str | None = None) -> Iterator[Sample]:
+        """X-rays of the kept cases, ordered by case; all, or those of a split."""
+        for record in self.records():
+            if record["status"] == "kept" and split in (None, record["split"]):
+                yield from self.samples_of(record)
+
+    def samples_of(self, record: Mapping[str, Any]) -> Iterator[Sample]:
+        """X-rays of one case."""
+        for view, entry in record["views"].items():
+            yield Sample(
+                record["case"],
+                record["patient"],
+                view,
+                record["split"],
+                self.path / entry["image"],
+                entry,
+                self.path / entry["masks"],
+            )
+
+    def write_masks(self, case_id: str, view: str, names: Sequence[str], packed: Bytes, shape: tuple[int, int]) -> str:
+        """Write the masks of one view, of shape (n, rows, ceil(columns / 8)); return their place in the dataset.
+
+        Raises
+        ------
+        ValueError
+            If names, masks and shape do not fit each other.
+        OSError
+            If the file cannot be written.
+        """
+        rows, columns = shape
+        if packed.shape != (len(names), rows, (columns + 7) // 8) or packed.dtype != np.uint8:
+            raise ValueError(
+                f"{len(names)} masks of {rows} x {columns} need shape {(len(names), rows, (columns + 7) // 8)} in "
+                f"uint8; got {packed.shape} in {packed.dtype}"
+            )
+        place = f"masks/{case_id}_{view}.npz"
+        arrays = {"packed": packed, "names": np.array(list(names), np.str_), "shape": np.array(shape, np.int64)}
+        # An archive of our own, because numpy's savez knows only the slow compression level.
+        with (
+            replaced(self.path / place) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        return place
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a case, which says that the case is done; its images and masks must be there.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        text = plain_json({"configuration": self.hash, **record})
+        with replaced(self.record_path(record["case"])) as file:
+            file.write(text.encode() + b"\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read the record of one case."""
+    record = _read_json(path)
+    missing = [key for key in ("case", "patient", "status", "reasons", "split", "views") if key not in record]
+    if missing:
+        raise ValueError(f"{path}: this is no record of a case; it has no {', '.join(missing)}")
+    return record
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration, as hexadecimal text; the order of its keys does not matter."""
+    text = json.dumps(configuration, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Say in which keys two configurations differ, one text per key."""
+    return [
+        f"{key} is {json.dumps(there.get(key))} there and {json.dumps(asked.get(key))} here"
+        for key in sorted(there.keys() | asked.keys())
+        if there.get(key) != asked.get(key)
+    ]
+
+
+def create_store(
+    path: str | os.PathLike[str],
+    configuration: Mapping[str, Any],
+    classes: Sequence[str] | None,
+    groups: Mapping[str, Sequence[str]],
+) -> Store:
+    """Make the folder of a dataset, or open the one that is there if it has the same configuration.
+
+    Parameters
+    ----------
+    path : str or path
+        New, empty, or a dataset of this configuration.
+    configuration : mapping of JSON values
+        Everything that decides what the cases look like.
+    classes : sequence of str or None
+        Names in the order of the taxonomy; None when the label files decide.
+    groups : mapping of str to sequence of str
+        Classes by group.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    ValueError
+        If a dataset of another configuration is there (the message says what differs), or other files are.
+    OSError
+        If the folder cannot be made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from drrproj.dataset.store import create_store, open_store
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = create_store(folder, {"seed": 1}, ["heart"], {"mediastinum": ["heart"]})
+    ...     open_store(folder).hash == store.hash, list(store.records())
+    (True, [])
+    """
+    folder = Path(path)
+    # Through JSON, so that what is asked and what is read back compare equal.
+    asked = json.loads(plain_json(dict(configuration)))
+    if (folder / "dataset.json").exists():
+        store = open_store(folder)
+        differing = differences(store.configuration, asked)
+        if differing:
+            raise ValueError(
+                f"{folder} holds a dataset of another configuration: {'; '.join(differing)}; choose another folder, or "
+                "build with the same choices"
+            )
+        # Folders that a copy left out because they were empty.
+        for name in _FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
+        return store
+    if folder.is_dir() and any(
+        entry.name not in (*_FOLDERS, "log.jsonl", ".lock") for entry in folder.iterdir() if not _is_part(entry)
+    ):
+        raise ValueError(f"{folder} is not empty and holds no dataset; choose another folder")
+    for name in _FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    header = {
+        "format": FORMAT,
+        "hash": configuration_hash(asked),
+        "configuration": asked,
+        "classes": None if classes is None else list(classes),
+        "groups": {name: list(members) for name, members in groups.items()},
+    }
+    with replaced(folder / "dataset.json") as file:
+        file.write(plain_json(header).encode() + b"\n")
+    return open_store(folder)
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Open a dataset.
+
+    Parameters
+    ----------
+    path : str or path
+        Its folder.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no dataset.
+    ValueError
+        If its ``dataset.json`` is damaged, of another format, or changed by hand.
+    """
+    folder = Path(path)
+    if not (folder / "dataset.json").exists():
+        raise FileNotFoundError(f"{folder}: no dataset here; there is no dataset.json")
+    header = _read_json(folder / "dataset.json")
+    if header.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder / 'dataset.json'}: its format is {header.get('format')!r}, and this version reads {FORMAT!r}"
+        )
+    missing = [key for key in ("configuration", "hash", "classes", "groups") if key not in header]
+    if missing:
+        raise ValueError(f"{folder / 'dataset.json'}: it has no {', '.join(missing)}; make the dataset again")
+    if configuration_hash(header["configuration"]) != header["hash"]:
+        raise ValueError(f"{folder / 'dataset.json'}: the hash is not that of the configuration; was it edited?")
+    classes = header["classes"]
+    return Store(
+        folder,
+        header["configuration"],
+        header["hash"],
+        None if classes is None else tuple(classes),
+        {name: tuple(members) for name, members in header["groups"].items()},
+    )
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a kill left this: the half of a file that was to take its place."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: it should hold an object in braces")
+    return content

@@ -1,0 +1,85 @@
+"""Grey pictures as the bytes of a PNG file, there and back: for files inside of archives, and for masks of one bit."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.io.replace import replaced
+
+__all__ = ["decode_grey", "encode_grey", "read_grey_picture", "write_grey_picture"]
+
+
+def encode_grey(pixels: npt.NDArray[Any]) -> bytes:
+    """Encode a picture of 1, 8 or 16 bits as the bytes of a PNG file that keeps every number.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (rows, columns), bool, uint8 or uint16
+
+    Raises
+    ------
+    ValueError
+        If it is not such an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from drrproj.io.grey_bytes import decode_grey, encode_grey
+    >>> decode_grey(encode_grey(np.array([[0, 65535]], np.uint16)), "example")
+    array([[    0, 65535]], dtype=uint16)
+    """
+    from PIL import Image
+
+    if pixels.ndim != 2 or pixels.dtype not in (np.bool_, np.uint8, np.uint16):
+        raise ValueError(
+            f"a grey picture is bool, uint8 or uint16 of shape (rows, columns); got {pixels.dtype} {pixels.shape}"
+        )
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG", compress_level=1)
+    return file.getvalue()
+
+
+def decode_grey(encoded: bytes, origin: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Decode a picture of 1, 8 or 16 bits; ``origin`` is what a message calls it.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), bool, uint8 or uint16
+
+    Raises
+    ------
+    ValueError
+        If it is no picture, is damaged, or has colours. Three equal channels are grey.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            mode, pixels = picture.mode, np.array(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{origin}: this is no picture, or a damaged one: {error}") from error
+    if mode == "RGB" and (pixels == pixels[..., :1]).all():
+        return np.ascontiguousarray(pixels[..., 0])
+    if mode in ("1", "L"):
+        return pixels
+    if mode in ("I", "I;16"):
+        return pixels.astype(np.uint16)
+    raise ValueError(f"{origin}: a grey picture of 1, 8 or 16 bits is needed; this one is {mode}")
+
+
+def read_grey_picture(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Read a picture file as :func:`decode_grey` does."""
+    return decode_grey(Path(path).read_bytes(), path)
+
+
+def write_grey_picture(path: str | os.PathLike[str], pixels: npt.NDArray[Any]) -> None:
+    """Write a picture file, replaced whole or left as it was, as :func:`encode_grey` does."""
+    encoded = encode_grey(pixels)
+    with replaced(path) as file:
+        file.write(encoded)

@@ -1,0 +1,307 @@
+"""Building datasets: what is in them, what a kill leaves, and what broken cases do to the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from small_cases import NAMES, save, small_case, write_subjects
+
+import drrproj
+from drrproj.cli import main
+from drrproj.dataset.build import build
+from drrproj.dataset.cases import Case, find_cases
+from drrproj.dataset.check import problems
+from drrproj.dataset.derive import derive
+from drrproj.dataset.merge import merge
+from drrproj.dataset.one_case import Recipe
+from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits
+from drrproj.dataset.splits import Splits
+from drrproj.dataset.stats import contents
+from drrproj.dataset.store import Store, open_store
+from drrproj.dataset.taxonomy import read_taxonomy
+
+# The small cases have no ribs; what the rules say of real ones is tested where the rules are.
+SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
+
+
+def content_of(folder):
+    """Every file of a dataset but its log, which tells the time, by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "log.jsonl"
+    }
+
+
+@pytest.fixture
+def subjects(tmp_path):
+    return write_subjects(tmp_path / "subjects", range(1, 5))
+
+
+def test_images_and_masks_are_those_of_project(tmp_path, subjects):
+    done = build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
+    assert (done.found, done.made, done.statuses) == (4, 4, {"kept": 4})
+    samples = list(done.store.samples())
+    assert [sample.name for sample in samples][:3] == ["s0001_frontal", "s0001_lateral", "s0002_frontal"]
+    hu, labels, affine = small_case(2)
+    ct, anatomy = drrproj.Volume(hu, affine), drrproj.LabelVolume(labels, affine, NAMES)
+    for sample, view in zip(samples[2:4], ("PA", "LL"), strict=True):
+        shot = drrproj.project(ct, drrproj.Geometry.radiograph(view, ct, shape=(48, 40)), labels=anatomy)
+        masks = sample.masks()
+        assert masks.keys() == sample.areas.keys() == set(NAMES.values())
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(mask, shot.masks[name][0])
+            assert sample.areas[name] == mask.sum() > 0
+        display = sample.record_of_view["display"]
+        shown = np.clip((shot.line_integral[0] - display["low"]) / (display["high"] - display["low"]), 0, 1)
+        np.testing.assert_allclose(sample.image() / 65535, shown, atol=1e-5)
+        np.testing.assert_array_equal(drrproj.Geometry(**sample.record_of_view["geometry"]).views, shot.geometry.views)
+    assert list(problems(done.store)) == []
+
+
+def test_classes_are_those_of_the_taxonomy_present_or_absent_with_a_reason(tmp_path):
+    chest = files("drrproj") / "data" / "chest_3mm"
+    taxonomy = read_taxonomy("paxray")
+    case = Case("chest", chest / "ct.nii.gz", chest / "labels.nii.gz", "p")
+    store = build([case], tmp_path / "out", Recipe(Poses(shape=(64, 64)), taxonomy=taxonomy), workers=1).store
+    assert store.classes == taxonomy.names
+    assert store.groups == taxonomy.groups
+    ct, labels = drrproj.read_volume(case.ct), drrproj.read_labels(case.labels)
+    derived = derive(ct, labels, taxonomy)
+    for sample, view in zip(store.samples(), ("PA", "LL"), strict=True):
+        shot = drrproj.project(ct, drrproj.Geometry.radiograph(view, ct, shape=(64, 64)), labels=derived.labels)
+        masks = sample.masks()
+        assert list(masks) == [name for name in taxonomy.names if name in masks]
+        assert sorted((*masks, *sample.absent)) == sorted(taxonomy.names)
+        assert derived.absent.items() <= sample.absent.items()
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(mask, shot.masks[name][0])
+    assert list(problems(store)) == []
+    with pytest.raises(ValueError, match=r'taxonomy is \{"name": "paxray".*there and \{"name": "paxray-shipped"'):
+        build([case], tmp_path / "out", Recipe(Poses(shape=(64, 64)), taxonomy=read_taxonomy("paxray-shipped")))
+
+
+def test_the_files_do_not_depend_on_workers_or_order(tmp_path, subjects):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "one", SMALL, workers=1)
+    build(cases[::-1], tmp_path / "two", SMALL, workers=2)
+    assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+def test_killed_at_random_moments_the_dataset_is_the_undisturbed_one(tmp_path):
+    source = write_subjects(tmp_path / "subjects", range(1, 25))
+    build(find_cases(source), tmp_path / "undisturbed", SMALL, workers=1)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "drrproj", "dataset", "build", str(source), "-o", str(out)]
+    command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels"]
+    seed = int(time.time())
+    rng = random.Random(seed)
+    kills, partial = 0, 0
+    while kills < 3:
+        workers = ["--workers", str(1 + kills % 2)]
+        process = subprocess.Popen([*command, *workers], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wanted = rng.randint(1, 4) + sum(1 for _ in (out / "records").glob("s*.json"))
+        # Killed soon after some more cases are done: before the first one there would be little to break.
+        while process.poll() is None and sum(1 for _ in (out / "records").glob("s*.json")) < wanted:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.02))
+        process.kill()
+        process.communicate()
+        kills += 1
+        partial += sum(1 for _ in (out / "records").glob("s*.json")) < 24
+    assert partial == 3, f"the build ended before it was killed; seed {seed}"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert content_of(out) == content_of(tmp_path / "undisturbed"), f"seed {seed}"
+    events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert events[-1]["statuses"] == {"kept": 24}
+
+
+def test_broken_cases_are_recorded_and_the_others_go_on(tmp_path, subjects):
+    (subjects / "s0001" / "ct.nii.gz").write_bytes(b"no picture")
+    for mask in (subjects / "s0002" / "segmentations").iterdir():
+        mask.unlink()
+    (subjects / "s0002" / "segmentations").rmdir()
+    (subjects / "s0003" / "ct.nii.gz").unlink()
+    done = build(find_cases(subjects), tmp_path / "out", SMALL, workers=2)
+    assert done.statuses == {"failed": 3, "kept": 1}
+    reasons = {
+        record["case"]: [each["message"] for each in record["reasons"] if each["severity"] == "drop"]
+        for record in done.store.records()
+    }
+    assert "this is no NIfTI file" in reasons["s0001"][0]
+    assert reasons["s0002"][0].startswith("a CT without labels")
+    assert reasons["s0003"][0].startswith("labels without a CT")
+    assert {sample.case_id for sample in done.store.samples()} == {"s0004"}
+    # Mended, and built again: only what failed is made.
+    hu, _, affine = small_case(1)
+    save(subjects / "s0001" / "ct.nii.gz", hu, affine)
+    again = build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
+    assert (again.made, again.statuses) == (3, {"failed": 2, "kept": 2})
+
+
+def test_what_quality_drops_has_no_pictures(tmp_path):
+    chest = files("drrproj") / "data" / "chest_3mm"
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "ct.nii.gz", hu, affine)
+    save(tmp_path / "labels.nii.gz", labels, affine)
+    cases = [
+        Case("chest", chest / "ct.nii.gz", chest / "labels.nii.gz", "p1"),
+        Case("block", tmp_path / "ct.nii.gz", tmp_path / "labels.nii.gz", "p2"),
+    ]
+    done = build(cases, tmp_path / "out", Recipe(Poses(shape=(32, 32))), workers=1)
+    assert done.statuses == {"dropped": 1, "kept": 1}
+    block, whole = done.store.records()
+    assert {"rule": "few_ribs", "severity": "drop"}.items() <= block["reasons"][0].items()
+    assert (block["status"], block["views"], whole["status"], len(whole["views"])) == ("dropped", {}, "kept", 2)
+    assert contents(done.store).reasons["few_ribs"] == 1
+    assert build(cases, tmp_path / "out", Recipe(Poses(shape=(32, 32))), workers=1).made == 0
+
+
+def test_a_full_disk_ends_the_build_and_it_can_be_resumed(tmp_path, subjects, monkeypatch):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "undisturbed", SMALL, workers=1)
+    write_masks, calls = Store.write_masks, []
+
+    def full(self, case_id, *arguments):
+        calls.append(case_id)
+        if len(calls) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_masks(self, case_id, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_masks", full)
+        with pytest.raises(OSError, match=r"No space left.*free space.*run the same again"):
+            build(cases, tmp_path / "out", SMALL, workers=1)
+    assert [record["case"] for record in open_store(tmp_path / "out").records()] == ["s0001"]
+    assert any("no record speaks of it" in problem for problem in problems(open_store(tmp_path / "out")))
+    assert build(cases, tmp_path / "out", SMALL, workers=1).made == 3
+    assert content_of(tmp_path / "out") == content_of(tmp_path / "undisturbed")
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path, subjects):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "out", SMALL, workers=1)
+    before = content_of(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"shape is \[48, 40\] there and \[32, 32\] here; window is null there"):
+        build(
+            cases, tmp_path / "out", dataclasses.replace(SMALL, poses=Poses(shape=(32, 32)), window=(0, 3)), workers=1
+        )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty and holds no dataset"):
+        build(cases, tmp_path / "other", SMALL, workers=1)
+    assert content_of(tmp_path / "out") == before
+
+
+def test_two_builds_in_one_folder_are_one_too_many(tmp_path, subjects):
+    build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
+    # Record locks are between processes, so the other build is one.
+    code = f"""
+import sys, time
+from pathlib import Path
+from drrproj.dataset.lock import only_build
+with only_build(Path({str(tmp_path / "out")!r})):
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(BlockingIOError, match="another build is at work"):
+            build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
+        other.communicate(b"\n")
+    assert build(find_cases(subjects), tmp_path / "out", SMALL, workers=1).made == 0
+
+
+def test_check_finds_what_was_done_to_the_files(tmp_path, subjects, capsys):
+    out = tmp_path / "out"
+    store = build(find_cases(subjects), out, SMALL, workers=1).store
+    (out / "images" / "s0001_frontal.png").write_bytes(b"half")
+    (out / "masks" / "s0002_frontal.npz").unlink()
+    whole = (out / "masks" / "s0003_frontal.npz").read_bytes()
+    (out / "masks" / "s0003_frontal.npz").write_bytes(whole[: len(whole) // 2])
+    (out / "masks" / "s0004_frontal.npz").write_bytes((out / "masks" / "s0001_lateral.npz").read_bytes())
+    (out / "images" / "stray.png").write_bytes(b"")
+    record = json.loads((out / "records" / "s0004.json").read_text())
+    (out / "records" / "s0004.json").write_text(json.dumps({**record, "configuration": "another"}))
+    found = list(problems(store))
+    for each in ("s0001_frontal", "s0002_frontal", "s0003_frontal", "s0004_frontal", "images/stray.png"):
+        assert sum(each in problem for problem in found) == 1, found
+    assert any(problem.startswith("s0004: its record is of another configuration") for problem in found)
+    assert len(found) == 6
+    assert main(["dataset", "check", str(out)]) == 2
+    assert "6 problems" in capsys.readouterr().err
+
+
+def test_merged_parts_are_the_dataset_made_at_once(tmp_path, subjects):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "whole", SMALL, workers=1)
+    build(cases[:1], tmp_path / "a", SMALL, workers=1)
+    build(cases[1:], tmp_path / "b", SMALL, workers=1)
+    merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
+    assert content_of(tmp_path / "merged") == content_of(tmp_path / "whole")
+    with pytest.raises(ValueError, match="case s0001 is in"):
+        merge([tmp_path / "a", tmp_path / "whole"], tmp_path / "twice")
+    build(cases[:1], tmp_path / "c", Recipe(Poses(shape=(8, 8))), workers=1)
+    with pytest.raises(ValueError, match="another configuration"):
+        merge([tmp_path / "a", tmp_path / "c"], tmp_path / "mixed")
+
+
+def test_merging_refuses_a_patient_on_both_sides(tmp_path, subjects):
+    cases = [Case(case.case_id, case.ct, case.labels, "p1") for case in find_cases(subjects)[:2]]
+    lists = Splits(lists={"train": ["s0001"], "test": ["s0002"]})
+    for case, folder in zip(cases, ("a", "b"), strict=True):
+        build([case], tmp_path / folder, SMALL, lists, workers=1)
+    with pytest.raises(ValueError, match="patient p1 would be on both sides"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
+
+
+def test_contents_count_what_is_there(tmp_path, subjects):
+    (subjects / "s0001" / "ct.nii.gz").unlink()
+    store = build(find_cases(subjects), tmp_path / "out", SMALL, Splits({"train": 1.0}), workers=1).store
+    held = contents(store)
+    assert held.statuses == {"failed": 1, "kept": 3}
+    assert held.splits == {"train": (3, 3, 6)}
+    hearts = [sample.masks()["heart"].mean() for sample in store.samples() if sample.view == "lateral"]
+    found = next(each for each in held.classes if (each.name, each.view) == ("heart", "lateral"))
+    assert (found.images, found.share) == (3, 1.0)
+    assert found.area == pytest.approx(np.median(hearts))
+
+
+def test_the_commands_in_a_row(tmp_path, capsys):
+    chest = files("drrproj") / "data" / "chest_3mm"
+    (tmp_path / "manifest.csv").write_text(
+        f"case,ct,labels,patient\nchest,{chest / 'ct.nii.gz'},{chest / 'labels.nii.gz'},LIDC-IDRI-0001\n"
+    )
+    out = str(tmp_path / "out")
+    built = ["dataset", "build", str(tmp_path / "manifest.csv"), "-o", out, "--shape", "64", "64", "--view", "frontal"]
+    assert main([*built, "--view", "tilted=PA:20,10", "--split", "train=1"]) == 0
+    assert main(["dataset", "check", out]) == 0
+    assert main(["dataset", "stats", out]) == 0
+    printed = capsys.readouterr().out
+    assert "2 X-rays, all whole" in printed
+    assert main(["dataset", "stats", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["train"] == {"patients": 1, "cases": 1, "images": 2}
+    assert main(["dataset", "show", out, "chest", "-o", str(tmp_path / "pictures"), "--overlay", "heart"]) == 0
+    assert (tmp_path / "pictures" / "chest_tilted.png").exists()
+    assert main(["dataset", "export", out, "--format", "paxray", "-o", str(tmp_path / "paxray")]) == 0
+    assert len(list((tmp_path / "paxray" / "images").glob("*.png"))) == 2
+    assert main(["dataset", "export", out, "--format", "npz", "--split", "test", "-o", str(tmp_path / "npz")]) == 2
+    assert "no pictures in split 'test'" in capsys.readouterr().err
+    assert main(["dataset", "report", out, "-o", str(tmp_path / "page.html")]) == 0
+    assert "tilted" in (tmp_path / "page.html").read_text()
+    assert main(built) == 2
+    assert "of another configuration" in capsys.readouterr().err

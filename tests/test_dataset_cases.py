@@ -1,0 +1,182 @@
+"""Finding cases, sharing them out, and drawing their poses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from small_cases import save, small_case, write_subjects
+
+import drrproj
+from drrproj.dataset.cases import Case, find_cases
+from drrproj.dataset.poses import Poses, Variation, View, parse_view
+from drrproj.dataset.splits import Splits, read_splits
+
+
+def case(case_id, patient=None):
+    return Case(case_id, "ct", "labels", patient or case_id)
+
+
+def test_subjects_of_totalsegmentator(tmp_path):
+    write_subjects(tmp_path, (2, 1))
+    hu, labels, affine = small_case(3)
+    save(tmp_path / "s0003" / "ct.nii.gz", hu, affine)
+    save(tmp_path / "s0003" / "segmentations.nii.gz", labels, affine)
+    (tmp_path / "notes").mkdir()
+    found = find_cases(tmp_path)
+    assert [(each.case_id, each.labels.name, each.problem) for each in found] == [
+        ("s0001", "segmentations", None),
+        ("s0002", "segmentations", None),
+        ("s0003", "segmentations.nii.gz", None),
+    ]
+    assert [each.case_id for each in find_cases(tmp_path / "s0001")] == ["s0001"]
+    save(tmp_path / "s0003" / "labels.nii.gz", labels, affine)
+    assert "several of one kind" in find_cases(tmp_path)[2].problem
+
+
+def test_nnunet_raw_data(tmp_path):
+    for number in (1, 2):
+        hu, labels, affine = small_case(number)
+        save(tmp_path / "imagesTr" / f"chest_{number:03}_0000.nii.gz", hu, affine)
+        save(tmp_path / "labelsTr" / f"chest_{number:03}.nii.gz", labels, affine)
+    save(tmp_path / "imagesTr" / "chest_003_0000.nii.gz", hu, affine)
+    save(tmp_path / "labelsTr" / "chest_004.nii.gz", labels, affine)
+    table = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lung": 1, "heart": 2, "spine": 3}}
+    (tmp_path / "dataset.json").write_text(json.dumps(table))
+    found = find_cases(tmp_path)
+    assert [(each.case_id, each.ct.name) for each in found][:2] == [
+        ("chest_001", "chest_001_0000.nii.gz"),
+        ("chest_002", "chest_002_0000.nii.gz"),
+    ]
+    assert [(each.problem or "fine").split(":")[0] for each in found] == [
+        "fine",
+        "fine",
+        "a CT without labels",
+        "labels without a CT",
+    ]
+    assert drrproj.read_labels(found[0].labels, found[0].names).names[2] == "heart"
+    (tmp_path / "dataset.json").write_text(json.dumps({**table, "channel_names": {"0": "T2"}}))
+    with pytest.raises(ValueError, match="first channel is 'T2'"):
+        find_cases(tmp_path)
+
+
+def test_a_manifest_and_what_is_wrong_with_others(tmp_path):
+    write_subjects(tmp_path, (1,))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\ufeffCase, CT ,labels,patient\na,s0001/ct.nii.gz,s0001/segmentations,p\nb,no.nii,x,\n")
+    found = find_cases(manifest)
+    assert [(each.case_id, each.patient_id, each.problem) for each in found] == [
+        ("a", "p", None),
+        ("b", "b", "there is no CT no.nii"),
+    ]
+    for text, reason in (
+        ("case,ct\na,b\n", "missing: labels"),
+        ("", "missing: case, ct, labels"),
+        ("case,ct,labels\na,,b\n", "line 2: case, ct and labels must not be empty"),
+        ("case,ct,labels\na,b,c\na,d,e\n", "the case ids a come more than once"),
+        ("case,ct,labels\n../a,b,c\n", "becomes a file name"),
+    ):
+        manifest.write_text(text)
+        with pytest.raises(ValueError, match=reason):
+            find_cases(manifest)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no cases in this folder"):
+        find_cases(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        find_cases(tmp_path / "nowhere")
+
+
+def test_shares_are_by_patient_seeded_and_stay_when_cases_are_added():
+    cases = [case(f"c{number}", f"p{number // 2}") for number in range(4000)]
+    splits = Splits({"train": 0.7, "val": 0.1, "test": 0.2}, seed=3)
+    assigned = splits.assign(cases)
+    for first, second in zip(cases[::2], cases[1::2], strict=True):
+        assert assigned[first.case_id] == assigned[second.case_id]
+    # 2000 patients: 4 standard deviations are 0.041 for a share of 0.7.
+    shares = {name: np.mean([split == name for split in assigned.values()]) for name in ("train", "val", "test")}
+    assert shares == pytest.approx({"train": 0.7, "val": 0.1, "test": 0.2}, abs=0.041)
+    assert splits.assign(cases[100:200]) == {each.case_id: assigned[each.case_id] for each in cases[100:200]}
+    assert Splits({"train": 0.7, "val": 0.1, "test": 0.2}, seed=4).assign(cases) != assigned
+    with pytest.raises(ValueError, match="sum to 1"):
+        Splits({"train": 0.7})
+
+
+def test_lists_and_ranges(tmp_path):
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": [[1, 420]], "val": ["RibFrac421"], "test": [[501, 660]]}))
+    splits = read_splits(path)
+    cases = [case(f"RibFrac{number}") for number in (1, 420, 421, 500, 501)] + [case("other")]
+    assert list(splits.assign(cases).values()) == ["train", "train", "val", None, "test", None]
+    with pytest.raises(ValueError, match="patient p would be on both sides: a is in train and b in test"):
+        Splits(lists={"train": ["a"], "test": ["b"]}).assign([case("a", "p"), case("b", "p")])
+    with pytest.raises(ValueError, match="in the splits train and test"):
+        Splits(lists={"train": ["a"], "test": [(1, 2), "a"]}).assign([case("a")])
+    for text, reason in (('{"train": [[3, 1]]}', "lists ids, or ranges"), ('["a"]', "lists by name"), ("{", "JSON")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=reason):
+            read_splits(path)
+
+
+CT = drrproj.Volume(np.zeros((40, 30, 50), np.int16), np.diag([3.0, 3.0, 3.0, 1.0]) @ np.eye(4))
+
+
+@pytest.mark.parametrize(("primary", "secondary"), [(30, 0), (0, 20), (-40, 25), (90, 0)])
+def test_turned_pa_views_are_those_of_a_c_arm(primary, secondary):
+    poses = Poses([View("v", "PA", primary, secondary)], shape=(32, 32), pixel_spacing=4.0)
+    view = poses.geometry("case", CT)
+    plain = drrproj.Geometry.radiograph("PA", CT, shape=(32, 32), pixel_spacing=4.0)
+    arm = drrproj.Geometry.c_arm(
+        sdd=1800,
+        sod=float(np.linalg.norm(plain.sources[0] - CT.center)),
+        isocenter=CT.center,
+        primary_angle=primary,
+        secondary_angle=secondary,
+        pixel_spacing=4.0,
+        shape=(32, 32),
+    )
+    np.testing.assert_allclose(view.views, arm.views, atol=1e-9)
+
+
+def test_plain_views_are_those_of_radiograph():
+    poses = Poses([parse_view(name) for name in ("PA", "AP", "LL", "RL")], shape=(32, 24))
+    expected = [drrproj.Geometry.radiograph(name, CT, shape=(32, 24)).views[0] for name in ("PA", "AP", "LL", "RL")]
+    np.testing.assert_allclose(poses.geometry("case", CT).views, expected, atol=1e-9)
+
+
+def test_poses_follow_from_seed_case_and_view_alone_and_stay_within_limits():
+    variation = Variation(angle=8, distance=100, shift=15, poses=40, seed=5)
+    both = Poses(shape=(32, 32), variation=variation, pixel_spacing=4.0)
+    views = both.geometry("a", CT)
+    np.testing.assert_array_equal(views.views, both.geometry("a", CT).views)
+    alone = Poses([View("lateral", "LL")], shape=(32, 32), variation=variation, pixel_spacing=4.0).geometry("a", CT)
+    np.testing.assert_array_equal(views.views[40:], alone.views)
+    assert len({view.tobytes() for view in views.views}) == 80
+    assert (views.views != both.geometry("b", CT).views).any(axis=(1, 2)).all()
+    assert 1700 <= views.sdd.min() < 1730 < 1870 < views.sdd.max() <= 1900
+    plain = drrproj.Geometry.radiograph("PA", CT, shape=(32, 32))
+    tilts = np.degrees(np.arccos(np.clip(views.normals[:40] @ plain.normals[0], -1, 1)))
+    # Two turns of up to 8 degrees, about axes at a right angle.
+    assert 4 < tilts.max() <= np.degrees(np.arccos(np.cos(np.radians(8)) ** 2)) + 1e-6
+    shifts = Poses([View("p", "PA")], shape=(32, 32), variation=Variation(shift=15, poses=40)).geometry("a", CT)
+    moved = shifts.sources - plain.sources[0]
+    assert np.abs(moved[:, 1]).max() < 1e-9
+    assert 10 < np.abs(moved[:, [0, 2]]).max() <= 15
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("front", "unknown view 'front'"), ("a_b=PA", "name of a view"), ("a=XX", "unknown view 'XX'"), ("a=PA:1", "two")],
+)
+def test_views_that_are_none(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_view(text)
+
+
+def test_variations_that_are_none():
+    with pytest.raises(ValueError, match="would all be the same"):
+        Variation(poses=2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        Variation(angle=-1)
+    with pytest.raises(ValueError, match="parallel beam has no distance"):
+        Poses(beam="parallel", variation=Variation(distance=10))

@@ -1,0 +1,673 @@
+"""Dataset formats: written, read by us and by the libraries they are for, and the files of others read."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from labelled_pictures import CLASSES, GROUPS, SHAPE, assert_same, masks_of, pixels_of, small_set
+
+from drrproj.dataset import formats
+from drrproj.dataset.formats import LabelledImage, LabelledImages
+from drrproj.dataset.formats.outline import outline
+from drrproj.dataset.taxonomy import read_taxonomy
+from drrproj.io.grey_bytes import decode_grey, encode_grey, read_grey_picture, write_grey_picture
+
+KEEPS_16_BITS = {"npz"}
+NEEDS = {"coco": ["pycocotools"], "yolo": ["pycocotools", "yaml"]}
+
+
+def needed(name):
+    for module in NEEDS.get(name, []):
+        pytest.importorskip(module, reason=f"the format {name} is read with {module}")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return small_set(tmp_path_factory.mktemp("store") / "dataset")
+
+
+def of_arrays(masks, pixels=None, **fields):
+    """A set of one picture, from arrays."""
+    shape = next(iter(masks.values())).shape
+    fields = {"name": "a_PA", "case": "a", "view": "PA", "split": "train", **fields}
+    pixels = np.zeros(shape, np.uint8) if pixels is None else pixels
+    return LabelledImages(tuple(masks), (LabelledImage(**fields, pixels=lambda: pixels, read_masks=lambda: masks),))
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestTheSet:
+    def test_a_store_gives_its_kept_cases_with_everything_it_knows(self, images):
+        assert images.classes == CLASSES
+        assert images.groups == GROUPS
+        assert [image.name for image in images] == [
+            f"{case}_{view}" for case in ("a", "b", "c", "d.1") for view in ("PA", "LL")
+        ]
+        last = images["d.1_LL"]
+        assert (last.case, last.patient, last.view, last.split) == ("d.1", "patient of d.1", "LL", "test")
+        assert last.absent == {"not made": "the sources have no such label"}
+        np.testing.assert_array_equal(last.pixels(), pixels_of("d.1", "LL"))
+        np.testing.assert_array_equal(last.masks()["lung"], masks_of("d.1", "LL")["lung"])
+        assert "never on a picture" not in last.masks()
+
+    def test_splits_and_views_are_chosen(self, images):
+        assert [image.name for image in images.of(split="train", view="LL")] == ["a_LL", "b_LL"]
+        assert images.of(split="test").classes == CLASSES
+        with pytest.raises(KeyError, match="no picture 'z' in this set of 8"):
+            images["z"]
+
+    def test_names_that_come_twice_are_refused(self, images):
+        with pytest.raises(ValueError, match="two classes have the same name: heart"):
+            LabelledImages(("heart", "lung", "heart"), ())
+        with pytest.raises(ValueError, match="two pictures have the same name: a_PA"):
+            LabelledImages(CLASSES, (images[0], images[0]))
+
+
+@pytest.mark.parametrize("name", formats.WRITERS)
+class TestEveryFormat:
+    def test_what_is_written_is_read_back(self, name, images, tmp_path):
+        needed(name)
+        formats.WRITERS[name](tmp_path / "out", images)
+        found = formats.READERS[name](tmp_path / "out")
+        assert_same(found, images, bits=16 if name in KEEPS_16_BITS else 8)
+
+    def test_the_same_set_gives_the_same_bytes(self, name, images, tmp_path):
+        needed(name)
+        for folder in ("one", "two"):
+            formats.WRITERS[name](tmp_path / folder, images)
+        assert contents(tmp_path / "one") == contents(tmp_path / "two")
+        assert not [path for path in contents(tmp_path / "one") if path.suffix == ".part"]
+
+    def test_a_set_that_was_read_is_written_again_alike(self, name, images, tmp_path):
+        needed(name)
+        formats.WRITERS[name](tmp_path / "one", images)
+        formats.WRITERS[name](tmp_path / "two", formats.READERS[name](tmp_path / "one"))
+        assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+    def test_a_folder_with_something_in_it_is_refused(self, name, images, tmp_path):
+        (tmp_path / "old.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match="not an empty folder"):
+            formats.WRITERS[name](tmp_path, images)
+        assert contents(tmp_path).keys() == {(tmp_path / "old.txt").relative_to(tmp_path)}
+
+    def test_an_export_that_breaks_off_leaves_nothing(self, name, images, tmp_path):
+        needed(name)
+
+        def unreadable():
+            raise ValueError("the masks of the last picture are damaged")
+
+        broken = replace(images[7], read_masks=unreadable)
+        with pytest.raises(ValueError, match="the last picture are damaged"):
+            formats.WRITERS[name](tmp_path / "out", replace(images, images=(*images.images[:7], broken)))
+        assert list(tmp_path.iterdir()) == []
+        formats.WRITERS[name](tmp_path / "out", images)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_no_dataset_there_is_said(self, name, tmp_path):
+        needed(name)
+        with pytest.raises(FileNotFoundError):
+            formats.READERS[name](tmp_path)
+
+
+class TestPictures:
+    @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16])
+    def test_every_number_comes_back(self, dtype, tmp_path):
+        top = 2 if dtype is np.bool_ else np.iinfo(dtype).max + 1
+        pixels = np.random.default_rng(0).integers(0, top, (5, 9)).astype(dtype)
+        write_grey_picture(tmp_path / "a.png", pixels)
+        found = read_grey_picture(tmp_path / "a.png")
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, pixels)
+
+    def test_three_equal_channels_are_grey_and_colours_are_refused(self, tmp_path):
+        from PIL import Image
+
+        grey = np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)
+        colour = np.repeat(grey[..., None], 3, axis=-1)
+        Image.fromarray(colour).save(tmp_path / "grey.png")
+        np.testing.assert_array_equal(read_grey_picture(tmp_path / "grey.png"), grey)
+        colour[1, 2, 0] ^= 1
+        Image.fromarray(colour).save(tmp_path / "colour.png")
+        with pytest.raises(ValueError, match=r"colour\.png: a grey picture .* is needed; this one is RGB"):
+            read_grey_picture(tmp_path / "colour.png")
+
+    def test_what_is_no_picture_is_said(self):
+        with pytest.raises(ValueError, match="here: this is no picture"):
+            decode_grey(b"no picture", "here")
+        with pytest.raises(ValueError, match="here: this is no picture, or a damaged one"):
+            decode_grey(encode_grey(np.zeros((300, 300), np.uint8))[:70], "here")
+        with pytest.raises(ValueError, match="got float64"):
+            encode_grey(np.zeros((3, 3)))
+
+
+def paxray_names(order):
+    """The 166 channels, transcribed from the published description of the data, not from the package.
+
+    ``order`` is that of the rib halves and aorta: "shipped" in label_dict, "true" in the stacks.
+    """
+    names = [
+        "lung_overall",
+        "lung_right",
+        "lung_left",
+        "lung_left_lobeupper",
+        "lung_left_lobelower",
+        "lung_right_lobeupper",
+    ]
+    names += ["lung_right_lobemiddle", "lung_right_lobelower", "lung_right_vessel", "lung_left_vessel"]
+    names += [
+        f"mediastinum_{part}" for part in ["overall", "lower", "upper", "anterior", "middle", "posterior", "upper"]
+    ]
+    names += ["heart", "airways", "esophagus", "aorta"]
+    ends = ["aorta_descending", "aorta_ascending"] if order == "true" else ["aorta_ascending", "aorta_descending"]
+    names += [ends[0], "aorta_arch", ends[1], "bones", "spine"]
+    for letter, count in (("c", 7), ("t", 12), ("l", 6)):
+        names += [f"{letter}{number}" for number in range(1, count + 1)]
+    names += ["sacrum", "cocygis", "t13", "ribs"]
+    names += [f"rib_{number}" for number in range(1, 13)]
+    for first, second in (("anterior", "posterior"), ("left", "right")):
+        for number in range(1, 13):
+            names += [f"rib_{first}_{number}", f"rib_{second}_{number}"]
+    halves = [(number, side) for number in range(1, 13) for side in ("left", "right")]
+    if order == "shipped":
+        halves.sort(key=lambda half: half[1])
+    for number, side in halves:
+        names += [f"rib_{side}_anterior_{number}", f"rib_{side}_posterior_{number}"]
+    return [*names, "diaphragm", "hemidiaphragm_right", "hemidiaphragm_left"]
+
+
+@pytest.fixture
+def authors_paxray(tmp_path):
+    """Two pictures as the authors shipped theirs: channel k has k + 1 pixels, so that a channel tells its number."""
+    from PIL import Image
+
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    stack = np.zeros((166, 16, 16), bool)
+    for channel in range(166):
+        stack[channel].flat[: channel + 1] = True
+    stack[26] = False  # c1 is on no picture
+    rows = {}
+    for split, stem in (("train", "RibFrac1frontal"), ("test", "RibFrac510lateral")):
+        Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "images" / f"{stem}.png")
+        np.save(tmp_path / "labels" / f"{stem}.npy", stack.astype(np.uint8) if split == "test" else stack)
+        rows[split] = [{"image": f"images/{stem}.png", "target": f"labels/{stem}.npy"}]
+    rows["train"].append({"image": "images/RibFrac2frontal.png", "target": None})
+    shipped = {str(channel): name for channel, name in enumerate(paxray_names("shipped"))}
+    content = {"label_dict": shipped, "train": rows["train"], "val": [], "test": rows["test"]}
+    (tmp_path / "paxray.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+class TestPAXRay:
+    def test_the_transcription_is_that_of_the_description(self):
+        shipped, true = paxray_names("shipped"), paxray_names("true")
+        wrong = [channel for channel in range(166) if shipped[channel] != true[channel]]
+        assert wrong == [21, 23, *range(117, 161)]
+        assert len(set(true)) == 165
+        assert [true[channel] for channel in (0, 10, 24, 163)] == [
+            "lung_overall",
+            "mediastinum_overall",
+            "bones",
+            "diaphragm",
+        ]
+
+    def test_the_authors_files_are_read_under_the_true_names(self, authors_paxray):
+        images = formats.read_paxray(authors_paxray)
+        assert images.classes == read_taxonomy("paxray").names
+        assert images.unlabelled == ("RibFrac2frontal",)
+        first, last = images
+        assert (first.name, first.case, first.view, first.split) == ("RibFrac1frontal", "RibFrac1", "frontal", "train")
+        assert (last.case, last.view, last.split) == ("RibFrac510", "lateral", "test")
+        assert first.pixels()[2, 3] == 35
+        true = paxray_names("true")
+        for image in images:
+            channel_of = {name: np.count_nonzero(mask) - 1 for name, mask in image.masks().items()}
+            assert channel_of.pop("mediastinum_upper_again") == 16
+            assert channel_of == {name: channel for channel, name in enumerate(true) if channel not in (16, 26)}
+
+    def test_names_are_taken_as_shipped_when_asked(self, authors_paxray):
+        shipped = read_taxonomy("paxray-shipped").names
+        assert [name.removesuffix("_again") for name in shipped] == paxray_names("shipped")
+        images = formats.read_paxray(authors_paxray, channel_names=shipped)
+        assert np.count_nonzero(images[0].masks()["aorta_ascending"]) == 22
+        with pytest.raises(ValueError, match="166 channels, and channel_names has 4 names"):
+            formats.read_paxray(authors_paxray, channel_names=["lungs", "mediastinum", "bones", "diaphragm"])
+
+    def test_a_list_of_other_names_is_taken_as_it_is(self, authors_paxray):
+        content = json.loads((authors_paxray / "paxray.json").read_text())
+        content["label_dict"]["21"] = "descending"
+        (authors_paxray / "paxray_half.json").write_text(json.dumps(content))
+        images = formats.read_paxray(authors_paxray, "paxray_half.json")
+        assert images.classes[21] == "descending"
+        assert images.classes[117] == "rib_left_anterior_2"
+
+    def test_our_files_have_the_authors_layout(self, images, tmp_path):
+        formats.write_paxray(tmp_path / "out", images)
+        content = json.loads((tmp_path / "out" / "paxray.json").read_text())
+        assert list(content) == ["label_dict", "train", "val", "test"]
+        assert content["label_dict"] == {str(channel): name for channel, name in enumerate(CLASSES)}
+        assert content["val"] == [
+            {"image": "images/cfrontal.png", "target": "labels/cfrontal.npy"},
+            {"image": "images/clateral.png", "target": "labels/clateral.npy"},
+        ]
+        stack = np.load(tmp_path / "out" / "labels" / "clateral.npy")
+        assert (stack.shape, stack.dtype) == ((6, *SHAPE), np.bool_)
+        for channel, name in enumerate(CLASSES[:5]):
+            np.testing.assert_array_equal(stack[channel], masks_of("c", "LL")[name])
+        assert not stack[5].any()
+
+    def test_without_our_own_file_the_names_tell_case_and_view(self, images, tmp_path):
+        formats.write_paxray(tmp_path / "out", images, channel_names=["0", "1", "2", "3", "4", "5"])
+        (tmp_path / "out" / "drrproj.json").unlink()
+        found = formats.read_paxray(tmp_path / "out")
+        assert found.classes == ("0", "1", "2", "3", "4", "5")
+        assert [(image.case, image.view) for image in found.of(split="test")] == [
+            ("d.1", "frontal"),
+            ("d.1", "lateral"),
+        ]
+
+    def test_what_the_layout_cannot_hold_is_refused(self, images, tmp_path):
+        picture = of_arrays({"lung": np.ones((2, 2), bool)}, split=None)
+        with pytest.raises(ValueError, match="a_PA: PAXRay has the splits train, val, test; this one's is None"):
+            formats.write_paxray(tmp_path / "a", picture)
+        two = [of_arrays({"lung": np.ones((2, 2), bool)}, name=f"a_{view}", view=view)[0] for view in ("PA", "AP")]
+        with pytest.raises(ValueError, match="a_AP: another picture of this set is afrontal too"):
+            formats.write_paxray(tmp_path / "a", LabelledImages(("lung",), tuple(two)))
+        with pytest.raises(ValueError, match="6 classes need as many channel names; got 1"):
+            formats.write_paxray(tmp_path / "a", images, channel_names=["lung"])
+        assert not (tmp_path / "a").exists()
+
+    def test_damage_is_said(self, authors_paxray):
+        np.save(authors_paxray / "labels" / "RibFrac1frontal.npy", np.zeros((4, 16, 16), bool))
+        with pytest.raises(
+            ValueError, match=r"RibFrac1frontal\.npy: the shape should be \(166, rows, columns\); got \(4, 16, 16\)"
+        ):
+            formats.read_paxray(authors_paxray)[0].masks()
+        (authors_paxray / "labels" / "RibFrac1frontal.npy").write_bytes(b"nothing")
+        with pytest.raises(ValueError, match="no stack of masks"):
+            formats.read_paxray(authors_paxray)[0].masks()
+        (authors_paxray / "labels" / "RibFrac1frontal.npy").unlink()
+        with pytest.raises(FileNotFoundError, match=r"1 of the files .* such as .*RibFrac1frontal\.npy"):
+            formats.read_paxray(authors_paxray)
+        for text, message in (
+            ("{", "not valid JSON"),
+            ("[]", "object in braces"),
+            ("{}", "no file of PAXRay"),
+            ('{"label_dict": {"1": "a"}}', "without a gap"),
+        ):
+            (authors_paxray / "paxray.json").write_text(text)
+            with pytest.raises(ValueError, match=message):
+                formats.read_paxray(authors_paxray)
+
+    def test_a_folder_of_stacks_is_read(self, authors_paxray, tmp_path):
+        write_grey_picture(authors_paxray / "images" / "other.png", np.zeros((16, 16), np.uint8))
+        images = formats.read_stacks(authors_paxray / "images", authors_paxray / "labels", [str(n) for n in range(166)])
+        assert [image.name for image in images] == ["RibFrac1frontal", "RibFrac510lateral"]
+        assert images.unlabelled == ("other",)
+        assert np.count_nonzero(images[1].masks()["158"]) == 159
+        (authors_paxray / "images" / "RibFrac1frontal.png").unlink()
+        with pytest.raises(FileNotFoundError, match=r"RibFrac1frontal\.png"):
+            formats.read_stacks(authors_paxray / "images", authors_paxray / "labels", [str(n) for n in range(166)])
+        with pytest.raises(FileNotFoundError, match=r"no \.npy file"):
+            formats.read_stacks(authors_paxray / "images", authors_paxray / "images", ["a"])
+
+
+class TestCOCO:
+    @pytest.fixture(autouse=True)
+    def _needed(self):
+        needed("coco")
+
+    @pytest.mark.parametrize("first_category", [0, 1])
+    def test_pycocotools_reads_the_same_masks(self, images, tmp_path, first_category, capsys):
+        from pycocotools.coco import COCO
+
+        formats.write_coco(tmp_path / "out", images, first_category=first_category)
+        coco = COCO(tmp_path / "out" / "annotations" / "train.json")
+        assert [category["id"] for category in coco.dataset["categories"]] == [first_category + n for n in range(6)]
+        assert coco.loadCats(first_category + 1)[0] == {
+            "supercategory": "chest",
+            "id": first_category + 1,
+            "name": "heart",
+        }
+        assert len(coco.imgs) == 4
+        for record in coco.loadImgs(coco.getImgIds()):
+            case, view = record["file_name"].removesuffix(".png").split("_")
+            assert (record["height"], record["width"]) == SHAPE
+            annotations = coco.loadAnns(coco.getAnnIds(imgIds=record["id"]))
+            assert [annotation["category_id"] - first_category for annotation in annotations] == [0, 1, 2, 3]
+            for annotation in annotations:
+                mask = masks_of(case, view)[CLASSES[annotation["category_id"] - first_category]]
+                np.testing.assert_array_equal(coco.annToMask(annotation), mask)
+                rows, columns = np.nonzero(mask)
+                box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+                assert (annotation["area"], annotation["bbox"], annotation["iscrowd"]) == (mask.sum(), box, 0)
+
+    def test_pycocotools_scores_the_set_against_itself_with_one(self, images, tmp_path, capsys):
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        formats.write_coco(tmp_path / "out", images)
+        truth = COCO(tmp_path / "out" / "annotations" / "train.json")
+        found = truth.loadRes([{**annotation, "score": 1.0} for annotation in truth.dataset["annotations"]])
+        scores = COCOeval(truth, found, "segm")
+        scores.evaluate()
+        scores.accumulate()
+        scores.summarize()
+        assert scores.stats[0] == pytest.approx(1.0)
+
+    def test_shards_hold_whole_pictures_and_ids_come_once(self, images, tmp_path):
+        formats.write_coco(tmp_path / "out", images, annotations_per_file=9)
+        files = sorted(path.name for path in (tmp_path / "out" / "annotations").iterdir())
+        assert files == ["test.json", "train_00000.json", "train_00001.json", "val.json"]
+        contents = [json.loads((tmp_path / "out" / "annotations" / name).read_text()) for name in files]
+        ids = [annotation["id"] for content in contents for annotation in content["annotations"]]
+        image_ids = [record["id"] for content in contents for record in content["images"]]
+        assert len(set(ids)) == len(ids) == 32
+        assert len(set(image_ids)) == len(image_ids) == 8
+        for content in contents:
+            of_images = {annotation["image_id"] for annotation in content["annotations"]}
+            assert of_images == {record["id"] for record in content["images"]}
+            assert len(content["annotations"]) <= 9
+            assert content["categories"] == contents[0]["categories"]
+        assert_same(formats.read_coco(tmp_path / "out"), images)
+
+    def test_one_picture_of_more_annotations_than_a_shard_is_not_torn(self, images, tmp_path):
+        formats.write_coco(tmp_path / "out", images, annotations_per_file=1)
+        assert len(list((tmp_path / "out" / "annotations").iterdir())) == 8
+        assert_same(formats.read_coco(tmp_path / "out"), images)
+
+    def test_files_of_the_authors_are_read(self, tmp_path):
+        """PAX-Ray++ and CXAS: info is a text, names have spaces at the end, a record in a list, ids that repeat."""
+        mask = np.zeros((4, 6), bool)
+        mask[1:3, 2:5] = True
+        # Written by hand: run lengths of columns, first the zeros. 4 rows: 8 + 1 zeros, 2 ones, 2 zeros, ...
+        counts = [9, 2, 2, 2, 2, 2, 5]
+        content = {
+            "info": "PAX-Ray++, v2",
+            "images": [[{"id": 7, "file_name": "1.2.3_series2frontal.png", "height": 4, "width": 6}]],
+            "annotations": [
+                {"id": 1, "image_id": 7, "category_id": 0, "segmentation": {"size": [4, 6], "counts": counts}},
+                {"id": 1, "image_id": 7, "category_id": 0, "segmentation": {"size": [4, 6], "counts": [23, 1]}},
+                {"id": 2, "image_id": 7, "category_id": 158, "segmentation": [[2, 1, 5, 1, 5, 3, 2, 3]]},
+            ],
+            "categories": [
+                {"supercategory": "breast", "id": 158, "name": "breast right "},
+                {"supercategory": "spine", "id": 0, "name": "spine"},
+            ],
+        }
+        (tmp_path / "test.json").write_text(json.dumps(content))
+        (tmp_path / "images_patlas").mkdir()
+        pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+        write_grey_picture(tmp_path / "images_patlas" / "1.2.3_series2frontal.png", pixels)
+        images = formats.read_coco(tmp_path / "test.json", tmp_path / "images_patlas")
+        assert images.classes == ("spine", "breast right")
+        (image,) = images
+        assert (image.case, image.view, image.split) == ("1.2.3_series2", "frontal", "test")
+        np.testing.assert_array_equal(image.pixels(), pixels)
+        np.testing.assert_array_equal(image.masks()["breast right"], mask)
+        mask[3, 5] = True
+        np.testing.assert_array_equal(image.masks()["spine"], mask)
+
+    def test_bad_input_is_said(self, images, tmp_path):
+        with pytest.raises(ValueError, match="first_category is 0 or 1; got 2"):
+            formats.write_coco(tmp_path / "out", images, first_category=2)
+        with pytest.raises(ValueError, match="annotations_per_file must be positive"):
+            formats.write_coco(tmp_path / "out", images, annotations_per_file=0)
+        file = tmp_path / "a.json"
+        with pytest.raises(ValueError, match="pass image_folder"):
+            formats.read_coco(file)
+        with pytest.raises(FileNotFoundError, match="no such file"):
+            formats.read_coco(file, tmp_path)
+        for text, message in (
+            ("{", "not valid JSON"),
+            ("{}", "no COCO file, .*categories"),
+            ("[]", "no COCO file"),
+            ('{"categories": [], "images": [], "annotations": [{"category_id": 3}]}', "refers to what is not in it: 3"),
+        ):
+            file.write_text(text)
+            with pytest.raises(ValueError, match=message):
+                formats.read_coco(file, tmp_path)
+        file.write_text('{"categories": [], "images": [], "annotations": []}')
+        other = tmp_path / "b.json"
+        other.write_text('{"categories": [{"id": 1, "name": "a"}], "images": [], "annotations": []}')
+        with pytest.raises(ValueError, match=r"b\.json has other categories"):
+            formats.read_coco([file, other], tmp_path)
+
+
+def filled(points, shape):
+    """Pixels whose centre is inside of a closed polygon, by the even-odd rule: a ray to the left, edge by edge."""
+    rows, columns = np.indices(shape) + 0.5
+    inside = np.zeros(shape, bool)
+    for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+        if y0 != y1:
+            crosses = (np.minimum(y0, y1) < rows) & (rows < np.maximum(y0, y1))
+            inside ^= crosses & (x0 + (rows - y0) * (x1 - x0) / (y1 - y0) < columns)
+    return inside
+
+
+class TestYOLO:
+    @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.7, 0.98])
+    def test_an_outline_filled_is_the_mask(self, share):
+        random = np.random.default_rng(int(share * 100))
+        for shape in ((1, 1), (1, 7), (9, 1), (8, 8), (23, 31)):
+            mask = random.random(shape) < share
+            points = outline(mask)
+            np.testing.assert_array_equal(filled(points, shape), mask)
+            assert len(points) == 0 or ((points >= 0).all() and (points <= shape[::-1]).all())
+
+    def test_outlines_of_simple_shapes(self):
+        assert outline(np.zeros((4, 4), bool)).shape == (0, 2)
+        ring = np.ones((3, 3), bool)
+        ring[1, 1] = False
+        assert outline(np.ones((2, 5), bool)).tolist() == [[0, 0], [5, 0], [5, 2], [0, 2]]
+        points = outline(ring)
+        assert len(points) == 10  # four corners and the way back, twice
+        np.testing.assert_array_equal(filled(points, (3, 3)), ring)
+
+    def test_pycocotools_fills_the_text_to_the_same_mask(self, images, tmp_path):
+        mask = pytest.importorskip("pycocotools.mask", reason="it is the other one who fills polygons")
+        formats.write_yolo(tmp_path / "out", images)
+        lines = (tmp_path / "out" / "labels" / "val" / "c_PA.txt").read_text().splitlines()
+        assert [line.split()[0] for line in lines] == ["0", "1", "2", "3"]
+        for line in lines:
+            place, *shares = line.split()
+            points = np.array(shares, float).reshape(-1, 2)
+            assert points.min() >= 0
+            assert points.max() <= 1
+            wanted = masks_of("c", "PA")[CLASSES[int(place)]]
+            np.testing.assert_array_equal(filled(np.rint(points * SHAPE[::-1]), SHAPE), wanted)
+            polygon = (points * SHAPE[::-1]).ravel().tolist()
+            np.testing.assert_array_equal(mask.decode(mask.frPyObjects([polygon], *SHAPE))[..., 0], wanted)
+
+    def test_the_yaml_names_folders_and_classes(self, images, tmp_path):
+        yaml = pytest.importorskip("yaml", reason="data.yaml is read with it")
+        formats.write_yolo(tmp_path / "out", images)
+        assert yaml.safe_load((tmp_path / "out" / "data.yaml").read_text()) == {
+            "train": "images/train",
+            "val": "images/val",
+            "test": "images/test",
+            "names": dict(enumerate(CLASSES)),
+        }
+
+    def test_files_of_others_are_read(self, tmp_path):
+        needed("yolo")
+        for part in ("images", "labels"):
+            (tmp_path / part / "train").mkdir(parents=True)
+        for name in ("x", "background"):
+            write_grey_picture(tmp_path / "images" / "train" / f"{name}.png", np.zeros((10, 20), np.uint8))
+        (tmp_path / "labels" / "train" / "x.txt").write_text(
+            "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n\n1 0.9 0.9 1 0.9 1 1 0.9 1\n0 0 0 1 0 1 1\n".replace("\n\n", "\n")
+        )
+        (tmp_path / "set.yaml").write_text("path: .\ntrain: images/train\nval:\nnc: 2\nnames: [lung, heart]\n")
+        images = formats.read_yolo(tmp_path / "set.yaml")
+        assert images.classes == ("lung", "heart")
+        assert images["background"].masks() == {}
+        heart = np.zeros((10, 20), bool)
+        heart[2:6, 2:10] = heart[9, 18:] = True
+        np.testing.assert_array_equal(images["x"].masks()["heart"], heart)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [("2 0 0 1 0 1 1", "line 1: not a class"), ("0 0 0 1", "line 1: not a class"), ("0 0 0 1 1", "three points")],
+    )
+    def test_damaged_texts_are_said(self, line, message, tmp_path):
+        needed("yolo")
+        formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}))
+        (tmp_path / "out" / "labels" / "train" / "a_PA.txt").write_text(line)
+        with pytest.raises(ValueError, match=message):
+            formats.read_yolo(tmp_path / "out")[0].masks()
+
+    def test_a_picture_without_a_split_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="a_PA is in no split"):
+            formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}, split=None))
+
+
+class TestMaskPNG:
+    def test_pillow_sees_one_bit_per_class_on_the_picture(self, images, tmp_path):
+        from PIL import Image
+
+        formats.write_mask_png(tmp_path / "out", images)
+        folder = tmp_path / "out" / "masks" / "b_PA"
+        assert {path.stem for path in folder.iterdir()} == {"lung", "heart", "rib left 1", "speckle"}
+        with Image.open(folder / "heart.png") as picture:
+            assert picture.mode == "1"
+            np.testing.assert_array_equal(np.array(picture), masks_of("b", "PA")["heart"])
+
+    def test_folders_of_masks_by_others_are_read(self, tmp_path):
+        from PIL import Image
+
+        mask = np.zeros((4, 6), np.uint8)
+        mask[1, 2:5] = 255
+        (tmp_path / "results" / "xfrontal").mkdir(parents=True)
+        (tmp_path / "pictures").mkdir()
+        Image.fromarray(mask).save(tmp_path / "results" / "xfrontal" / "heart.png")
+        Image.fromarray(mask * 0).save(tmp_path / "results" / "xfrontal" / "aorta.png")
+        with pytest.raises(FileNotFoundError, match=r"its picture .*xfrontal\.png is not there"):
+            formats.read_mask_png(tmp_path / "results", tmp_path / "pictures")
+        write_grey_picture(tmp_path / "pictures" / "xfrontal.png", mask)
+        images = formats.read_mask_png(tmp_path / "results", tmp_path / "pictures")
+        assert images.classes == ("aorta", "heart")
+        assert (images[0].case, images[0].view) == ("x", "frontal")
+        assert images[0].masks().keys() == {"heart"}
+        np.testing.assert_array_equal(images[0].masks()["heart"], mask != 0)
+        with pytest.raises(ValueError, match="masks of aorta, which are not among the classes"):
+            formats.read_mask_png(tmp_path / "results", tmp_path / "pictures", classes=["heart"])
+
+    @pytest.mark.parametrize("name", ["left/right", "", "a."])
+    def test_a_class_that_cannot_name_a_file_is_refused(self, name, tmp_path):
+        with pytest.raises(ValueError, match="cannot name a file"):
+            formats.write_mask_png(tmp_path / "out", of_arrays({name: np.ones((2, 2), bool)}))
+        assert not (tmp_path / "out").exists()
+
+
+class TestWebDataset:
+    def test_members_of_a_picture_stand_together_under_one_key(self, images, tmp_path):
+        import tarfile
+
+        formats.write_webdataset(tmp_path / "out", images, images_per_file=3)
+        files = sorted(path.name for path in (tmp_path / "out").glob("*.tar"))
+        assert files == ["test-000000.tar", "train-000000.tar", "train-000001.tar", "val-000000.tar"]
+        with tarfile.open(tmp_path / "out" / "test-000000.tar") as tar:
+            names = tar.getnames()
+        assert names == [f"d_1_{view}.{ending}" for view in ("PA", "LL") for ending in ("png", "npz", "json")]
+        assert_same(formats.read_webdataset(tmp_path / "out"), images)
+
+    # The library leaves its files to the garbage collector.
+    @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_the_library_webdataset_streams_it(self, images, tmp_path):
+        webdataset = pytest.importorskip("webdataset", reason="it is the library that the tar files are for")
+        formats.write_webdataset(tmp_path / "out", images)
+        stream = webdataset.DataPipeline(
+            webdataset.SimpleShardList([str(tmp_path / "out" / "train-000000.tar")]), webdataset.tarfile_to_samples()
+        )
+        found = {sample["__key__"]: sample for sample in stream}
+        assert list(found) == ["a_PA", "a_LL", "b_PA", "b_LL"]
+        assert {"png", "npz", "json"} <= found["b_LL"].keys()
+        np.testing.assert_array_equal(
+            decode_grey(found["b_LL"]["png"], "stream"), np.rint(pixels_of("b", "LL") / 257).astype(np.uint8)
+        )
+        assert json.loads(found["b_LL"]["json"])["classes"] == list(CLASSES)
+
+    def test_bad_input_is_said(self, images, tmp_path):
+        with pytest.raises(ValueError, match="images_per_file must be positive"):
+            formats.write_webdataset(tmp_path / "out", images, images_per_file=0)
+        two = [of_arrays({"lung": np.ones((2, 2), bool)}, name=name)[0] for name in ("a.b", "a_b")]
+        with pytest.raises(ValueError, match="the same name once dots are underscores"):
+            formats.write_webdataset(tmp_path / "out", LabelledImages(("lung",), tuple(two)))
+        (tmp_path / "x.tar").write_bytes(b"no archive")
+        with pytest.raises(ValueError, match=r"x\.tar: this is no tar file"):
+            formats.read_webdataset(tmp_path)
+
+
+class TestNPZ:
+    def test_numpy_alone_opens_it(self, images, tmp_path):
+        formats.write_npz_images(tmp_path / "out", images)
+        with np.load(tmp_path / "out" / "c_LL.npz") as archive:
+            assert sorted(archive) == ["image", "masks", "names"]
+            np.testing.assert_array_equal(archive["image"], pixels_of("c", "LL"))
+            for name, mask in zip(archive["names"], archive["masks"], strict=True):
+                np.testing.assert_array_equal(mask, masks_of("c", "LL")[name])
+
+    def test_masks_are_compressed(self, tmp_path):
+        formats.write_npz_images(tmp_path / "out", of_arrays({"lung": np.ones((300, 300), bool)}))
+        assert (tmp_path / "out" / "a_PA.npz").stat().st_size < 3000
+
+    def test_damage_is_said(self, images, tmp_path):
+        formats.write_npz_images(tmp_path / "out", images)
+        (tmp_path / "out" / "c_LL.npz").write_bytes(b"PK nothing")
+        with pytest.raises(ValueError, match=r"c_LL\.npz: this is no NumPy archive"):
+            formats.read_npz_images(tmp_path / "out")["c_LL"].masks()
+        np.savez(tmp_path / "out" / "c_LL.npz", image=np.zeros((2, 2)))
+        with pytest.raises(ValueError, match=r"c_LL\.npz: there is no masks and no names in it"):
+            formats.read_npz_images(tmp_path / "out")["c_LL"].pixels()
+        (tmp_path / "out" / "drrproj.json").write_text("{}")
+        with pytest.raises(ValueError, match=r"drrproj\.json: cannot be read"):
+            formats.read_npz_images(tmp_path / "out")
+
+
+class TestTorch:
+    def test_items_are_tensors_and_come_through_workers(self, images, tmp_path):
+        torch = pytest.importorskip("torch", reason="the dataset is for torch")
+        formats.write_npz_images(tmp_path / "out", images)
+        dataset = formats.torch_dataset(
+            formats.read_npz_images(tmp_path / "out"), classes=["heart", "not made", "lung"]
+        )
+        assert isinstance(dataset, torch.utils.data.Dataset)
+        item = pickle.loads(pickle.dumps(dataset))[3]
+        assert (item["name"], item["view"], item["known"].tolist()) == ("b_LL", "LL", [True, False, True])
+        assert (item["image"].dtype, tuple(item["image"].shape)) == (torch.float32, (1, *SHAPE))
+        np.testing.assert_allclose(item["image"][0].numpy(), pixels_of("b", "LL") / 65535, rtol=1e-6)
+        masks = masks_of("b", "LL")
+        np.testing.assert_array_equal(item["masks"].numpy(), [masks["heart"], masks["heart"] & False, masks["lung"]])
+        batches = list(torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=1))
+        assert [tuple(batch["masks"].shape) for batch in batches] == [(4, 3, *SHAPE)] * 2
+        assert torch.equal(batches[0]["masks"][3], item["masks"])
+
+    def test_a_transform_gets_the_item(self, images):
+        pytest.importorskip("torch", reason="the dataset is for torch")
+        dataset = formats.torch_dataset(images, transform=lambda item: item["name"])
+        assert [dataset[place] for place in range(len(dataset))] == [image.name for image in images]
+
+    def test_an_unknown_class_and_missing_torch_are_said(self, images, monkeypatch):
+        with pytest.raises(KeyError, match="no class liver"):
+            formats.torch_dataset(images, classes=["liver"])
+        monkeypatch.setitem(__import__("sys").modules, "drrproj.dataset.formats._torch", None)
+        with pytest.raises(ModuleNotFoundError, match=r'pip install "drrproj\[torch\]"'):
+            formats.torch_dataset(images)
+
+
+def test_missing_libraries_are_named(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pycocotools.mask", None)
+    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pycocotools; install it with pip install "drrproj\[dataset\]"'):
+        formats.write_coco(tmp_path / "coco", images)
+    (tmp_path / "data.yaml").write_text("")
+    with pytest.raises(ModuleNotFoundError, match=r'PyYAML; install it with pip install "drrproj\[dataset\]"'):
+        formats.read_yolo(tmp_path)

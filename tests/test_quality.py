@@ -1,0 +1,321 @@
+"""Each rule finds its disturbance of the bundled chest, and nothing in the chest itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import drrproj
+from drrproj.dataset.quality import RULES, Finding, QualityLimits, findings
+from drrproj.io.sample import read_sample
+
+CT, LABELS = read_sample()  # axes towards left, anterior, superior; 3 mm; lungs hold -870 HU
+ID = {name: label_id for label_id, name in LABELS.names.items()}
+
+
+def with_hu(array):
+    return drrproj.Volume(array, CT.affine)
+
+
+def with_ids(array, names=None):
+    return drrproj.LabelVolume(array, LABELS.affine, LABELS.names if names is None else names)
+
+
+def without(*names):
+    return with_ids(np.where(np.isin(LABELS.array, [ID[name] for name in names]), 0, LABELS.array))
+
+
+def renamed(change):
+    return with_ids(LABELS.array, {label_id: change(name) for label_id, name in LABELS.names.items()})
+
+
+def messages(found, rule, severity="drop"):
+    return [finding.message for finding in found if (finding.rule, finding.severity) == (rule, severity)]
+
+
+def rules(found, severity="drop"):
+    return {finding.rule for finding in found if finding.severity == severity}
+
+
+def swapped(name):
+    # There is one middle lobe only; without it the case would be dropped for that.
+    return name if "middle" in name else name.replace("left", "@").replace("right", "left").replace("@", "right")
+
+
+def mirrored(values, axis=0):
+    flip = np.eye(4)
+    flip[axis, axis] = -1
+    kind = type(values)
+    return kind(values.array, flip @ values.affine, values.names if kind is drrproj.LabelVolume else "HU")
+
+
+def test_the_bundled_chest_is_kept_and_what_is_odd_about_it_is_said():
+    found = findings(CT, LABELS)
+    assert rules(found) == set()
+    # Its CT ends at the shoulders, the contrast medium in the vein is as dense as metal, and it lies on a couch.
+    assert [finding.rule for finding in found] == ["cut_bone", "metal", "couch"]
+    assert "superior border" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("axes", "flips"), [*itertools.product([(2, 0, 1), (1, 2, 0)], [(), (0,), (0, 1, 2)]), ((0, 1, 2), (1, 2))]
+)
+def test_axis_order_and_flips_of_the_arrays_change_nothing(axes, flips):
+    def stored_otherwise(values):
+        matrix = np.eye(4)
+        array = values.array
+        for axis in flips:
+            array = np.flip(array, axis)
+            matrix[axis, axis], matrix[axis, 3] = -1, values.shape[axis] - 1
+        affine = values.affine @ matrix
+        return np.ascontiguousarray(array.transpose(axes)), affine[:, [*axes, 3]]
+
+    array, affine = stored_otherwise(CT)
+    ids, id_affine = stored_otherwise(without("rib_left_5", "lung_middle_lobe_right"))
+    expected = findings(CT, without("rib_left_5", "lung_middle_lobe_right"))
+    assert findings(drrproj.Volume(array, affine), drrproj.LabelVolume(ids, id_affine, LABELS.names)) == expected
+
+
+def test_too_few_ribs():
+    found = findings(CT, without("rib_left_10", "rib_left_11", "rib_left_12"))
+    assert rules(found) == {"few_ribs"}
+    assert messages(found, "few_ribs") == ["9 left ribs; at least 10 needed"]
+
+
+def test_a_crumb_is_no_rib():
+    array = without("rib_right_10", "rib_right_11", "rib_right_12").array.copy()
+    array[60, 60, 2:5] = ID["rib_right_12"]  # 3 voxels, 0.08 ml
+    assert messages(findings(CT, with_ids(array)), "few_ribs") == ["9 right ribs; at least 10 needed"]
+
+
+def test_too_few_vertebrae():
+    found = findings(CT, without(*(f"vertebrae_T{n}" for n in (1, 2, 3))))
+    assert rules(found) == {"few_vertebrae"}
+    assert messages(found, "few_vertebrae") == ["9 thoracic vertebrae; at least 10 needed"]
+
+
+def test_gaps_in_the_numbering():
+    found = findings(CT, without("rib_left_5", "vertebrae_T6", "vertebrae_T7"))
+    assert messages(found, "numbering_gap") == [
+        "vertebrae_T6, vertebrae_T7 missing between vertebrae_T1 and vertebrae_T12",
+        "rib_left_5 missing between rib_left_1 and rib_left_12",
+    ]
+
+
+def test_a_missing_and_a_nearly_missing_lobe():
+    array = without("lung_middle_lobe_right").array.copy()
+    place = np.argwhere(array == ID["lung_upper_lobe_left"])
+    assert place[1481:].size
+    array[tuple(place[1481:].T)] = 0  # 1481 voxels of 27 mm3: 39.99 ml
+    assert messages(findings(CT, with_ids(array)), "missing_lobe") == [
+        "lung_upper_lobe_left has 40 ml; each lobe needs 40",
+        "lung_middle_lobe_right has 0 ml; each lobe needs 40",
+    ]
+
+
+def test_numbers_mixed_up():
+    exchange = {"vertebrae_T5": "vertebrae_T6", "vertebrae_T6": "vertebrae_T5"}
+    exchange |= {"rib_left_7": "rib_left_9", "rib_left_9": "rib_left_7"}
+    found = findings(CT, renamed(lambda name: exchange.get(name, name)))
+    assert rules(found) == {"wrong_order"}
+    assert [message.split(" lies")[0] for message in messages(found, "wrong_order")] == [
+        "vertebrae_T6",
+        "rib_left_8",
+        "rib_left_9",
+    ]
+
+
+def test_contradictory_overlaps():
+    masks = {name: LABELS.array == label_id for name, label_id in ID.items()}
+    assert messages(findings(CT, drrproj.LabelVolume.from_masks(masks, CT.affine)), "overlap") == []
+    masks["spleen"] = masks["spleen"].copy()
+    lobe = np.argwhere(masks["lung_lower_lobe_left"])[:1000]  # 27 ml
+    masks["spleen"][tuple(lobe.T)] = True
+    masks["heart_chamber"] = masks["heart"]  # a part within its whole contradicts nothing
+    found = findings(CT, drrproj.LabelVolume.from_masks(masks, CT.affine))
+    assert rules(found) == {"overlap"}
+    spleen_ml = 27e-3 * np.count_nonzero(masks["spleen"])
+    assert messages(found, "overlap") == [
+        f"spleen and lung_lower_lobe_left share 27.0 ml, {27 / spleen_ml:.0%} of the smaller one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cut", "side"),
+    [
+        (np.s_[:, :, 50:], "inferior"),
+        (np.s_[:, :, :85], "superior"),
+        (np.s_[45:], "right"),  # the first axis runs from the patient's right to the left
+        (np.s_[:, 45:], "posterior"),
+    ],
+)
+def test_a_cut_chest(cut, side):
+    origin = CT.affine @ [*(part.start or 0 for part in (*np.index_exp[cut], *[slice(None)] * 3)[:3]), 1]
+    affine = CT.affine.copy()
+    affine[:, 3] = origin
+    found = findings(
+        drrproj.Volume(CT.array[cut], affine), drrproj.LabelVolume(LABELS.array[cut], affine, LABELS.names)
+    )
+    (message,) = [text for text in messages(found, "cut_chest") if "lungs" in text]
+    assert f"reach the {side} border" in message
+    area = float(message.split(" with ")[1].split(" cm2")[0])
+    lungs = np.isin(LABELS.array[cut], [label_id for name, label_id in ID.items() if name.startswith("lung_")])
+    face = {"inferior": lungs[:, :, 0], "superior": lungs[:, :, -1], "right": lungs[0], "posterior": lungs[:, 0]}[side]
+    assert area == pytest.approx(np.count_nonzero(face) * 0.09, abs=0.05)
+
+
+def test_the_edge_of_a_round_field_of_view_is_a_border():
+    x, y = np.ogrid[:120, :120]
+    outside = (x - 60) ** 2 + (y - 60) ** 2 > 36**2
+    array = CT.array.copy()
+    array[outside] = -2048
+    ids = np.where(outside[:, :, None], 0, LABELS.array)
+    found = findings(with_hu(array), with_ids(ids))
+    assert any("the lungs" in message for message in messages(found, "cut_chest"))
+    assert messages(found, "cut_body", "warn")
+    assert messages(findings(CT, LABELS), "cut_body", "warn") == []
+
+
+def test_bones_at_the_border():
+    found = findings(CT, LABELS)
+    (message,) = messages(found, "cut_bone", "warn")
+    bones = [label_id for name, label_id in ID.items() if name.startswith(("rib_", "scapula", "clavicula", "sternum"))]
+    area = np.count_nonzero(np.isin(LABELS.array[:, :, -1], bones)) * 0.09
+    assert f"superior border with {area:.1f} cm2" in message
+
+
+def test_labels_of_another_place():
+    moved = LABELS.affine.copy()
+    moved[2, 3] += 200
+    found = findings(CT, drrproj.LabelVolume(LABELS.array, moved, LABELS.names))
+    assert {"outside_ct", "implausible_hu"} <= rules(found)
+    elsewhere = LABELS.affine.copy()
+    elsewhere[2, 3] += 5000
+    assert messages(findings(CT, drrproj.LabelVolume(LABELS.array, elsewhere, LABELS.names)), "outside_ct") == [
+        "100% of the labelled voxels lie outside the CT; at most 2% may"
+    ]
+
+
+def test_labels_on_a_finer_grid_are_judged_at_the_same_places():
+    finer = np.repeat(np.repeat(LABELS.array, 2, axis=0), 2, axis=2)
+    halves = CT.affine @ np.array([[0.5, 0, 0, -0.25], [0, 1, 0, 0], [0, 0, 0.5, -0.25], [0, 0, 0, 1]])
+    found = findings(CT, drrproj.LabelVolume(finer, halves, LABELS.names))
+    assert found == findings(CT, LABELS)
+
+
+def test_stored_values_that_are_no_hu():
+    found = findings(with_hu(CT.array + 1024), LABELS)
+    assert rules(found) == {"implausible_hu"}
+    assert "the rescale intercept was not applied" in messages(found, "implausible_hu")[0]
+    grey = np.clip((CT.array + 1024) / 4096 * 255, 0, 255).astype(np.uint8)
+    assert "implausible_hu" in rules(findings(with_hu(grey), LABELS))
+    unknown = CT.array.astype(np.float32)
+    unknown[:, :, 40:] = np.nan
+    assert any("not a number" in message for message in messages(findings(with_hu(unknown), LABELS), "implausible_hu"))
+
+
+def test_left_and_right_swapped_in_the_names():
+    found = findings(CT, renamed(swapped))
+    assert rules(found) == {"swapped_sides"}
+    (message,) = messages(found, "swapped_sides")
+    assert message.endswith("the organs do not: left and right are swapped in the names")
+
+
+def test_a_mirrored_affine():
+    found = findings(mirrored(CT), mirrored(LABELS))
+    assert rules(found) == {"swapped_sides"}
+    (message,) = messages(found, "swapped_sides")
+    assert message.endswith("liver is left of spleen: the affine or the array is mirrored")
+
+
+def test_a_mirrored_picture_that_was_then_segmented():
+    found = findings(mirrored(CT), mirrored(renamed(swapped)))
+    assert rules(found) == {"swapped_sides"}
+    (message,) = messages(found, "swapped_sides")
+    assert message.startswith("liver is left of spleen; liver is left of stomach; liver is left of heart")
+    assert "situs inversus" in message
+
+
+def test_one_pair_swapped():
+    exchange = {"kidney_left": "kidney_right", "kidney_right": "kidney_left"}
+    found = findings(CT, renamed(lambda name: exchange.get(name, name)))
+    assert rules(found) == {"swapped_sides"}
+    assert messages(found, "swapped_sides") == ["on the wrong side of their partners: kidney_left"]
+
+
+@pytest.mark.parametrize(("axis", "said"), [(1, "front and back are exchanged"), (2, "upside down")])
+def test_flipped_axes(axis, said):
+    found = findings(mirrored(CT, axis), mirrored(LABELS, axis))
+    assert "flipped" in rules(found)
+    (message,) = messages(found, "flipped")
+    assert message.endswith(said)
+
+
+def test_metal_is_measured():
+    clean = np.minimum(CT.array, 2500)
+    assert messages(findings(with_hu(clean), LABELS), "metal", "warn") == []
+    clean[60:64, 60:64, 60:64] = 3000
+    assert messages(findings(with_hu(clean), LABELS), "metal", "warn") == [
+        "1.7 ml above 2500 HU; metal or dense contrast medium"
+    ]
+
+
+def test_the_couch_is_seen_where_there_is_one():
+    cleared = CT.array.copy()
+    back = 17  # the skin of the back is further forward than this everywhere
+    assert not LABELS.array[:, :back].any()
+    cleared[:, :back] = -1000
+    assert messages(findings(with_hu(cleared), LABELS), "couch", "warn") == []
+    cleared[:, 2:4] = -200
+    assert len(messages(findings(with_hu(cleared), LABELS), "couch", "warn")) == 1
+
+
+def test_names_of_paxray_are_known():
+    def paxray(name):
+        parts = name.split("_")
+        if parts[0] == "vertebrae":
+            return parts[1].lower()
+        return f"lung_{parts[3]}_lobe{parts[1]}" if parts[0] == "lung" else name
+
+    assert findings(CT, renamed(paxray)) == findings(CT, LABELS)
+
+
+def test_limits_decide_what_drops_what_warns_and_what_is_not_looked_at():
+    labels = without("lung_middle_lobe_right")
+    assert rules(findings(CT, labels, QualityLimits(drop=("couch",)))) == {"couch"}
+    assert "missing_lobe" in rules(findings(CT, labels, QualityLimits(drop=())), "warn")
+    assert findings(CT, labels, QualityLimits(ignore=tuple(RULES))) == ()
+    assert messages(findings(CT, labels, QualityLimits(least_lobe_ml=0)), "missing_lobe") == []
+
+
+def test_the_record_is_json_and_makes_the_limits_again():
+    limits = QualityLimits(least_ribs=7, ignore=("metal",))
+    record = json.loads(json.dumps(limits.as_record()))
+    assert record.keys() == {field.name for field in dataclasses.fields(QualityLimits)}
+    assert QualityLimits(**record) == limits
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"drop": ("few_rips",)}, "drop names no rule: 'few_rips'; there are few_ribs, "),
+        ({"least_ribs": -1}, "least_ribs must be a finite number from 0; got -1"),
+        ({"couch_ml": float("nan")}, "couch_ml must be a finite number from 0; got nan"),
+        ({"hu_ranges": (("liver", 100, -100),)}, "the HU range of 'liver' must run from low to high"),
+    ],
+)
+def test_bad_limits_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        QualityLimits(**arguments)
+
+
+def test_attenuation_is_refused_and_labels_without_voxels_are_dropped():
+    with pytest.raises(ValueError, match="quality is judged in HU; this volume is in 1/mm"):
+        findings(drrproj.Volume(CT.array, CT.affine, "1/mm"), LABELS)
+    found = findings(CT, with_ids(np.zeros_like(LABELS.array)))
+    assert rules(found) == {"few_ribs", "few_vertebrae", "missing_lobe"}
+    assert found[0] == Finding("few_ribs", "drop", "0 left ribs; at least 10 needed")
