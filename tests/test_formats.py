@@ -262,6 +262,23 @@ class TestPAXRay:
             np.testing.assert_array_equal(stack[channel], masks_of("c", "LL")[name])
         assert not stack[5].any()
 
+    @pytest.mark.parametrize("order", ["true", "shipped"])
+    def test_programs_for_the_authors_files_find_theirs_in_ours(self, order, tmp_path):
+        taxonomy = read_taxonomy("paxray")
+        masks = {name: np.arange(256).reshape(16, 16) <= channel for channel, name in enumerate(taxonomy.names)}
+        images = of_arrays(masks, np.full((16, 16), 7, np.uint8), name="RibFrac1_PA", case="RibFrac1")
+        channel_names = read_taxonomy("paxray-shipped").names if order == "shipped" else None
+        formats.write_paxray(tmp_path / "out", images, channel_names)
+        # What their programs do: paths from the folder, channels by their number or by the names in the list.
+        content = json.loads((tmp_path / "out" / "paxray.json").read_text())
+        assert list(content["label_dict"].values()) == paxray_names(order)
+        (row,) = content["train"]
+        assert row == {"image": "images/RibFrac1frontal.png", "target": "labels/RibFrac1frontal.npy"}
+        stack = np.load(tmp_path / "out" / row["target"])
+        assert [int(channel.sum()) for channel in stack] == list(range(1, 167))
+        assert read_grey_picture(tmp_path / "out" / row["image"])[3, 4] == 7
+        assert_same(formats.read_paxray(tmp_path / "out"), images)
+
     def test_without_our_own_file_the_names_tell_case_and_view(self, images, tmp_path):
         formats.write_paxray(tmp_path / "out", images, channel_names=["0", "1", "2", "3", "4", "5"])
         (tmp_path / "out" / "drrproj.json").unlink()

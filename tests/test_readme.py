@@ -82,7 +82,7 @@ def test_shell_recipes_run(code, patient):
     strict = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(strict, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert list(patient.glob("out*/*.png"))
+    assert list(patient.rglob("*.png"))
 
 
 def test_the_two_commands_for_a_fresh_machine_come_first():

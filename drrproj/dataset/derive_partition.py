@@ -155,6 +155,16 @@ class Partition:
         i, j, k = (axis.start for axis in box)
         return Runs(inside.first + i, inside.last + i, inside.row + j, inside.slab + k)
 
+    def centers(self, name: str) -> npt.NDArray[np.float64]:
+        """World coordinates of a structure's voxel centres, mm, shape (3, voxels)."""
+        runs = self.runs(name)
+        lengths = runs.last - runs.first + 1
+        # Counting on from each run's start: the position in all, less that at which the run begins.
+        along = np.arange(lengths.sum()) + np.repeat(runs.first - (lengths.cumsum() - lengths), lengths)
+        indices = np.stack([along, np.repeat(runs.row, lengths), np.repeat(runs.slab, lengths)])
+        centers: npt.NDArray[np.float64] = self.affine[:3, :3] @ indices + self.affine[:3, 3:]
+        return centers
+
     def box(self, numbers: Iterable[int]) -> Box:
         """Return a box that holds every voxel of these numbers."""
         boxes = [self.boxes[number] for number in numbers]

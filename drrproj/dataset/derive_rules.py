@@ -98,10 +98,10 @@ def lung_zone(partition: Partition, sources: tuple[str, ...], zone: int) -> Cut:
     """
     lung, clavicle = sources
     of = partition.need(lung)
-    runs = partition.runs(clavicle)
-    outward = np.mean(np.abs(np.stack(partition.points(runs, 0)) - _median_plane(partition)), axis=0)
+    x, _, z = partition.centers(clavicle)
+    outward = np.abs(x - _median_plane(partition))
     sternal = outward <= outward.min() + (outward.max() - outward.min()) / 3 + TIE_MM
-    level = _middle(partition, Runs(*(column[sternal] for column in runs)), 2)
+    level = float(z[sternal].mean())
     bottom, top = _extent(partition, partition.runs(lung), 2)
     level = min(level, top)
     if not bottom < level:

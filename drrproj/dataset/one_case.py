@@ -23,7 +23,7 @@ from drrproj.dataset.store import Store
 from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
 from drrproj.io.labels import read_labels
 from drrproj.io.nifti import read_volume
-from drrproj.io.png import QUANTITY, write_png
+from drrproj.io.png import write_png
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
 from drrproj.volume import LabelVolume, Volume
@@ -192,7 +192,8 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
 
 
 def _read(case: Case) -> tuple[Volume, LabelVolume]:
-    return read_volume(case.ct), read_labels(case.labels, case.names)
+    ct = read_volume(case.ct)
+    return ct, read_labels(case.labels, case.names, volume=ct)
 
 
 def _derived(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> tuple[LabelVolume, dict[str, str]]:
@@ -219,7 +220,7 @@ def _write_view(
     if masks is None:
         raise ValueError(f"view {view} of {case_id} has no masks")
     image = f"images/{case_id}_{view}.png"
-    low, high = write_png(store.path / image, shot, recipe.window)
+    display = write_png(store.path / image, shot, recipe.window)
     rows, columns = shot.geometry.shape
     areas = dict(zip(masks, masks.areas[:, 0].tolist(), strict=True))
     present = [name for name in _ordered(areas, store) if areas[name]]
@@ -229,7 +230,7 @@ def _write_view(
         "image": image,
         "masks": store.write_masks(case_id, view, present, packed, (rows, columns)),
         "geometry": shot.geometry.as_record(),
-        "display": {"low": low, "high": high, "quantity": QUANTITY, "bits": 16},
+        "display": display.as_record(),
         "areas": {name: areas[name] for name in present},
         "absent": {name: without[name] for name in _ordered(without, store)},
     }
