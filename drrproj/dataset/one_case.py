@@ -22,8 +22,8 @@ from drrproj.dataset.quality import QualityLimits, findings
 from drrproj.dataset.store import Store
 from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
 from drrproj.io.labels import read_labels
-from drrproj.io.nifti import read_volume
 from drrproj.io.png import write_png
+from drrproj.io.volumes import read_volume
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
 from drrproj.volume import LabelVolume, Volume
