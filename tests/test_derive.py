@@ -367,6 +367,16 @@ def test_large_ids_overlaps_and_groups_are_sources_as_well(made):
     assert np.array_equal(mask(derive(made["ct"], grouped, gut), "tract"), masks["esophagus"] | masks["stomach"])
 
 
+def test_structures_not_selected_are_not_there(made):
+    classes = Taxonomy("two", tuple(AnatomyClass(name, "x", sources=(name,)) for name in ("heart", "liver")))
+    for offset in (0, 60_000, 3_000_000):
+        ids = np.where(made["ids"], made["ids"] + np.int64(offset), 0)
+        labels = LabelVolume(ids, made["ct"].affine, {number + offset: name for number, name in NAMES.items()})
+        derived = derive(made["ct"], labels.subset(["heart", "lung_lower_lobe_left"]), classes)
+        assert derived.absent == {"liver": "the labels have none of liver"}
+        assert np.array_equal(derived.labels.array != 0, made["ids"] == anatomy.IDS["heart"])
+
+
 def test_ids_follow_the_order_of_the_taxonomy(made):
     for taxonomy in ("paxray", "paxray++"):
         labels = made[taxonomy].labels

@@ -65,10 +65,14 @@ def _body(partition: Partition, vertebra: str) -> Runs:
 
 def _median_plane(partition: Partition) -> float:
     """Right coordinate of the middle of the vertebral bodies: the one midline structure of every chest CT."""
+    if partition.median_plane is not None:
+        return partition.median_plane
     bodies = sorted(name for name in partition.numbers if name.startswith("vertebrae_"))
     if not bodies:
         raise NotDerivable("needs a vertebra, for the median plane")
-    return float(np.mean([_middle(partition, _body(partition, name), 0) for name in bodies]))
+    # Every half rib asks for it.
+    partition.median_plane = float(np.mean([_middle(partition, _body(partition, name), 0) for name in bodies]))
+    return partition.median_plane
 
 
 def _half(partition: Partition, of: frozenset[int], axis: int, plane: float, above: bool) -> Cut:
