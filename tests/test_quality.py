@@ -120,12 +120,14 @@ def test_a_missing_and_a_nearly_missing_lobe():
 def test_numbers_mixed_up():
     exchange = {"vertebrae_T5": "vertebrae_T6", "vertebrae_T6": "vertebrae_T5"}
     exchange |= {"rib_left_7": "rib_left_9", "rib_left_9": "rib_left_7"}
+    exchange |= {"lung_upper_lobe_right": "lung_lower_lobe_right", "lung_lower_lobe_right": "lung_upper_lobe_right"}
     found = findings(CT, renamed(lambda name: exchange.get(name, name)))
     assert rules(found) == {"wrong_order"}
     assert [message.split(" lies")[0] for message in messages(found, "wrong_order")] == [
         "vertebrae_T6",
         "rib_left_8",
         "rib_left_9",
+        "lung_lower_lobe_right",
     ]
 
 

@@ -312,9 +312,11 @@ def missing_lobe(scene: _Scene, limits: QualityLimits) -> Iterator[str]:
 
 
 def wrong_order(scene: _Scene, limits: QualityLimits) -> Iterator[str]:
-    """A vertebra or rib above one of a lower number: the numbers were mixed up."""
+    """A vertebra or rib above one of a lower number, a lower lobe above the upper one: the names were mixed up."""
     spine = [f"vertebrae_{level}{n}" for level, count in (("C", 7), ("T", 13), ("L", 6)) for n in range(1, count + 1)]
-    for row in (spine, *([f"rib_{side}_{n}" for n in range(1, 14)] for side in ("left", "right"))):
+    ribs = [[f"rib_{side}_{n}" for n in range(1, 14)] for side in ("left", "right")]
+    lobes = [[f"lung_upper_lobe_{side}", f"lung_lower_lobe_{side}"] for side in ("left", "right")]
+    for row in (spine, *ribs, *lobes):
         there = [name for name in row if name in scene.structures]
         for upper, lower in itertools.pairwise(there):
             above = scene.structures[lower].centroid[2] - scene.structures[upper].centroid[2]
@@ -334,7 +336,7 @@ def overlap(scene: _Scene, limits: QualityLimits) -> Iterator[str]:
 
 def cut_chest(scene: _Scene, limits: QualityLimits) -> Iterator[str]:
     """Lungs or heart that reach the border of the field of view: the picture would show a part of them."""
-    for what, names in (("the lungs", re.compile(r"lung_\w+")), ("the heart", re.compile(r"heart"))):
+    for what, names in (("the lungs", re.compile(r"lung_\w+")), ("the heart", re.compile(r"heart\w*"))):
         yield from _cut(scene, what, names, limits.chest_border_cm2)
 
 
