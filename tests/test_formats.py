@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from labelled_pictures import CLASSES, GROUPS, SHAPE, assert_same, masks_of, pix
 from drrproj.dataset import formats
 from drrproj.dataset.formats import LabelledImage, LabelledImages
 from drrproj.dataset.formats.outline import outline
+from drrproj.dataset.taxonomy import read_taxonomy
 from drrproj.io.grey_bytes import decode_grey, encode_grey, read_grey_picture, write_grey_picture
 
 KEEPS_16_BITS = {"npz"}
@@ -93,6 +95,19 @@ class TestEveryFormat:
         with pytest.raises(FileExistsError, match="not an empty folder"):
             formats.WRITERS[name](tmp_path, images)
         assert contents(tmp_path).keys() == {(tmp_path / "old.txt").relative_to(tmp_path)}
+
+    def test_an_export_that_breaks_off_leaves_nothing(self, name, images, tmp_path):
+        needed(name)
+
+        def unreadable():
+            raise ValueError("the masks of the last picture are damaged")
+
+        broken = replace(images[7], read_masks=unreadable)
+        with pytest.raises(ValueError, match="the last picture are damaged"):
+            formats.WRITERS[name](tmp_path / "out", replace(images, images=(*images.images[:7], broken)))
+        assert list(tmp_path.iterdir()) == []
+        formats.WRITERS[name](tmp_path / "out", images)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     def test_no_dataset_there_is_said(self, name, tmp_path):
         needed(name)
@@ -204,6 +219,7 @@ class TestPAXRay:
 
     def test_the_authors_files_are_read_under_the_true_names(self, authors_paxray):
         images = formats.read_paxray(authors_paxray)
+        assert images.classes == read_taxonomy("paxray").names
         assert images.unlabelled == ("RibFrac2frontal",)
         first, last = images
         assert (first.name, first.case, first.view, first.split) == ("RibFrac1frontal", "RibFrac1", "frontal", "train")
@@ -216,8 +232,8 @@ class TestPAXRay:
             assert channel_of == {name: channel for channel, name in enumerate(true) if channel not in (16, 26)}
 
     def test_names_are_taken_as_shipped_when_asked(self, authors_paxray):
-        shipped = paxray_names("shipped")
-        shipped[16] = "mediastinum_upper_again"
+        shipped = read_taxonomy("paxray-shipped").names
+        assert [name.removesuffix("_again") for name in shipped] == paxray_names("shipped")
         images = formats.read_paxray(authors_paxray, channel_names=shipped)
         assert np.count_nonzero(images[0].masks()["aorta_ascending"]) == 22
         with pytest.raises(ValueError, match="166 channels, and channel_names has 4 names"):
@@ -245,6 +261,23 @@ class TestPAXRay:
         for channel, name in enumerate(CLASSES[:5]):
             np.testing.assert_array_equal(stack[channel], masks_of("c", "LL")[name])
         assert not stack[5].any()
+
+    @pytest.mark.parametrize("order", ["true", "shipped"])
+    def test_programs_for_the_authors_files_find_theirs_in_ours(self, order, tmp_path):
+        taxonomy = read_taxonomy("paxray")
+        masks = {name: np.arange(256).reshape(16, 16) <= channel for channel, name in enumerate(taxonomy.names)}
+        images = of_arrays(masks, np.full((16, 16), 7, np.uint8), name="RibFrac1_PA", case="RibFrac1")
+        channel_names = read_taxonomy("paxray-shipped").names if order == "shipped" else None
+        formats.write_paxray(tmp_path / "out", images, channel_names)
+        # What their programs do: paths from the folder, channels by their number or by the names in the list.
+        content = json.loads((tmp_path / "out" / "paxray.json").read_text())
+        assert list(content["label_dict"].values()) == paxray_names(order)
+        (row,) = content["train"]
+        assert row == {"image": "images/RibFrac1frontal.png", "target": "labels/RibFrac1frontal.npy"}
+        stack = np.load(tmp_path / "out" / row["target"])
+        assert [int(channel.sum()) for channel in stack] == list(range(1, 167))
+        assert read_grey_picture(tmp_path / "out" / row["image"])[3, 4] == 7
+        assert_same(formats.read_paxray(tmp_path / "out"), images)
 
     def test_without_our_own_file_the_names_tell_case_and_view(self, images, tmp_path):
         formats.write_paxray(tmp_path / "out", images, channel_names=["0", "1", "2", "3", "4", "5"])

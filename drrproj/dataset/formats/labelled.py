@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import numpy.typing as npt
 
 from drrproj.dataset.store import Store
 
-__all__ = ["BoolArray", "LabelledImage", "LabelledImages", "eight_bit", "from_store", "require_new_folder"]
+__all__ = ["BoolArray", "LabelledImage", "LabelledImages", "eight_bit", "from_store", "new_folder"]
 
 BoolArray = npt.NDArray[np.bool_]
 GreyArray = npt.NDArray[Any]
@@ -161,13 +164,34 @@ def eight_bit(pixels: GreyArray) -> npt.NDArray[np.uint8]:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def require_new_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make the folder of an export, and refuse one that has something in it."""
-    path = Path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} is not an empty folder; pass a new one, so that nothing of another export stays")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+@contextmanager
+def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make a folder for an export that gets its name when the block ends well, and is removed when the block raises.
+
+    Parameters
+    ----------
+    folder : str or path
+        New or empty.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something in it, or it is a file.
+    """
+    target = Path(os.path.realpath(folder))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is not an empty folder; pass a new one, so that nothing old stays in it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    part.mkdir()
+    try:
+        yield part
+        if target.exists():
+            target.rmdir()
+        part.rename(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _require_once(names: tuple[str, ...] | list[str], what: str) -> None:

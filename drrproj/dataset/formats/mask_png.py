@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, require_new_folder
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
 from drrproj.dataset.formats.particulars import case_and_view, class_list, restore_particulars, write_particulars
 from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
 
@@ -38,14 +38,14 @@ def write_mask_png(folder: str | os.PathLike[str], images: LabelledImages) -> No
     for name in images.classes:
         if set(name) & set('/\\:*?"<>|') or name.strip(". ") != name or not name:
             raise ValueError(f"the class {name!r} cannot name a file; rename it")
-    root = require_new_folder(folder)
-    (root / "images").mkdir()
-    for image in images:
-        write_grey_picture(root / "images" / f"{image.name}.png", eight_bit(image.pixels()))
-        (root / "masks" / image.name).mkdir(parents=True)
-        for name, mask in image.masks().items():
-            write_grey_picture(root / "masks" / image.name / f"{name}.png", mask)
-    write_particulars(root, images)
+    with new_folder(folder) as root:
+        (root / "images").mkdir()
+        for image in images:
+            write_grey_picture(root / "images" / f"{image.name}.png", eight_bit(image.pixels()))
+            (root / "masks" / image.name).mkdir(parents=True)
+            for name, mask in image.masks().items():
+                write_grey_picture(root / "masks" / image.name / f"{name}.png", mask)
+        write_particulars(root, images)
 
 
 def read_mask_png(

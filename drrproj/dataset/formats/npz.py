@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, require_new_folder
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, new_folder
 from drrproj.dataset.formats.particulars import class_list, restore_particulars, write_particulars
 from drrproj.io.replace import replaced
 
@@ -40,14 +40,14 @@ def write_npz_images(folder: str | os.PathLike[str], images: LabelledImages) -> 
     OSError
         If a file cannot be written.
     """
-    root = require_new_folder(folder)
-    for image in images:
-        pixels, masks = image.pixels(), image.masks()
-        names = [name for name in images.classes if name in masks]
-        stack = np.array([masks[name] for name in names], np.bool_).reshape(len(names), *pixels.shape)
-        with replaced(root / f"{image.name}.npz") as file:
-            pack_arrays(file, {"image": pixels, "masks": stack, "names": np.array(names, np.str_)})
-    write_particulars(root, images)
+    with new_folder(folder) as root:
+        for image in images:
+            pixels, masks = image.pixels(), image.masks()
+            names = [name for name in images.classes if name in masks]
+            stack = np.array([masks[name] for name in names], np.bool_).reshape(len(names), *pixels.shape)
+            with replaced(root / f"{image.name}.npz") as file:
+                pack_arrays(file, {"image": pixels, "masks": stack, "names": np.array(names, np.str_)})
+        write_particulars(root, images)
 
 
 def read_npz_images(folder: str | os.PathLike[str]) -> LabelledImages:

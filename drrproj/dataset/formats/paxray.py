@@ -16,7 +16,7 @@ from drrproj.dataset.formats.labelled import (
     LabelledImage,
     LabelledImages,
     eight_bit,
-    require_new_folder,
+    new_folder,
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
@@ -37,7 +37,8 @@ def write_paxray(
     rows, columns); ``paxray.json`` with ``label_dict`` (channel to name) and per split a list of ``image`` and
     ``target``. AP and PA are frontal, LL and RL lateral; another view keeps its name. The authors' pictures are
     512 x 512: build with that shape where a program expects it. ``drrproj.json`` holds what this layout has no place
-    for: views, patients, groups and absent classes, which are empty channels in the stack.
+    for: views, patients, groups and absent classes, which are empty channels in the stack. A class that ends in
+    ``_again``, as the second ``mediastinum_upper`` of the taxonomy "paxray" does, is listed without it, as theirs is.
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ def write_paxray(
     images : LabelledImages
     channel_names : sequence of str, optional
         Names for ``label_dict`` in place of the classes', in the same order. The names of the taxonomy "paxray-shipped"
-        serve a program that looks channels up by the names in the authors' file, 46 of which are wrong.
+        serve a program that looks channels up by the names in the authors' file, 46 of which are wrong; read back, they
+        are put right again.
 
     Raises
     ------
@@ -70,23 +72,26 @@ def write_paxray(
             raise ValueError(f"{image.name}: another picture of this set is {stem} too; keep one view per plane")
         stems[image.name] = stem
         taken.add(stem)
-    root = require_new_folder(folder)
-    for part in ("images", "labels"):
-        (root / part).mkdir()
-    rows: dict[str, list[dict[str, str]]] = {split: [] for split in _SPLITS}
-    for image in images:
-        stem, pixels = stems[image.name], eight_bit(image.pixels())
-        write_grey_picture(root / "images" / f"{stem}.png", pixels)
-        stack = np.zeros((len(images.classes), *pixels.shape), np.bool_)
-        masks = image.masks()
-        for channel, name in enumerate(images.classes):
-            if name in masks:
-                stack[channel] = masks[name]
-        with replaced(root / "labels" / f"{stem}.npy") as file:
-            np.save(file, stack)
-        rows[str(image.split)].append({"image": f"images/{stem}.png", "target": f"labels/{stem}.npy"})
-    write_particulars(root, images, stems)
-    write_json(root / "paxray.json", {"label_dict": {str(channel): name for channel, name in enumerate(names)}, **rows})
+    with new_folder(folder) as root:
+        for part in ("images", "labels"):
+            (root / part).mkdir()
+        rows: dict[str, list[dict[str, str]]] = {split: [] for split in _SPLITS}
+        for image in images:
+            stem, pixels = stems[image.name], eight_bit(image.pixels())
+            write_grey_picture(root / "images" / f"{stem}.png", pixels)
+            stack = np.zeros((len(images.classes), *pixels.shape), np.bool_)
+            masks = image.masks()
+            for channel, name in enumerate(images.classes):
+                if name in masks:
+                    stack[channel] = masks[name]
+            with replaced(root / "labels" / f"{stem}.npy") as file:
+                np.save(file, stack)
+            rows[str(image.split)].append({"image": f"images/{stem}.png", "target": f"labels/{stem}.npy"})
+        write_particulars(root, images, stems)
+        write_json(
+            root / "paxray.json",
+            {"label_dict": {str(channel): name for channel, name in enumerate(_as_the_authors_write(names))}, **rows},
+        )
 
 
 def read_paxray(
@@ -193,6 +198,17 @@ def _put_right(names: list[str]) -> list[str]:
     right = [*names]
     right[21:24:2], right[halves] = names[23:20:-2], drawn
     return right
+
+
+def _as_the_authors_write(names: tuple[str, ...]) -> list[str]:
+    """Undo :func:`_told_apart`."""
+    written: list[str] = []
+    for name in names:
+        plain = name
+        while plain.endswith("_again") and plain.removesuffix("_again") in written:
+            plain = plain.removesuffix("_again")
+        written.append(plain)
+    return written
 
 
 def _told_apart(names: list[str]) -> tuple[str, ...]:

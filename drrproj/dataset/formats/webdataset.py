@@ -20,7 +20,7 @@ from drrproj.dataset.formats.labelled import (
     LabelledImage,
     LabelledImages,
     eight_bit,
-    require_new_folder,
+    new_folder,
 )
 from drrproj.dataset.formats.npz import pack_arrays
 from drrproj.dataset.formats.particulars import restore_particulars, write_particulars
@@ -61,18 +61,18 @@ def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, ima
     keys = {image.name: image.name.replace(".", "_") for image in images}
     if len(set(keys.values())) != len(keys):
         raise ValueError("two pictures have the same name once dots are underscores; rename one of them")
-    root = require_new_folder(folder)
-    for split in dict.fromkeys(image.split for image in images):
-        of_split = [image for image in images if image.split == split]
-        for shard, first in enumerate(range(0, len(of_split), images_per_file)):
-            path = root / f"{split or 'all'}-{shard:06d}.tar"
-            with replaced(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for image in of_split[first : first + images_per_file]:
-                    for ending, content in _members(image, images.classes).items():
-                        member = tarfile.TarInfo(f"{keys[image.name]}.{ending}")
-                        member.size = len(content)
-                        tar.addfile(member, io.BytesIO(content))
-    write_particulars(root, images, keys)
+    with new_folder(folder) as root:
+        for split in dict.fromkeys(image.split for image in images):
+            of_split = [image for image in images if image.split == split]
+            for shard, first in enumerate(range(0, len(of_split), images_per_file)):
+                path = root / f"{split or 'all'}-{shard:06d}.tar"
+                with replaced(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                    for image in of_split[first : first + images_per_file]:
+                        for ending, content in _members(image, images.classes).items():
+                            member = tarfile.TarInfo(f"{keys[image.name]}.{ending}")
+                            member.size = len(content)
+                            tar.addfile(member, io.BytesIO(content))
+        write_particulars(root, images, keys)
 
 
 def read_webdataset(folder: str | os.PathLike[str]) -> LabelledImages:

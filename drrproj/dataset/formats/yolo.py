@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, require_new_folder
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
 from drrproj.dataset.formats.outline import outline
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_particulars
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
@@ -53,24 +53,24 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     for image in images:
         if image.split is None:
             raise ValueError(f"{image.name} is in no split, and YOLO needs train and val; make splits first")
-    root = require_new_folder(folder)
-    splits = list(dict.fromkeys(str(image.split) for image in images))
-    for split in splits:
-        (root / "images" / split).mkdir(parents=True)
-        (root / "labels" / split).mkdir(parents=True)
-    for image in images:
-        pixels = eight_bit(image.pixels())
-        write_grey_picture(root / "images" / str(image.split) / f"{image.name}.png", pixels)
-        masks = image.masks()
-        lines = [_line(place, masks[name]) for place, name in enumerate(images.classes) if name in masks]
-        with replaced(root / "labels" / str(image.split) / f"{image.name}.txt") as file:
+    with new_folder(folder) as root:
+        splits = list(dict.fromkeys(str(image.split) for image in images))
+        for split in splits:
+            (root / "images" / split).mkdir(parents=True)
+            (root / "labels" / split).mkdir(parents=True)
+        for image in images:
+            pixels = eight_bit(image.pixels())
+            write_grey_picture(root / "images" / str(image.split) / f"{image.name}.png", pixels)
+            masks = image.masks()
+            lines = [_line(place, masks[name]) for place, name in enumerate(images.classes) if name in masks]
+            with replaced(root / "labels" / str(image.split) / f"{image.name}.txt") as file:
+                file.write("".join(lines).encode())
+        # Without "path", which stands for the folder of this file then.
+        lines = [f"{json.dumps(split)}: {json.dumps(f'images/{split}')}\n" for split in splits]
+        lines += ["names:\n", *(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(images.classes))]
+        write_particulars(root, images)
+        with replaced(root / "data.yaml") as file:
             file.write("".join(lines).encode())
-    # Without "path", which stands for the folder of this file then.
-    lines = [f"{json.dumps(split)}: {json.dumps(f'images/{split}')}\n" for split in splits]
-    lines += ["names:\n", *(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(images.classes))]
-    write_particulars(root, images)
-    with replaced(root / "data.yaml") as file:
-        file.write("".join(lines).encode())
 
 
 def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
