@@ -50,7 +50,7 @@ OWNERS = {
     "nrrd": {"io"},
     "PIL": {"io", "paxray"},  # paxray for the authors' way of resizing
     "tifffile": {"io"},
-    "pycocotools": {"io"},
+    "pycocotools": {"io", "dataset"},
     "numba": {"backends"},
     "cupy": {"backends"},
 }

@@ -142,7 +142,7 @@ def test_broken_cases_are_recorded_and_the_others_go_on(tmp_path, subjects):
         record["case"]: [each["message"] for each in record["reasons"] if each["severity"] == "drop"]
         for record in done.store.records()
     }
-    assert "this is no NIfTI file" in reasons["s0001"][0]
+    assert "this is no file that drrproj reads" in reasons["s0001"][0]
     assert reasons["s0002"][0].startswith("a CT without labels")
     assert reasons["s0003"][0].startswith("labels without a CT")
     assert {sample.case_id for sample in done.store.samples()} == {"s0004"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from drrproj.dataset.derive_partition import NotDerivable, Partition
 from drrproj.dataset.derive_rules import RULES
 from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy
@@ -120,13 +118,7 @@ def _labels(partition: Partition, present: list[str], labels: LabelVolume) -> La
     for name, label_id in ids.items():
         for number in partition.numbers[name]:
             of_number.setdefault(number, []).append(label_id)
-    # Voxels of no class become background.
-    table = np.zeros(partition.count, np.uint16)
-    table[list(of_number)] = list(of_number)
-    used = partition.box(partition.boxes)
-    for slab in range(used[2].start, used[2].stop):
-        plane = partition.array[used[0], used[1], slab]
-        np.take(table, plane, out=plane)
+    partition.clear(frozenset(partition.boxes) - of_number.keys())
     names = {label_id: name for name, label_id in ids.items()}
     return LabelVolume(
         partition.as_given(labels.affine),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -88,8 +89,8 @@ class Partition:
         turned, self.affine = toward_ras(labels.array, labels.affine)
         by_id = labels.values_by_structure
         values = sorted({value for of_one in by_id.values() for value in of_one})
-        # Small numbers stand for themselves; numbering anew would cost a pass over the voxels.
-        as_they_are = max(values, default=0) < 2**15 and turned.dtype.itemsize <= 2
+        # Small numbers stand for themselves, unless there may be others between them that nobody asked for.
+        as_they_are = max(values, default=0) < 2**15 and (labels.selected is None or not values)
         number = {value: value if as_they_are else position for position, value in enumerate(values, 1)}
         self.array: npt.NDArray[np.uint16] = np.zeros(turned.shape, np.uint16, order="F")
         if as_they_are:
@@ -97,9 +98,8 @@ class Partition:
         else:
             for slab in range(turned.shape[2]):
                 plane = turned[..., slab]
-                place = np.searchsorted(values, plane)
-                known = np.isin(plane, values)
-                self.array[..., slab] = np.where(known, place + 1, 0)
+                place = np.minimum(np.searchsorted(values, plane), len(values) - 1)
+                self.array[..., slab] = np.where(np.take(values, place) == plane, place + 1, 0)
         self.count = max(number.values(), default=0) + 1
         self.numbers: dict[str, frozenset[int]] = {
             labels.name_of(label_id): frozenset(number[value] for value in of_one)
@@ -110,6 +110,7 @@ class Partition:
         self.boxes = {key: _box_of(runs) for key, runs in self._runs.items()}
         # Cutting gives a structure more numbers and leaves it its voxels: those it had at first still say where it is.
         self._at_first = dict(self.numbers)
+        self.median_plane: float | None = None
 
     @property
     def voxel_size(self) -> npt.NDArray[np.float64]:
@@ -213,6 +214,19 @@ class Partition:
         given: npt.NDArray[np.uint16] = np.flip(self.array, flipped).transpose(np.argsort(order))
         return given
 
+    def clear(self, numbers: frozenset[int]) -> None:
+        """Make these numbers background."""
+        boxes = [self.boxes[number] for number in numbers]
+        if sum(_size(box) for box in boxes) < self.array.size:
+            for number, box in zip(numbers, boxes, strict=True):
+                region = self.array[box]
+                np.copyto(region, np.uint16(0), where=region == number)
+            return
+        table = np.arange(self.count, dtype=np.uint16)
+        table[list(numbers)] = 0
+        for slab in range(self.array.shape[2]):
+            self.array[..., slab] = table.take(self.array[..., slab])
+
     def add_union(self, name: str, sources: Iterable[str]) -> bool:
         """Let a class be all of these that are there; False if none is."""
         there = [source for source in sources if self.numbers.get(source)]
@@ -234,6 +248,8 @@ class Partition:
         """Give the voxels of a cut to a class; False if there are none."""
         cut = _trimmed(cut)
         region = self.array[cut.box]
+        if self.count + len(cut.of) > np.iinfo(np.uint16).max:
+            raise ValueError("these labels and classes overlap in more than 65535 ways; derive fewer classes at once")
         new: dict[int, int] = {}
         if len(cut.of) <= _FEW:
             for number in sorted(cut.of):
@@ -258,16 +274,20 @@ class Partition:
     def _relabel(self, region: npt.NDArray[np.uint16], cut: Cut) -> dict[int, int]:
         table = np.arange(self.count, dtype=np.uint16)
         new = {number: self.count + position for position, number in enumerate(sorted(cut.of))}
-        if self.count + len(new) >= np.iinfo(np.uint16).max:
-            raise ValueError("these labels and classes overlap in more than 65535 ways; derive fewer classes at once")
         table[list(new)] = list(new.values())
+        everywhere = bool(cut.where.all())
         where = np.broadcast_to(cut.where, region.shape)
         met = np.zeros(self.count, bool)
         for slab in range(region.shape[2]):
-            plane, here = region[..., slab], where[..., slab]
-            voxels = plane[here]
-            met[voxels] = True
-            plane[here] = table[voxels]
+            plane = region[..., slab]
+            if everywhere:
+                met[plane] = True
+                plane[...] = table.take(plane)
+            else:
+                here = where[..., slab]
+                voxels = plane[here]
+                met[voxels] = True
+                plane[here] = table[voxels]
         return {number: successor for number, successor in new.items() if met[number]}
 
 
@@ -312,6 +332,10 @@ def _box_of(runs: Runs) -> Box:
         slice(int(runs.row.min()), int(runs.row.max()) + 1),
         slice(int(runs.slab.min()), int(runs.slab.max()) + 1),
     )
+
+
+def _size(box: Box) -> int:
+    return math.prod(int(axis.stop - axis.start) for axis in box)
 
 
 def _meeting(one: Sequence[slice], other: Sequence[slice]) -> Box:

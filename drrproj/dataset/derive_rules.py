@@ -20,6 +20,8 @@ Rule = Callable[[Partition, tuple[str, ...]], Cut]
 
 VESSEL_HU = -500.0
 """Half way between aerated lung (about -850 HU) and blood (40 HU) is -400; thin vessels are blurred to less."""
+TURN_MM = 5.0
+"""How much less far from the median plane than its outermost voxel a rib's turn may lie."""
 RIM_MM = 2.0
 """The pleura and the chest wall, blurred into the lung's outermost voxels, are as dense as vessels."""
 CARINA_MM = 10.0
@@ -65,10 +67,14 @@ def _body(partition: Partition, vertebra: str) -> Runs:
 
 def _median_plane(partition: Partition) -> float:
     """Right coordinate of the middle of the vertebral bodies: the one midline structure of every chest CT."""
+    if partition.median_plane is not None:
+        return partition.median_plane
     bodies = sorted(name for name in partition.numbers if name.startswith("vertebrae_"))
     if not bodies:
         raise NotDerivable("needs a vertebra, for the median plane")
-    return float(np.mean([_middle(partition, _body(partition, name), 0) for name in bodies]))
+    # Every half rib asks for it.
+    partition.median_plane = float(np.mean([_middle(partition, _body(partition, name), 0) for name in bodies]))
+    return partition.median_plane
 
 
 def _half(partition: Partition, of: frozenset[int], axis: int, plane: float, above: bool) -> Cut:
@@ -115,18 +121,15 @@ def lung_zone(partition: Partition, sources: tuple[str, ...], zone: int) -> Cut:
 def rib_part(partition: Partition, sources: tuple[str, ...], anterior: bool) -> Cut:
     """Cut a rib by the coronal plane through its turn, where it lies farthest from the median plane.
 
-    The posterior part runs outward from the spine, the anterior part back inward to the sternum. A rib without a turn
-    in the middle half of its depth, as the floating ones, is cut at the centre of its depth.
+    The posterior part runs outward from the spine, the anterior part back inward to the sternum. Of a floating rib,
+    which hardly turns, little more than the tip is anterior; so it is in PAXRay, by the areas of its classes.
     """
     of = partition.need(*sources)
     runs = partition.runs(*sources)
     middle = _median_plane(partition)
     outward = np.max(np.abs(np.stack(partition.points(runs, 0)) - middle), axis=0)
     depth = np.mean(partition.points(runs, 1), axis=0)
-    back, front = _extent(partition, runs, 1)
-    turn = float(depth[outward >= outward.max() - 5.0].mean())
-    if not 0.25 <= (turn - back) / max(front - back, TIE_MM) <= 0.75:
-        turn = (back + front) / 2
+    turn = float(depth[outward >= outward.max() - TURN_MM].mean())
     return _half(partition, of, 1, turn, anterior)
 
 
@@ -348,7 +351,11 @@ def sub_diaphragm(partition: Partition, sources: tuple[str, ...]) -> Cut:
 
 
 def lung_vessels(partition: Partition, sources: tuple[str, ...]) -> Cut:
-    """Take what is dense in a lung, at least -500 HU, without the 2 mm along its surface and without single voxels."""
+    """Take what is dense in a lung, at least -500 HU, without the 2 mm along its surface and without single voxels.
+
+    A threshold cannot tell: nodules and consolidations inside the lung count as well, and vessels thinner than two
+    voxels are missed.
+    """
     of = partition.need(*sources)
     box = partition.box(of)
     inner = partition.mask(of, box)

@@ -38,7 +38,7 @@ def read_grey(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     >>> import numpy as np, drrproj, tempfile
     >>> from drrproj.io.grey import read_grey
     >>> slab = drrproj.Volume(np.full((20, 10, 20), 0.02), np.eye(4), unit="1/mm")
-    >>> view = drrproj.Geometry.radiograph("PA", slab, beam="parallel", shape=(32, 32), pixel_spacing=0.5)
+    >>> view = drrproj.Geometry.radiograph("PA", slab, beam="parallel", shape=(32, 32), pixel_spacing=1)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     window = drrproj.write_png(f"{folder}/pa.png", drrproj.project(slab, view), window=(0, 0.4))
     ...     round(float(read_grey(f"{folder}/pa.png")[16, 16]) / 65535 * 0.4, 4)  # 10 mm of 0.02 / mm
