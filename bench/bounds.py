@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cases import AP_ALONE, AP_AT_ONCE, FEW, MM, POSES, POSES_ALONE, POSES_AT_ONCE
+from cases import (
+    AP_ALONE,
+    AP_AT_ONCE,
+    DEPTHS,
+    FEW,
+    MASKS,
+    MM,
+    POSES,
+    POSES_ALONE,
+    POSES_AT_ONCE,
+    SHARES,
+)
 
 TIMES_READING = {"AP cone": 2.0, "AP parallel": 2.0, "lateral": 3.0, "cranio-caudal": 3.0}
 POSES_MEDIAN, POSES_WORST = 4.0, 6.0
@@ -16,7 +27,8 @@ INT16 = {"AP cone": 0.75}
 AT_ONCE = 0.8
 SECOND_THREAD = 1.8
 NUMBA = 4.0
-LABELS = 4.0
+LABELS = {MM: 2.0, MASKS: 1.5, SHARES: None, DEPTHS: None}
+"""Image and labels beside the image alone; shares and depths are told."""
 
 
 class Ratio(NamedTuple):
@@ -102,7 +114,9 @@ def _calls(rows: Rows) -> Iterator[Ratio]:
         yield from _between(f"{name}, 1 / 2 threads", one, two, SECOND_THREAD, at_least=True)
         numba, baseline = (rows.find(name, engine=engine) for engine in ("numba", "cpu baseline"))
         yield from _between(f"{name}, numba / C++ baseline", numba, baseline, NUMBA)
-        yield from _between(f"{name}{MM} / image", rows.find(name + MM), rows.find(name), LABELS)
+        for what, bound in LABELS.items():
+            with_labels, image = (rows.find(case, "int16 F") for case in (name + what, name))
+            yield from _between(f"{name}{what} / image, int16", with_labels, image, bound)
 
 
 def _between(

@@ -14,7 +14,7 @@ from drrproj import Attenuation, Geometry, LabelVolume, Volume, backends
 from drrproj.attenuation import bilinear
 
 Float64Array = npt.NDArray[np.float64]
-Output = Literal["line_integral", "path_length", "mask"]
+Output = Literal["line_integral", "path_length", "mask", "label_line_integral", "depth"]
 
 OBLIQUE = "oblique 30/15 rolled 17"
 FEW = ("AP cone", "lateral", OBLIQUE)
@@ -24,7 +24,13 @@ RANDOM_POSES, MANY = 50, 12
 POSES = f"{RANDOM_POSES} random poses"
 POSES_AT_ONCE, POSES_ALONE = f"{MANY} random poses in one call", f"{MANY} random poses, a call each"
 AP_AT_ONCE, AP_ALONE = f"{MANY} times AP in one call", "AP, a call each"
-MM, MASKS = " + mm of 104 labels", " + masks of 104 labels"
+MM, MASKS, SHARES, DEPTHS = (f" + {what} of 104 labels" for what in ("mm", "masks", "shares", "depths"))
+OF_LABELS: dict[str, Output] = {MM: "path_length", MASKS: "mask", SHARES: "label_line_integral", DEPTHS: "depth"}
+"""What a call makes beside the image."""
+
+RANDOM_LABELS = 1000
+RANDOM_MM, RANDOM_MASKS = " + mm of 1,000 random labels", " + masks of 1,000 random labels"
+OTHER_GRID = " + mm of labels of another grid"
 
 
 @dataclass(frozen=True)
@@ -91,12 +97,24 @@ def everything(patient: Patient, detector: tuple[int, int], threads: int, backen
         group = _in_every_storage(name, view, patient, threads, backend)
         if name in FEW:
             group += tuple(replace(group[0], threads=fewer) for fewer in _fewer(threads))
-            group += (_with_mm(group[0], labels), _with_masks(group[0], labels))
+            # Beside the int16 CT, as patients have it; the third of the storages.
+            group += tuple(_with_labels(group[2], labels, what, output) for what, output in OF_LABELS.items())
         if name == "AP cone":
-            group += (_with_mm(group[2], labels), _with_mm(group[0], coarse, " + mm of labels of another grid"))
+            group += (_with_labels(group[2], coarse, OTHER_GRID, "path_length"),)
         yield group
+    yield from random_labels(patient, detector, threads, backend)
     yield from many_poses(patient, detector, threads, backend)
     yield from other_engines(patient.noise, detector, threads, backend)
+
+
+def random_labels(
+    patient: Patient, detector: tuple[int, int], threads: int, backend: str
+) -> Iterator[tuple[Case, ...]]:
+    """Labels that hardly two neighbouring voxels share, too many for 8 bits: the worst that labels can be."""
+    labels = LabelVolume(phantom.random_labels(patient.hu.shape, RANDOM_LABELS), patient.hu.affine)
+    view = dict(directions(patient.hu, detector))["AP cone"]
+    image = Case("AP cone", patient.hu, view, threads, attenuation=bilinear(energy_kev=60), backend=backend)
+    yield _with_labels(image, labels, RANDOM_MM, "path_length"), _with_labels(image, labels, RANDOM_MASKS, "mask")
 
 
 def many_poses(patient: Patient, detector: tuple[int, int], threads: int, backend: str) -> Iterator[tuple[Case, ...]]:
@@ -145,12 +163,8 @@ def _fewer(threads: int) -> Iterator[int]:
         fewer *= 2
 
 
-def _with_mm(image: Case, labels: LabelVolume, what: str = MM) -> Case:
-    return replace(image, name=image.name + what, labels=labels, outputs=("line_integral", "path_length"))
-
-
-def _with_masks(image: Case, labels: LabelVolume) -> Case:
-    return replace(image, name=image.name + MASKS, labels=labels, outputs=("line_integral", "mask"))
+def _with_labels(image: Case, labels: LabelVolume, what: str, output: Output) -> Case:
+    return replace(image, name=image.name + what, labels=labels, outputs=("line_integral", output))
 
 
 def directions(volume: Volume, detector: tuple[int, int]) -> list[tuple[str, Geometry]]:

@@ -13,18 +13,34 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import phantom
-from cases import posed, turned
+from cases import OF_LABELS, RANDOM_LABELS, Output, posed, turned
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, project
+from drrproj.radiograph import LabelMasks
 
 MEMORY_BOUND = 64 * 2**20
 IMPORT_BOUND = 1.5
 OVERHEAD_BOUND = 100.0
-MEMORY_CASES = ("line_integral", "line_integral oblique", "path_length", "mask")
+
+
+class MemoryCase(NamedTuple):
+    """What is made beside the line integral, of how many labels, and seen from where."""
+
+    output: Output
+    labels: int = 0
+    is_oblique: bool = False
+
+
+MEMORY_CASES = {
+    "line_integral": MemoryCase("line_integral"),
+    "line_integral oblique": MemoryCase("line_integral", is_oblique=True),
+    **{f"{output} of 104 labels": MemoryCase(output, phantom.STRUCTURES) for output in OF_LABELS.values()},
+    "mask of 1,000 random labels": MemoryCase("mask", RANDOM_LABELS),
+}
 
 _STATUS = Path("/proc/self/status")
 
@@ -86,17 +102,18 @@ def overhead(threads: int, backend: str, calls: int = 300) -> dict[str, Any]:
 
 def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:
     options = {"threads": task["threads"], "backend": task["backend"]}
-    output, _, direction = task["case"].partition(" ")
+    output, count, is_oblique = MEMORY_CASES[task["case"]]
 
     def call(size: tuple[int, int, int], detector: tuple[int, int]) -> tuple[Volume, Any]:
-        volume = Volume(phantom.noise(size), phantom.affine(size), unit="1/mm")
+        affine = phantom.affine(size)
+        volume = Volume(phantom.noise_hu(size), affine) if count else Volume(phantom.noise(size), affine, unit="1/mm")
         view = Geometry.radiograph("AP", volume, shape=detector)
-        if direction:
+        if is_oblique:
             view = posed(volume, turned(30, 15, 17), detector)
         labels = None
-        if output != "line_integral":
-            ids = np.random.default_rng(6).integers(1, phantom.STRUCTURES + 1, size[2], np.uint8)
-            labels = LabelVolume(np.broadcast_to(ids, size).copy(order="F"), volume.affine)
+        if count:
+            ids = phantom.labels(size) if count == phantom.STRUCTURES else phantom.random_labels(size, count)
+            labels = LabelVolume(ids, affine)
         return volume, lambda: project(volume, view, labels=labels, outputs=("line_integral", output), **options)
 
     if task["backend"] == "numba":
@@ -108,9 +125,20 @@ def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:
         Path("/proc/self/clear_refs").write_text("5")
     before = _status_bytes("VmRSS")
     shot = big()
-    made = [shot.line_integral, shot.path_length and shot.path_length.array, shot.masks and shot.masks.packed]
-    outputs: int = sum(array.nbytes for array in made if array is not None)
-    return _status_bytes("VmHWM") - before - outputs
+    peak = _status_bytes("VmHWM")
+    if shot.masks is not None:
+        rows, columns = task["detector"]
+        assert shot.masks.packed.nbytes == count * rows * ((columns + 7) // 8), "more than a bit per label and pixel"
+    outputs = sum(_bytes(images) for images in shot.images.values())
+    return peak - before - outputs
+
+
+def _bytes(images: Any) -> int:
+    """Bytes of one output, of whatever kind it is."""
+    if images is None:
+        return 0
+    array = images.packed if isinstance(images, LabelMasks) else getattr(images, "array", images)
+    return int(array.nbytes)
 
 
 def _status_bytes(field: str) -> int:

@@ -67,6 +67,12 @@ def labels(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     return ids
 
 
+def random_labels(shape: tuple[int, int, int], labels: int) -> npt.NDArray[np.uint16]:
+    """Background and as many labels, drawn anew in every voxel, in Fortran order."""
+    ids: npt.NDArray[np.uint16] = np.random.default_rng(9).integers(0, labels + 1, shape[::-1], np.uint16).T
+    return ids
+
+
 def structures() -> Iterator[Ellipsoid]:
     """104 structures; later ones lie on top of earlier ones."""
     yield Ellipsoid((-0.4, 0.0, 0.15), (0.32, 0.45, 0.7))

@@ -40,8 +40,10 @@ class Plan(NamedTuple):
     judged: bool
 
 
-QUICK = Plan((96, 96, 72), ((64, 64, 64),), Budget(rounds=1, seconds=0), repeats=3, judged=False)
-FULL = Plan((512, 512, 400), ((256, 256, 256), (512, 512, 512)), Budget(rounds=7, seconds=4), repeats=15, judged=True)
+QUICK = Plan((96, 96, 72), ((64, 64, 64),), Budget(rounds=1, seconds=0, enough=0), repeats=3, judged=False)
+FULL = Plan(
+    (512, 512, 400), ((256, 256, 256), (512, 512, 512)), Budget(rounds=7, seconds=4, enough=30), repeats=15, judged=True
+)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bounds import Rows
-from cases import AP_AT_ONCE, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE
+from cases import AP_AT_ONCE, DEPTHS, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE, SHARES
 
 BEGIN, END = "<!-- figures of bench/figures.json -->", "<!-- end of figures -->"
 SAME = "512 x 512 x 400 float32 voxels to 512 x 512 pixels"
@@ -31,11 +31,15 @@ TITLES = (
     ("AP, C-ordered array", "AP cone", "float32 C"),
     ("lateral, C-ordered array", "lateral", "float32 C"),
     ("AP, int16 CT, HU turned into attenuation on the way", "AP cone", "int16 F"),
+    ("lateral, int16 CT", "lateral", "int16 F"),
     ("oblique, int16 CT", OBLIQUE, "int16 F"),
     ("12 random poses in one call, per view", POSES_AT_ONCE, "float32 F"),
     ("12 times AP in one call, per view", AP_AT_ONCE, "float32 F"),
-    ("AP with masks of 104 labels", f"AP cone{MASKS}", "float32 F"),
-    ("AP with mm of 104 labels", f"AP cone{MM}", "float32 F"),
+    *(
+        (f"{view}, int16 CT, with {what} of 104 labels", f"{case}{labels}", "int16 F")
+        for view, case in (("AP", "AP cone"), ("lateral", "lateral"))
+        for what, labels in (("masks", MASKS), ("mm", MM), ("shares", SHARES), ("depths", DEPTHS))
+    ),
 )
 
 

@@ -70,7 +70,7 @@ def test_twelve_random_poses(benchmark: BenchmarkFixture, patient: cases.Patient
     run_right(benchmark, cases.Case("poses", patient.noise, poses, default_threads(), backend=ENGINES[0]))
 
 
-@pytest.mark.parametrize("output", ["path_length", "mask"])
+@pytest.mark.parametrize("output", cases.OF_LABELS.values())
 def test_labels(benchmark: BenchmarkFixture, patient: cases.Patient, engine: str, output: cases.Output) -> None:
     labels = LabelVolume(phantom.labels(SIZE), patient.hu.affine)
     case = case_from("AP cone", patient.hu, engine)

@@ -19,10 +19,11 @@ from drrproj import backends
 
 
 class Budget(NamedTuple):
-    """A group of calls is repeated at least so often, and at least so long."""
+    """A group of calls is repeated at least so often, and at least so long, but no more once it took long enough."""
 
     rounds: int
     seconds: float
+    enough: float
 
 
 def measure(group: Sequence[Case], memory: npt.NDArray[np.float32], budget: Budget) -> list[dict[str, Any]]:
@@ -38,12 +39,14 @@ def measure(group: Sequence[Case], memory: npt.NDArray[np.float32], budget: Budg
     reads: dict[int, list[float]] = {threads: [] for threads in readers}
     calls: list[list[float]] = [[] for _ in group]
     start, rounds = time.perf_counter(), 0
-    while rounds < budget.rounds or time.perf_counter() - start < budget.seconds:
+    elapsed = 0.0
+    while not rounds or elapsed < budget.seconds or (rounds < budget.rounds and elapsed < budget.enough):
         for case, milliseconds in zip(group, calls, strict=True):
             reads[case.threads].append(_milliseconds(readers[case.threads]))
             with _forced(case.instruction_set):
                 milliseconds.append(_milliseconds(partial(answers.run, case)) / len(case.geometry))
         rounds += 1
+        elapsed = time.perf_counter() - start
 
     rows: dict[tuple[Any, ...], list[int]] = {}
     for number, case in enumerate(group):
