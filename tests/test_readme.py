@@ -1,4 +1,4 @@
-"""The recipes in README.md run as they stand."""
+"""The recipes in README.md and on the pages of docs/ run as they stand."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEADING_OR_BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 
 
-def blocks(language):
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+
+def blocks(language, pages=PAGES):
     """Code blocks of a language, each called by the heading it stands under."""
     found = []
     heading = ""
-    for match in HEADING_OR_BLOCK.finditer(README):
+    for match in HEADING_OR_BLOCK.finditer("".join(page.read_text(encoding="utf-8") for page in pages)):
         if match["heading"]:
             heading = match["heading"]
         elif match["language"] == language:
@@ -107,10 +110,16 @@ def test_the_speed_tables_are_those_of_the_figures(code):
     assert done.stdout in README
 
 
-def test_every_link_within_the_repository_leads_somewhere():
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    assert targets or page.parent.name == "docs"
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_readme_leads_to_every_page():
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in README] == []
 
 
 def test_recipes_name_nothing_that_is_not_there():
