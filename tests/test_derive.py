@@ -441,6 +441,19 @@ def test_the_sample_is_anatomically_plausible(sample):
     assert middle["mediastinum_upper"][2] > middle["mediastinum_lower"][2] > middle["diaphragm"][2]
 
 
+@pytest.mark.parametrize("taxonomy", ["paxray", "paxray++"])
+def test_classes_lie_in_their_super_classes(sample, taxonomy):
+    classes = read_taxonomy(taxonomy)
+    derived = derive(*sample, classes)
+    beyond = {"aorta", "airways", "trachea", "esophagus"}
+    checked = 0
+    for one in classes.classes:
+        if one.super_class and one.name not in beyond and one.name not in derived.absent:
+            assert not (mask(derived, one.name) & ~mask(derived, one.super_class)).any(), one.name
+            checked += 1
+    assert checked > 100
+
+
 def test_deriving_costs_little(sample):
     ct, labels = sample
     classes = read_taxonomy("paxray")
