@@ -196,7 +196,7 @@ def mediastinum(partition: Partition, sources: tuple[str, ...]) -> Cut:
     """
     right, left, heart = sources
     lungs = partition.need(right, left)
-    outside = lungs | partition.starting(*_BONES, *_MUSCLES, *_ABDOMEN)
+    outside = lungs | partition.starting(*_BONES, *_MUSCLES)
     organs = partition.starting(*_MEDIASTINAL) - outside
     bottom = partition.box(partition.need(heart))[2].start
     top = min(partition.box(partition.need(side))[2].stop for side in (right, left))
