@@ -148,7 +148,7 @@ def memory(ct: Path, labels: Path, folder: Path) -> dict[str, Any]:
 def kills(count: int, folder: Path, seed: int) -> dict[str, Any]:
     """Kill a build again and again, finish it, and compare."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    from small_cases import write_subjects
+    from small_cases import write_subjects  # type: ignore[import-not-found]
 
     source = write_subjects(folder / "subjects", range(1, 201))
     command = [sys.executable, "-m", "drrproj", "dataset", "build", str(source), "--keep-all", "--taxonomy", "labels"]
