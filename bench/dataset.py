@@ -41,7 +41,8 @@ TIMES_READING_BOUND, POOL_BOUND, MEMORY_BOUND = 2.0, 1.7, 3.0
 def read_with_nibabel(ct: Path, labels: Path) -> None:
     """The least that a Python pipeline pays before it has computed anything."""
     for path in (ct, labels):
-        np.asanyarray(nibabel.load(path).dataobj)
+        image: Any = nibabel.load(path)
+        np.asanyarray(image.dataobj)
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
