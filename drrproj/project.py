@@ -536,11 +536,13 @@ def _check_memory(
     total = sum(needed[output] for output in wanted)
     if total > memory:
         largest = max(wanted, key=lambda output: needed[output])
-        smaller = 'label_images="crops" keeps of each image only the box around its structure; or ' if per_label else ""
+        crops = (
+            'label_images="crops" keeps of each image only the box around its structure; or ask' if per_label else "Ask"
+        )
         raise MemoryError(
             f"the outputs need {total / 2**30:.1f} GiB ({largest}: {needed[largest] / 2**30:.1f} GiB for "
             f"{len(geometry)} views of {rows} x {columns} and {labels} labels); this machine has "
-            f"{memory / 2**30:.1f} GiB. {smaller}ask for fewer views, structures or outputs, or a smaller shape"
+            f"{memory / 2**30:.1f} GiB. {crops} for fewer views, structures or outputs, or a smaller shape"
         )
 
 

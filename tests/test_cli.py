@@ -217,7 +217,7 @@ BAD_USAGE = {
     "project {ct} -o {out} --names n.json": "--names belongs to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",
     "project none.nii.gz -o {out}": "no such file: none.nii.gz",
-    "project {folder} -o {out}": "no DICOM files in it; pass the folder or zip of a CT series",
+    "project {folder} -o {out}": "no DICOM files in it, but ct.nii.gz; pass that file itself",
 }
 
 

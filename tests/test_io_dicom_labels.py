@@ -168,6 +168,13 @@ def test_a_folder_with_one_seg_beside_other_objects(tmp_path):
         drrproj.read_labels(tmp_path / "ct")
 
 
+def test_masks_beside_dicom_are_not_chosen_unasked(tmp_path):
+    write_seg(tmp_path, STRAIGHT, heart_and_lung())
+    (tmp_path / "liver.nii.gz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"masks such as liver\.nii\.gz and DICOM files such as .* pass the SEG"):
+        drrproj.read_labels(tmp_path)
+
+
 # --- contours -----------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -365,6 +366,23 @@ def test_folders_without_dicom(tmp_path):
     refused(tmp_path, "no DICOM files in it; pass the folder or zip of a CT series")
     with pytest.raises(FileNotFoundError, match="no such file"):
         drrproj.read_volume(tmp_path / "nowhere")
+    (tmp_path / "ct.nii.gz").write_bytes(b"")
+    refused(tmp_path, r"no DICOM files in it, but ct\.nii\.gz; pass that file itself")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_another_volume_beside_the_slices_is_not_passed_over(tmp_path, zipped):
+    folder = tmp_path / "ct"
+    write_ct(folder, ct_values())
+    expected = drrproj.read_volume(folder)
+    (folder / "._ct.nii").write_bytes(b"")
+    drrproj.read_volume(folder)
+    (folder / "converted").mkdir()
+    for name in ("ct.nii.gz", "ct.mha"):
+        (folder / "converted" / name).write_bytes(b"")
+    path = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", folder)) if zipped else folder
+    refused(path, r"DICOM files and converted/ct\.\w+(\.gz)? and others are in it, and which one is meant is not said")
+    np.testing.assert_array_equal(drrproj.read_volume(path, series="Thorax 1.0").array, expected.array)
 
 
 # --- which series -------------------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ def test_the_table_that_slicer_exports(tmp_path):
             r"'gone' has no position \(undefined\)",
         ),
         ("a.json", changed(controlPoints=[{"label": "two", "position": [0, 0]}]), None, "'two' needs three finite"),
-        ("a.csv", "", None, "first row must name the columns.*got nothing"),
+        ("a.csv", "\n", None, "the file is empty"),
+        ("a.json", "", None, "the file is empty"),
         ("a.csv", "a,b\n1,2\n", None, "first row must name the columns.*got a, b"),
         ("a.csv", "name,x,y,z,r,a,s\n", None, "first row must name"),
         ("a.csv", "name,x,y,z\n", None, "no point in it"),
@@ -136,6 +137,9 @@ def test_missing_and_binary_files_are_refused(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not a text file"):
         read_landmarks(tmp_path / "b.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.csv is a folder"):
+        read_landmarks(tmp_path / "folder.csv")
 
 
 def read_table(path):

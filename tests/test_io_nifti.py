@@ -281,12 +281,18 @@ def test_no_such_file(tmp_path):
         drrproj.read_volume(tmp_path / "ct.nii.gz")
 
 
-@pytest.mark.parametrize("contents", [b"", b"hello", b"\0" * 5000, gzip.compress(b"\0" * 5000)])
+@pytest.mark.parametrize("contents", [b"hello", b"\0" * 5000, gzip.compress(b"\0" * 5000)])
 def test_no_file_that_is_read(tmp_path, contents):
     path = tmp_path / "ct.nii.gz"
     path.write_bytes(contents)
     with pytest.raises(ValueError, match=r"ct\.nii\.gz: this is no file that drrproj reads: NIfTI and Analyze, "):
         drrproj.read_volume(path)
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+    (tmp_path / "ct.nii.gz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"ct\.nii\.gz: the file is empty"):
+        drrproj.read_volume(tmp_path / "ct.nii.gz")
 
 
 # --- pairs and Analyze --------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ __all__ = [
     "is_dicom",
     "numbers",
     "one_number",
+    "other_volumes",
     "quiet_pydicom",
     "read_dataset",
     "read_headers",
@@ -31,6 +32,7 @@ __all__ = [
     "text",
 ]
 
+_OTHER_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _START = 132  # a preamble of 128 bytes and the letters DICM
 
 
@@ -87,6 +89,19 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     else:
         raise FileNotFoundError(f"no such file or folder: {path}")
     return [file for file in found if Path(file.name).name.upper() != "DICOMDIR" and _is_dicom_file(file)]
+
+
+def other_volumes(path: str | os.PathLike[str]) -> list[str]:
+    """Name the volumes in other formats that lie in a folder or zip, by their endings."""
+    place = Path(path)
+    if place.is_dir():
+        names = [str(member.relative_to(place)) for member in sorted(place.rglob("*"))]
+    elif zipfile.is_zipfile(place):
+        names = [member.filename for member in zipfile.ZipFile(place).infolist()]
+    else:
+        names = []
+    # macOS leaves files named ._something beside each file it copies.
+    return [name for name in names if name.endswith(_OTHER_VOLUMES) and not Path(name).name.startswith(".")]
 
 
 def _file(path: Path) -> DicomFile:

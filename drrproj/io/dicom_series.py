@@ -22,6 +22,7 @@ from drrproj.io.dicom_files import (
     dicom_files,
     numbers,
     one_number,
+    other_volumes,
     quiet_pydicom,
     read_headers,
     tag_text,
@@ -127,8 +128,9 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     FileNotFoundError
         If there is nothing at ``path``.
     ValueError
-        If there is no CT series or more than one; slices are missing, uneven, doubled or of different kinds; a tag
-        that says where the voxels are or what they mean is missing; or the pixels are pictures, not HU.
+        If there is no CT series or more than one, or a volume in another format beside it and no series chosen; slices
+        are missing, uneven, doubled or of different kinds; a tag that says where the voxels are or what they mean is
+        missing; or the pixels are pictures, not HU.
     ModuleNotFoundError
         If pydicom, or the decoder of a compressed syntax, is not installed.
 
@@ -142,8 +144,17 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     DICOM PS3.3 C.7.6.2.1.1: the position of a pixel from Image Position, Image Orientation and Pixel Spacing.
     """
     files = dicom_files(path)
+    others = other_volumes(path)
     if not files:
-        raise ValueError(f"{path}: no DICOM files in it; pass the folder or zip of a CT series")
+        raise ValueError(
+            f"{path}: no DICOM files in it"
+            + (f", but {others[0]}; pass that file itself" if others else "; pass the folder or zip of a CT series")
+        )
+    if others and series is None:
+        raise ValueError(
+            f"{path}: DICOM files and {others[0]}{' and others' * (len(others) > 1)} are in it, and which one is meant "
+            "is not said; pass that file itself, or choose the DICOM series with series="
+        )
     with quiet_pydicom():
         headers = read_headers(files, _KEYWORDS)
         candidates, left_out = _sorted_out(headers, unit)
@@ -178,7 +189,7 @@ def _sorted_out(headers: Sequence[Header], unit: Unit) -> tuple[dict[str, list[H
         elif "Rows" not in dataset or (modality != "CT" and unit == "HU"):
             left_out[f"{modality or 'unknown'} object", description] += 1
         elif "ImagePositionPatient" not in dataset and "PerFrameFunctionalGroupsSequence" not in dataset:
-            left_out[f"{modality} image without a position", description] += 1
+            left_out[f"unplaced {modality} image", description] += 1
         else:
             candidates.setdefault(text(dataset, "SeriesInstanceUID"), []).append(header)
     return candidates, left_out
@@ -323,7 +334,7 @@ def _check_pixels(dataset: Any) -> None:
             "its pixels have 8 bits: a picture that was windowed for display, not HU; export the original CT series"
         )
     if bits not in (16, 32):
-        raise ValueError(f"its {tag_text('BitsAllocated')} must be 16 or 32; got {bits}")
+        raise ValueError(f"its {tag_text('BitsAllocated')} must be 16 or 32; got {bits or 0:g}")
     for keyword in ("Rows", "Columns", "BitsStored", "PixelRepresentation"):
         if one_number(dataset, keyword) is None:
             raise ValueError(f"it has no {tag_text(keyword)}")

@@ -56,6 +56,8 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         raise FileNotFoundError(f"no such file: {path}") from None
     except OSError as error:
         raise type(error)(f"cannot read {path}: {error.strerror}") from error
+    if not start:
+        raise ValueError(f"{path}: the file is empty; copy or download it again")
     if start[:2] == b"\x1f\x8b" or start[:4] in _SIZES_OF_HEADER:
         return "nifti"
     if start[:4] == b"NRRD":

@@ -107,6 +107,13 @@ def read_labels(
         chosen.pop(0, None)
     kind = kind_of(path)
     if kind == "folder" and _masks_of(Path(path)):
+        beside = dicom_files(path)
+        if beside:
+            raise ValueError(
+                f"{path}: masks such as {_masks_of(Path(path))[0].name} and DICOM files such as "
+                f"{Path(beside[0].name).name} are in it, and which ones are the labels is not said; pass the SEG or "
+                "RTSTRUCT itself, or a folder of the masks alone"
+            )
         return _from_folder(Path(path), chosen, prefer, structures)
     if kind in ("dicom", "folder"):
         return _from_dicom(path, chosen, volume, structures)

@@ -98,8 +98,12 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder; landmarks come as .mrk.json or .csv") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file; landmarks come as .mrk.json or .csv") from None
+    if not text.strip():
+        raise ValueError(f"{path}: the file is empty")
     try:
         named = _from_markups(text, space) if ending == ".json" else _from_table(text, space)
         if not named:

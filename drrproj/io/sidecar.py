@@ -69,6 +69,8 @@ def read_views(path: str | os.PathLike[str]) -> Geometry:
         raise ValueError(
             "there is no geometry in it; pass the .json beside a picture, or an X-ray DICOM file"
         ) from error
+    except UnicodeDecodeError:
+        raise ValueError("this is neither the .json beside a picture nor an X-ray DICOM file") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"this is neither the .json beside a picture nor an X-ray DICOM file, or it is damaged: {error}"
