@@ -222,6 +222,62 @@ def test_the_bifurcation_is_where_the_trachea_divides(made):
     assert np.array_equal(mask(made["paxray++"], "tracheal bifurcation"), trachea & (z <= highest_pair + 10))
 
 
+def test_a_notch_of_the_hilum_is_not_mediastinum(made):
+    ids, (x, y, z) = made["ids"].copy(), made["xyz"]
+    notch = anatomy.within(x, -60, -41) & (abs(y + 22) < 2.1) & (abs(z - 140) < 2.1)
+    assert notch.sum() == 5
+    assert anatomy.mask_of(ids, "lung_lower_lobe_left")[notch].all()
+    # A vessel from the mediastinum outward, without a label: no lung in this row but beyond it.
+    row = anatomy.within(x, -60, -18) & (abs(y + 22) < 2.1) & (abs(z - 140) < 2.1)
+    ids[row] = 0
+    derived = derive(made["ct"], LabelVolume(ids, made["ct"].affine, NAMES), read_taxonomy("paxray"))
+    assert not (mask(derived, "mediastinum_overall") & notch).any()
+
+
+@pytest.fixture(scope="module")
+def domes(made):
+    """Organs that rise beside the heart under a diaphragm of 8 mm, which has no label; masks of them and of it."""
+    ids, (x, y, z) = made["ids"].copy(), made["xyz"]
+    free = ~anatomy.mask_of(ids, "heart", "aorta", "esophagus")
+    rows = anatomy.within(y, -52, 50)
+    muscle = anatomy.within(np.abs(x), 20, 68) & rows & anatomy.within(z, 60, 116) & free
+    liver = muscle & anatomy.within(x, 20, 60) & (z < 108)
+    stomach = muscle & anatomy.within(x, -60, -20) & (z < 108)
+    ids[muscle] = 0
+    ids[liver], ids[stomach] = anatomy.IDS["liver"], anatomy.IDS["stomach"]
+    derived = derive(made["ct"], LabelVolume(ids, made["ct"].affine, NAMES), read_taxonomy("paxray"))
+    return {"derived": derived, "organs": liver | stomach, "muscle": muscle & ~liver & ~stomach, "ids": ids}
+
+
+def test_organs_under_the_lung_and_the_diaphragm_are_not_mediastinum(domes):
+    mediastinum = mask(domes["derived"], "mediastinum_overall")
+    assert domes["muscle"].sum() > 500
+    assert not (mediastinum & domes["organs"]).any()
+    assert not (mediastinum & domes["muscle"]).any()
+
+
+def test_what_lies_between_the_domes_beside_the_heart_is_not_below_the_diaphragm(made, domes):
+    x, y, z = made["xyz"]
+    region = mask(domes["derived"], "diaphragm")
+    between = (np.abs(x) < 20) & anatomy.within(y, -50, 0) & anatomy.within(z, 84, 108) & (domes["ids"] == 0)
+    assert between.sum() > 300
+    assert not (region & between).any()
+    assert (mask(domes["derived"], "mediastinum_overall") & between).sum() == between.sum()
+    assert region[domes["organs"]].all()
+
+
+def test_zones_of_a_lung_below_its_clavicle(made):
+    ids, z = made["ids"].copy(), made["xyz"][2]
+    lobes = anatomy.mask_of(ids, *RIGHT)
+    ids[lobes & (z > 190)] = 0
+    lung = anatomy.mask_of(ids, *RIGHT)
+    derived = derive(made["ct"], LabelVolume(ids, made["ct"].affine, NAMES), read_taxonomy("paxray++"))
+    height = z[lung].max() - z[lung].min()
+    assert derived.absent["right apical zone lung"] == "rule 'lung apex': no voxel of right lung is there"
+    assert np.array_equal(mask(derived, "right upper zone lung"), lung & (z >= z[lung].max() - height / 3 - 1e-9))
+    assert np.array_equal(mask(derived, "right lung base"), lung & (z < z[lung].min() + height / 3 - 1e-9))
+
+
 @pytest.mark.parametrize("taxonomy", ["paxray", "paxray++"])
 def test_axis_order_and_direction_do_not_matter(made, taxonomy):
     affine, classes = made["ct"].affine, read_taxonomy(taxonomy)
@@ -439,6 +495,19 @@ def test_the_sample_is_anatomically_plausible(sample):
     assert middle["aorta_ascending"][1] > middle["aorta_descending"][1]
     assert middle["aorta_arch"][2] > middle["aorta_ascending"][2] > middle["aorta_descending"][2]
     assert middle["mediastinum_upper"][2] > middle["mediastinum_lower"][2] > middle["diaphragm"][2]
+
+
+@pytest.mark.parametrize("taxonomy", ["paxray", "paxray++"])
+def test_classes_lie_in_their_super_classes(sample, taxonomy):
+    classes = read_taxonomy(taxonomy)
+    derived = derive(*sample, classes)
+    beyond = {"aorta", "airways", "trachea", "esophagus"}
+    checked = 0
+    for one in classes.classes:
+        if one.super_class and one.name not in beyond and one.name not in derived.absent:
+            assert not (mask(derived, one.name) & ~mask(derived, one.super_class)).any(), one.name
+            checked += 1
+    assert checked > 100
 
 
 def test_deriving_costs_little(sample):

@@ -109,10 +109,9 @@ def lung_zone(partition: Partition, sources: tuple[str, ...], zone: int) -> Cut:
     sternal = outward <= outward.min() + (outward.max() - outward.min()) / 3 + TIE_MM
     level = float(z[sternal].mean())
     bottom, top = _extent(partition, partition.runs(lung), 2)
-    level = min(level, top)
     if not bottom < level:
         raise NotDerivable(f"{clavicle} lies below {lung}")
-    bounds = (np.inf, *np.linspace(level, bottom, 4)[:3], -np.inf)
+    bounds = (np.inf, level, *np.linspace(min(level, top), bottom, 4)[1:3], -np.inf)
     box = partition.box(of)
     height = partition.along(2, box)
     return Cut(of, box, (height >= bounds[zone + 1] - TIE_MM) & (height < bounds[zone] - TIE_MM))
@@ -197,7 +196,7 @@ def mediastinum(partition: Partition, sources: tuple[str, ...]) -> Cut:
     """
     right, left, heart = sources
     lungs = partition.need(right, left)
-    outside = lungs | partition.starting(*_BONES, *_MUSCLES, *_ABDOMEN)
+    outside = lungs | partition.starting(*_BONES, *_MUSCLES)
     organs = partition.starting(*_MEDIASTINAL) - outside
     bottom = partition.box(partition.need(heart))[2].start
     top = min(partition.box(partition.need(side))[2].stop for side in (right, left))

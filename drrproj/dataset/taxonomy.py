@@ -34,7 +34,8 @@ class AnatomyClass:
     group : str
         Coarse part of the body. PAXRay has four: ``lung``, ``mediastinum``, ``bones``, ``sub_diaphragm``.
     super_class : str, optional
-        The class that this one is a part of.
+        The class that this one is a part of. Aorta, esophagus and trachea reach beyond the mediastinum all the same:
+        into the abdomen and the neck.
     sources : tuple of str
         What it is made of: other classes, or structures of a segmentation. A name that is both means the class,
         except in the class of that name itself. A class without sources is always absent.
