@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import datetime
 import errno
+import io
 import json
 import os
 import random
@@ -11,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from importlib.resources import files
 
 import numpy as np
@@ -26,6 +30,7 @@ from drrproj.dataset.derive import derive
 from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
+from drrproj.dataset.progress import Progress
 from drrproj.dataset.quality import QualityLimits
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.stats import contents
@@ -224,6 +229,39 @@ with only_build(Path({str(tmp_path / "out")!r})):
             build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
         other.communicate(b"\n")
     assert build(find_cases(subjects), tmp_path / "out", SMALL, workers=1).made == 0
+
+
+def test_a_worker_that_dies_ends_the_build_with_a_sentence(tmp_path, subjects):
+    class Dying(concurrent.futures.Executor):
+        def submit(self, work, /, *arguments):
+            job = concurrent.futures.Future()
+            if arguments[0].case_id == "s0001":
+                job.set_result(work(*arguments))
+            else:
+                job.set_exception(BrokenProcessPool())
+            return job
+
+    with pytest.raises(ChildProcessError, match=r"worker process died.*s000[234].*fewer workers"):
+        build(find_cases(subjects), tmp_path / "out", SMALL, executor=Dying())
+    again = build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
+    assert (again.statuses, again.found) == ({"kept": 4}, 4)
+    assert list(problems(again.store)) == []
+
+
+def test_progress_says_how_many_how_fast_and_until_when(monkeypatch):
+    clock = iter((100.0, 101.0, 110.0, 120.0))
+    monkeypatch.setattr("drrproj.dataset.progress.time.monotonic", lambda: next(clock))
+    said = io.StringIO()
+    progress = Progress(3, said)
+    for status in ("kept", "failed", "kept"):
+        progress.advance(status)
+    progress.close()
+    first, last = said.getvalue().splitlines()
+    # One second in it is too early to speak; at 10 of 15 expected seconds, 5 are left.
+    assert first.startswith("2 of 3 cases (1 failed, 1 kept), 5.00 s a case, ends ")
+    end = datetime.datetime.strptime(first.partition("ends ")[2], "%Y-%m-%d %H:%M:%S")
+    assert abs((end - datetime.datetime.now()).total_seconds() - 5) < 3
+    assert last == "3 of 3 cases (1 failed, 2 kept), 6.67 s a case"
 
 
 def test_check_finds_what_was_done_to_the_files(tmp_path, subjects, capsys):
