@@ -384,6 +384,9 @@ def test_chosen_segments(shot, tmp_path):
     assert [item.SegmentLabel for item in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence] == ["heart"]
     with pytest.raises(KeyError, match="no label 'hart' in this radiograph; did you mean heart"):
         drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm", "hart")
+    (tmp_path / "pa.png").write_bytes(b"no DICOM")
+    with pytest.raises(ValueError, match=r"pa\.png: pass the one DICOM image that write_dicom wrote; here are 0"):
+        drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "pa.png")
 
 
 def test_masks_that_are_no_segments(ct, shot, tmp_path):

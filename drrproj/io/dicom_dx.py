@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from drrproj.directions import STRAIGHT, dicom_letters
 from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
-from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_headers, tag_text, text
+from drrproj.io.dicom_files import converting, dicom_files, quiet_pydicom, read_headers, tag_text, text
 from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.extras import from_extra
 from drrproj.io.one_view import line_integral_of_one_view
@@ -184,7 +184,7 @@ def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Non
     files = dicom_files(study)
     if not files:
         raise ValueError(f"{study}: no DICOM file, so it has no patient and study to join")
-    with quiet_pydicom():
+    with quiet_pydicom(), converting(os.fspath(study)):
         source = read_headers(files[:1], ["SpecificCharacterSet", *keywords, "AccessionNumber"])[0].dataset
         source.decode()
         for keyword in (*keywords, "AccessionNumber"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DicomFile",
     "Header",
+    "converting",
     "dicom_files",
     "is_dicom",
     "numbers",
@@ -97,7 +100,7 @@ def other_volumes(path: str | os.PathLike[str]) -> list[str]:
     if place.is_dir():
         names = [str(member.relative_to(place)) for member in sorted(place.rglob("*"))]
     elif zipfile.is_zipfile(place):
-        names = [member.filename for member in zipfile.ZipFile(place).infolist()]
+        names = [member.filename for member in _archive(place).infolist()]
     else:
         names = []
     # macOS leaves files named ._something beside each file it copies.
@@ -108,8 +111,15 @@ def _file(path: Path) -> DicomFile:
     return DicomFile(str(path), lambda: path.open("rb"))
 
 
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{path}: the zip is damaged or cut short: {error}; copy or download it again") from error
+
+
 def _members(path: Path) -> Iterator[DicomFile]:
-    archive = zipfile.ZipFile(path)
+    archive = _archive(path)
     for member in archive.infolist():
         if not member.is_dir():
             yield DicomFile(f"{path}/{member.filename}", partial(_open_member, archive, member))
@@ -123,7 +133,7 @@ def _is_dicom_file(file: DicomFile) -> bool:
     try:
         with file.open() as stream:
             return is_dicom(stream.read(_START))
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+    except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # zipfile has a RuntimeError for a member that needs a password.
         raise ValueError(f"{file.name}: cannot be read: {error}") from error
 
@@ -182,6 +192,18 @@ def _dcmread() -> Callable[..., FileDataset]:
 
 
 @contextmanager
+def converting(name: str) -> Iterator[None]:
+    """Say which file is damaged where pydicom finds it out late, when it makes a value of an element's bytes."""
+    with from_extra("dicom", "reading DICOM"):
+        from pydicom.errors import BytesLengthException
+
+    try:
+        yield
+    except (NotImplementedError, OSError, struct.error, BytesLengthException) as error:
+        raise ValueError(f"{name}: the DICOM file is damaged or cut short: {error}") from error
+
+
+@contextmanager
 def _damage(file: DicomFile) -> Iterator[None]:
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -193,10 +215,12 @@ def _damage(file: DicomFile) -> Iterator[None]:
         ValueError,
         KeyError,
         AttributeError,
-        NotImplementedError,
+        RuntimeError,
+        struct.error,
         BytesLengthException,
         InvalidDicomError,
         zipfile.BadZipFile,
+        zlib.error,
     ) as error:
         raise ValueError(f"{file.name}: the DICOM file is damaged or cut short: {error}") from error
 

@@ -83,7 +83,10 @@ def write_dicom_seg(
             masks[label if isinstance(label, str) else name_of[label]] = mask
     if not masks:
         raise ValueError("none of the structures is on this picture, so there is no segment to write")
-    source = read_dataset(dicom_files(image)[0])
+    files = dicom_files(image)
+    if len(files) != 1:
+        raise ValueError(f"{image}: pass the one DICOM image that write_dicom wrote; here are {len(files)} DICOM files")
+    source = read_dataset(files[0])
     if (source.get("Rows"), source.get("Columns")) != radiograph.geometry.shape:
         raise ValueError(
             f"{image}: the image has {source.get('Rows')} x {source.get('Columns')} pixels, the radiograph "

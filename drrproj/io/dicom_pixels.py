@@ -65,7 +65,9 @@ def decoded_frames(header: Header) -> npt.NDArray[Any]:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     try:
         pixels = dataset.pixel_array
-    except (RuntimeError, ImportError, AttributeError, ValueError, NotImplementedError, EOFError) as error:
+    except (KeyboardInterrupt, MemoryError, SystemExit):
+        raise
+    except BaseException as error:  # decoders in Rust panic with an exception that is no Exception
         if syntax is None or not syntax.is_compressed:
             raise ValueError(f"its pixels cannot be read: {error}") from error
         decoder = _DECODERS.get(str(syntax).removeprefix("1.2.840.10008.1.2"))

@@ -13,7 +13,16 @@ import numpy.typing as npt
 
 from drrproj.directions import DICOM_AXES, dicom_letters
 from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
-from drrproj.io.dicom_files import dicom_files, numbers, one_number, quiet_pydicom, read_headers, tag_text, text
+from drrproj.io.dicom_files import (
+    converting,
+    dicom_files,
+    numbers,
+    one_number,
+    quiet_pydicom,
+    read_headers,
+    tag_text,
+    text,
+)
 from drrproj.io.nifti import blaming
 
 __all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "holds_own_views", "read_pose"]
@@ -54,7 +63,7 @@ def read_pose(
     pixel_spacing: float | Sequence[float] | None,
 ) -> Geometry:
     """Read the views of an X-ray DICOM file; see :func:`drrproj.read_geometry`."""
-    with quiet_pydicom(), blaming(path):
+    with quiet_pydicom(), converting(os.fspath(path)), blaming(path):
         dataset = _header(path)
         modality = text(dataset, "Modality")
         if modality not in _MODALITIES:
@@ -102,7 +111,7 @@ def read_pose(
 
 def holds_own_views(path: str | os.PathLike[str]) -> bool:
     """Tell whether drrproj wrote the DICOM file, with its views in it."""
-    with quiet_pydicom(), blaming(path):
+    with quiet_pydicom(), converting(os.fspath(path)), blaming(path):
         return _own_geometry(_header(path)) is not None
 
 

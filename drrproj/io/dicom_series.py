@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from drrproj.io.dicom_files import (
     Header,
+    converting,
     dicom_files,
     numbers,
     one_number,
@@ -29,6 +30,7 @@ from drrproj.io.dicom_files import (
     text,
 )
 from drrproj.io.dicom_pixels import Int16IsTooSmall, decoded_frames, rescale, stored_slice
+from drrproj.io.nifti import blaming
 from drrproj.volume import Unit, Volume
 
 __all__ = ["read_series"]
@@ -155,7 +157,7 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
             f"{path}: DICOM files and {others[0]}{' and others' * (len(others) > 1)} are in it, and which one is meant "
             "is not said; pass that file itself, or choose the DICOM series with series="
         )
-    with quiet_pydicom():
+    with quiet_pydicom(), converting(os.fspath(path)):
         headers = read_headers(files, _KEYWORDS)
         candidates, left_out = _sorted_out(headers, unit)
         chosen = _chosen(path, candidates, left_out, series)
@@ -181,18 +183,23 @@ def _sorted_out(headers: Sequence[Header], unit: Unit) -> tuple[dict[str, list[H
     candidates: dict[str, list[Header]] = {}
     left_out: Counter[tuple[str, str]] = Counter()
     for header in headers:
-        dataset = header.dataset
-        modality, description = text(dataset, "Modality"), text(dataset, "SeriesDescription")
-        _check_whole(header)
-        if "LOCALIZER" in _image_type(dataset):
-            left_out["localizer", description] += 1
-        elif "Rows" not in dataset or (modality != "CT" and unit == "HU"):
-            left_out[f"{modality or 'unknown'} object", description] += 1
-        elif "ImagePositionPatient" not in dataset and "PerFrameFunctionalGroupsSequence" not in dataset:
-            left_out[f"unplaced {modality} image", description] += 1
-        else:
-            candidates.setdefault(text(dataset, "SeriesInstanceUID"), []).append(header)
+        with converting(header.file.name):
+            _sort(header, unit, candidates, left_out)
     return candidates, left_out
+
+
+def _sort(header: Header, unit: Unit, candidates: dict[str, list[Header]], left_out: Counter[tuple[str, str]]) -> None:
+    dataset = header.dataset
+    modality, description = text(dataset, "Modality"), text(dataset, "SeriesDescription")
+    _check_whole(header)
+    if "LOCALIZER" in _image_type(dataset):
+        left_out["localizer", description] += 1
+    elif "Rows" not in dataset or (modality != "CT" and unit == "HU"):
+        left_out[f"{modality or 'unknown'} object", description] += 1
+    elif "ImagePositionPatient" not in dataset and "PerFrameFunctionalGroupsSequence" not in dataset:
+        left_out[f"unplaced {modality} image", description] += 1
+    else:
+        candidates.setdefault(text(dataset, "SeriesInstanceUID"), []).append(header)
 
 
 def _check_whole(header: Header) -> None:
@@ -267,7 +274,7 @@ def _offer(uid: str, headers: Sequence[Header]) -> str:
 
 def _slices(header: Header, unit: Unit) -> Iterator[_Slice]:
     dataset, name = header.dataset, header.file.name
-    try:
+    with converting(name), blaming(name):
         _check_pixels(dataset)
         if "PerFrameFunctionalGroupsSequence" not in dataset:
             if (one_number(dataset, "NumberOfFrames") or 1) != 1:
@@ -288,8 +295,6 @@ def _slices(header: Header, unit: Unit) -> Iterator[_Slice]:
                 group("PixelValueTransformationSequence"),
                 unit,
             )
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
 
 
 def _slice(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.io.dicom_contours import read_contours
-from drrproj.io.dicom_files import dicom_files, read_headers, text
+from drrproj.io.dicom_files import converting, dicom_files, read_headers, text
 from drrproj.io.dicom_segmentation import read_segmentation
 from drrproj.io.kinds import kind_of
 from drrproj.io.label_names import find_label_names, names_from_header, read_label_names
@@ -154,13 +154,14 @@ def _from_dicom(
             f"{path}: no masks in this folder and no DICOM; it needs one .nii.gz file per structure, or a SEG"
         )
     headers = read_headers(files, ("Modality",))
-    found = [(header.file, text(header.dataset, "Modality")) for header in headers]
+    with converting(os.fspath(path)):
+        found = [(header.file, text(header.dataset, "Modality")) for header in headers]
     objects = [(file, modality) for file, modality in found if modality in ("SEG", "RTSTRUCT")]
     if len(objects) != 1:
         what = ", ".join(file.name for file, _ in objects) or f"only {', '.join(sorted({kind for _, kind in found}))}"
         raise ValueError(f"{path}: one SEG or RTSTRUCT is needed, and here {_count(len(objects))}: {what}; pass one")
     file, modality = objects[0]
-    with blaming(file.name), _broken_standard():
+    with converting(file.name), blaming(file.name), _broken_standard():
         if modality == "RTSTRUCT":
             return read_contours(file, volume, names, structures)
         labels = read_segmentation(file, names, structures)

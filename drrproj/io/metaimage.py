@@ -77,7 +77,7 @@ def read_metaimage(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.
     try:
         with open(beside, "rb") as file:
             return _voxels(file, _header_size(fields, beside, shape, dtype), fields, shape, dtype), affine
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"its voxels are in {where}, which is not beside it; copy both files") from None
 
 

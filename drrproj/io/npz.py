@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.io.numpy_arrays import DAMAGE
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks, Radiograph
@@ -127,7 +128,7 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
         raise FileNotFoundError(f"no such file: {path}") from None
     except KeyError as error:
         raise ValueError(f"{path}: this is no radiograph of drrproj; there is no {error.args[0]} in it") from error
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, AttributeError, TypeError, *DAMAGE) as error:
         raise ValueError(f"{path}: this is no radiograph of drrproj, or a damaged one: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ def read_nrrd(
         import nrrd
     try:
         array, header = nrrd.read(os.fspath(path), index_order="F")
-    except (nrrd.NRRDError, ValueError, EOFError, KeyError, OSError, ArithmeticError) as error:
+    except (nrrd.NRRDError, ValueError, EOFError, LookupError, OSError, ArithmeticError, zlib.error) as error:
         raise ValueError(f"the NRRD file is damaged, or its data file is missing: {error}") from error
     if "old min" in header or "old max" in header:
         raise ValueError("its values were quantised (old min, old max), so they are not what was measured")

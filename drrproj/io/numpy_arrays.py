@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,18 @@ import numpy.typing as npt
 
 from drrproj.volume import Space
 
-__all__ = ["read_numpy"]
+__all__ = ["DAMAGE", "read_numpy"]
+
+DAMAGE = (
+    EOFError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy raises, beside ValueError, where the bytes of an archive or an array are damaged."""
 
 
 def read_numpy(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Space]:
@@ -46,7 +59,7 @@ def read_numpy(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDAr
                 f'{affine_file.name}, or both with numpy.savez("ct.npz", array=array, affine=affine)'
             )
         return np.load(file, mmap_mode="r", allow_pickle=False), np.load(affine_file, allow_pickle=False), "RAS"
-    except (EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"the NumPy file is damaged or cut short: {error}") from error
 
 
