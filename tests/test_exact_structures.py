@@ -196,8 +196,21 @@ def test_crops_hold_what_dense_images_hold(backend, beam):
     np.testing.assert_array_equal(crops.line_integral, dense.line_integral)
 
 
-@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
-@pytest.mark.parametrize("order", ["C", "F", "flipped"])
+@pytest.mark.parametrize(
+    ("dtype", "order"),
+    [
+        ("u1", "C"),
+        ("u1", "F"),
+        ("u1", "flipped"),
+        ("i1", "C"),
+        ("i2", "F"),
+        ("u2", "flipped"),
+        ("i4", "C"),
+        ("u4", "F"),
+        ("i8", "flipped"),
+        ("u8", "C"),
+    ],
+)
 def test_shares_do_not_depend_on_how_labels_are_stored(backend, dtype, order):
     ct, labels, geometry = scene(7, "cone")
     array = np.asarray(labels.array, dtype, order="C" if order == "flipped" else order)
