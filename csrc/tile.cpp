@@ -897,12 +897,10 @@ void walk_blocks(Walk& walk, const Scratch& scratch, Collection& collection) {
         } else if (staging[now].image_seen) {
             walk_all(image, narrow);
         } else if (staging[now].label_seen) {
-            if (job.wide_codes)
-                walk_all(deep_label, wide);
-            else if (collection.with_depth())
-                walk_all(deep_label, narrow);
+            if (collection.with_depth())
+                job.wide_codes ? walk_all(deep_label, wide) : walk_all(deep_label, narrow);
             else
-                walk_all(label, narrow);
+                job.wide_codes ? walk_all(label, wide) : walk_all(label, narrow);
         }
         now = 1 - now;
     }
@@ -921,8 +919,8 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
 
     const Outputs& outputs = job.outputs;
     const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
-    // Many values are rare: their walk collects everything, which spares compiling the others.
-    const bool with_depth = outputs.entry_depth || outputs.exit_depth || job.wide_codes;
+    // Shares of many values are rare: their walk collects everything, which spares compiling another.
+    const bool with_depth = outputs.entry_depth || outputs.exit_depth || (job.wide_codes && with_integral);
     Collection collection(scratch.collected, quantities(with_integral, with_depth));
     if (job.image && job.label && !with_integral) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
