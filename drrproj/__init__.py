@@ -24,6 +24,8 @@ from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
+    from drrproj import interchange as interchange
+    from drrproj import io as io
     from drrproj.io import (
         read_geometry,
         read_labels,
@@ -60,6 +62,8 @@ _IO_NAMES = frozenset(
     }
 )
 
+_ROOMS = frozenset({"interchange", "io"})
+
 __all__ = [
     "Attenuation",
     "BackendUnavailable",
@@ -92,6 +96,8 @@ def __getattr__(name: str) -> Any:
     # Files are for those who have files: a pipeline with arrays never pays for importing their libraries.
     if name in _IO_NAMES:
         return getattr(importlib.import_module("drrproj.io"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"drrproj.{name}")
     raise AttributeError(f"module 'drrproj' has no attribute {name!r}")
 
 
