@@ -14,10 +14,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from drrproj import attenuation, materials, paxray, tissue
+from drrproj import attenuation, materials
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
-from drrproj.display import Display, Picture
 from drrproj.geometry import Geometry
 from drrproj.project import Projector, project
 from drrproj.radiograph import Radiograph
@@ -25,7 +24,10 @@ from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
-    from drrproj import physics
+    from drrproj import interchange as interchange
+    from drrproj import io as io
+    from drrproj import paxray, physics, tissue
+    from drrproj.display import Display, Picture
     from drrproj.io import (
         coco_rle,
         label_color,
@@ -74,6 +76,8 @@ _IO_NAMES = frozenset(
     }
 )
 
+_ROOMS = frozenset({"interchange", "io", "paxray", "physics", "tissue"})
+
 __all__ = [
     "Attenuation",
     "BackendUnavailable",
@@ -115,12 +119,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Spectra and detectors are for those who simulate them.
-    if name == "physics":
-        return importlib.import_module("drrproj.physics")
-    # Files are for those who have files: a pipeline with arrays never pays for importing their libraries.
+    # Files and pictures are for those who have them: a pipeline with arrays never pays for importing them.
     if name in _IO_NAMES:
         return getattr(importlib.import_module("drrproj.io"), name)
+    if name in ("Display", "Picture"):
+        return getattr(importlib.import_module("drrproj.display"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"drrproj.{name}")
     raise AttributeError(f"module 'drrproj' has no attribute {name!r}")
 
 
