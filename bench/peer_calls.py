@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from peer_work import Work
+from peer_work import prepare as prepare  # what peer_process builds the work with
 
 EXACT, SAMPLED = 1e-3, 2e-2
 """Relative L2 error of a peer that walks voxels, and of one that interpolates between them."""
@@ -92,6 +93,9 @@ def plastimatch(algorithm: str) -> Callable[[Work], Call]:
                 total, written = (re.findall(rf"{what} time: *(\S+)", done.stdout) for what in ("Total", "I/O"))
                 seconds += float(total[-1]) - sum(map(float, written))
             images = [_read_pfm(folder / f"view{number}_0000.pfm", (rows, columns)) for number in range(len(commands))]
+            # It sees from the source; views that are shown from behind the detector are its mirror image.
+            mirrored = [np.linalg.det(beam.axes) < 0 for beam in work.beams]
+            images = [image[:, ::-1] if turn else image for image, turn in zip(images, mirrored, strict=True)]
             # It integrates over centimetres.
             return Shots(10 * np.stack(images), seconds)
 

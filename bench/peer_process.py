@@ -1,19 +1,23 @@
 """One peer in a process of its own, so that its threads, its allocator and its imports meet nobody else's.
 
-Run as a program in an empty folder, with a peer's and a case's name: it leaves the answer there as images.npy, says so,
-and then projects once more for every line it gets. Each reply is a line of JSON.
+Run as a program in an empty folder, with a peer's and a case's name and the module that has the peer's call: it leaves
+the answer there as images.npy, says so, and then projects once more for every line it gets. Each reply is a line of
+JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 ANSWER, ERRORS = "images.npy", "errors.txt"
+CALLS, SECONDS = 7, 20.0
+"""Calls of each peer, and after how many seconds no more of them: the slow ones take minutes."""
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """What the libraries of the peers ask for the number of threads."""
 
@@ -37,7 +44,7 @@ class Peer(NamedTuple):
     """A running peer: its version, its answer, and its process."""
 
     version: str
-    images: npt.NDArray[np.float32]
+    images: npt.NDArray[Any]
     process: subprocess.Popen[str]
     folder: Path
 
@@ -48,16 +55,37 @@ class Peer(NamedTuple):
         self.process.stdin.flush()
         return float(_reply(self.process, self.folder)["seconds"])
 
+    def in_turns_with(
+        self, ours: Callable[[], object], seconds: float = SECONDS, ours_a_turn: int = 1
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Milliseconds of the peer and of a call of ours, which take turns; both ``statistics_of``."""
+        theirs: list[float] = []
+        mine: list[float] = []
+        start = time.perf_counter()
+        while not theirs or (len(theirs) < CALLS and time.perf_counter() - start < seconds):
+            theirs.append(self.seconds())
+            for _ in range(ours_a_turn):
+                before = time.perf_counter()
+                ours()
+                mine.append(time.perf_counter() - before)
+        return statistics_of(theirs), statistics_of(mine)
+
+
+def statistics_of(seconds: list[float]) -> dict[str, float]:
+    """Median, least and most, in milliseconds, and of how many calls."""
+    found = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
+    return {**{name: round(1e3 * value, 3) for name, value in found.items()}, "calls": len(seconds)}
+
 
 @contextlib.contextmanager
-def started(peer: str, case: str, threads: int) -> Iterator[Peer]:
+def started(peer: str, case: str, threads: int, calls: str = "peer_calls") -> Iterator[Peer]:
     """Start a peer and wait for its first answer, which warms it up."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
             (folder / ERRORS).open("w") as errors,
             subprocess.Popen(
-                [sys.executable, __file__, peer, case],
+                [sys.executable, __file__, peer, case, calls],
                 cwd=folder,
                 env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
                 stdin=subprocess.PIPE,
@@ -83,10 +111,9 @@ def _reply(process: subprocess.Popen[str], folder: Path) -> dict[str, Any]:
     return reply
 
 
-def _serve(name: str, case: str) -> None:
+def _serve(name: str, case: str, calls: str) -> None:
     # Here, so that the command itself imports no peer.
-    import peer_calls
-    import peer_work
+    module = importlib.import_module(calls)
 
     replies = os.fdopen(os.dup(1), "w")
     # Whatever a peer prints goes to the errors instead of between the replies.
@@ -95,9 +122,9 @@ def _serve(name: str, case: str) -> None:
     def reply(**values: Any) -> None:
         print(json.dumps(values), file=replies, flush=True)
 
-    peer = peer_calls.PEERS[name]
+    peer = module.PEERS[name]
     try:
-        call = peer.prepare(peer_work.prepare(case))
+        call = peer.prepare(module.prepare(case))
     except ModuleNotFoundError as error:
         reply(missing=error.name)
         return

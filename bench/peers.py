@@ -25,8 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,9 +51,6 @@ TARGETS = {
 """How many times faster than a peer drrproj is to be; faster at all, than those not named."""
 
 RAYS = 256
-CALLS, SECONDS = 7, 20.0
-"""Calls of each peer, and after how many seconds no more of them: the slow ones take minutes."""
-
 PATIENCE = 300.0
 """Seconds that a call may be expected to take."""
 
@@ -177,7 +172,7 @@ def _measure(name: str, ours: Case, truth: Truth) -> dict[str, Any]:
             error = truth.relative_l2(peer.images)
             if not error <= PEERS[name].max_relative_l2:
                 return _row(ours.name, name, "WRONG", version=peer.version, relative_l2=error)
-            theirs, mine = _in_turns(peer, ours)
+            theirs, mine = peer.in_turns_with(lambda: answers.run(ours))
     except peer_process.Missing as missing:
         return _row(ours.name, name, f"skipped, no {missing}: pip install {PEERS[name].distribution}", note="")
     except peer_process.Failed as failed:
@@ -195,23 +190,6 @@ def _measure(name: str, ours: Case, truth: Truth) -> dict[str, Any]:
         target=target,
         verdict=None if target is None else "PASS" if ratio >= target else "FAIL",
     )
-
-
-def _in_turns(peer: peer_process.Peer, ours: Case) -> tuple[dict[str, float], dict[str, float]]:
-    theirs: list[float] = []
-    mine: list[float] = []
-    start = time.perf_counter()
-    while not theirs or (len(theirs) < CALLS and time.perf_counter() - start < SECONDS):
-        theirs.append(peer.seconds())
-        before = time.perf_counter()
-        answers.run(ours)
-        mine.append(time.perf_counter() - before)
-    return _statistics(theirs), _statistics(mine)
-
-
-def _statistics(seconds: list[float]) -> dict[str, float]:
-    found = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
-    return {**{name: round(1e3 * value, 3) for name, value in found.items()}, "calls": len(seconds)}
 
 
 def _row(case: str, peer: str, problem: str | None = None, **values: Any) -> dict[str, Any]:
