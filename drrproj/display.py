@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.extras import imported
+from drrproj.extras import from_extra
 from drrproj.radiograph import Radiograph
 
 __all__ = ["Display", "Picture"]
@@ -310,7 +310,8 @@ def _ranked(values: Float32Array, rank: int, sample: Float32Array, share: float)
 def _equalized(fraction: Float32Array, clip_limit: float) -> Float32Array:
     if fraction.ndim < 2:
         raise ValueError(f"CLAHE needs an image, shape (..., rows, columns); got shape {fraction.shape}")
-    exposure = imported("skimage.exposure", "render")
+    with from_extra("render", "CLAHE"):
+        from skimage import exposure
     equalized = np.empty_like(fraction)
     for place in np.ndindex(fraction.shape[:-2]):
         image = fraction[place]

@@ -1,38 +1,42 @@
-"""Libraries that only some users have, imported when they are needed."""
+"""Libraries that come with an extra of the package, and the one sentence that names it where they are missing."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["imported"]
+__all__ = ["from_extra"]
 
 
-def imported(module: str, extra: str) -> Any:
-    """Import a module of an optional library, or say which extra brings it.
+@contextmanager
+def from_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Say which extra to install when an import inside the block finds nothing.
 
     Parameters
     ----------
-    module : str
-        Dotted name, such as ``skimage.exposure``.
     extra : str
-        The extra of drrproj that installs the library.
+        The extra's name, as in ``pip install "drrproj[dicom]"``.
+    purpose : str
+        What the library is for; the sentence begins with it.
 
     Raises
     ------
-    ImportError
-        If the library is not there.
+    ModuleNotFoundError
+        If a module is missing.
 
     Examples
     --------
-    >>> from drrproj.extras import imported
-    >>> imported("json.decoder", "render").__name__
-    'json.decoder'
+    >>> from drrproj.extras import from_extra
+    >>> with from_extra("dicom", "reading DICOM"):
+    ...     import nolib
+    Traceback (most recent call last):
+    ModuleNotFoundError: reading DICOM needs nolib, and nolib is not installed: pip install "drrproj[dicom]"
     """
     try:
-        return importlib.import_module(module)
+        yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
-            raise
-        library = module.partition(".")[0]
-        raise ImportError(f'{library} is not installed, and this needs it; pip install "drrproj[{extra}]"') from error
+        library = (error.name or "").partition(".")[0]
+        raise ModuleNotFoundError(
+            f'{purpose} needs {library}, and {library} is not installed: pip install "drrproj[{extra}]"',
+            name=error.name,
+        ) from error

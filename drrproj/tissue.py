@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.extras import imported
+from drrproj.extras import from_extra
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["body", "body_mask", "bone_mask", "bones"]
@@ -77,7 +77,8 @@ def body_mask(
     (True, False)
     """
     _require_hu(volume)
-    ndimage = imported("scipy.ndimage", "render")
+    with from_extra("render", "finding the body"):
+        from scipy import ndimage
     if labels is not None and (
         labels.shape != volume.shape or not np.allclose(labels.affine, volume.affine, atol=1e-3)
     ):
@@ -235,7 +236,8 @@ def _in_slice(voxels: npt.NDArray[np.float64], axial: int) -> list[int]:
 
 def _grown(mask: Bools, widths: Sequence[int], shrink: bool = False) -> Bools:
     """Dilate or erode by a box; what lies beyond the edge of the volume changes nothing."""
-    ndimage = imported("scipy.ndimage", "render")
+    with from_extra("render", "growing a mask"):
+        from scipy import ndimage
     filtered = mask.view(np.uint8)
     for axis, width in enumerate(widths):
         if width > 1:

@@ -6,7 +6,7 @@ import numpy as np
 
 from drrproj.dataset.formats import from_store
 from drrproj.dataset.store import create_store
-from drrproj.io.grey_bytes import write_grey_picture
+from drrproj.io.grey import write_grey
 
 CLASSES = ("lung", "heart", "rib left 1", "speckle", "never on a picture", "not made")
 GROUPS = {"chest": ("lung", "heart"), "bones": ("rib left 1",)}
@@ -49,7 +49,7 @@ def small_store(folder):
             packed = np.packbits(np.array(list(masks.values())), axis=-1)
             place = store.write_masks(case, view, list(masks), packed, SHAPE)
             image = f"images/{case}_{view}.png"
-            write_grey_picture(store.path / image, pixels_of(case, view))
+            write_grey(store.path / image, pixels_of(case, view))
             views[view] = {
                 "image": image,
                 "masks": place,

@@ -35,7 +35,7 @@ ARROWS = {
     "tissue": {"volume", "extras"},
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": VALUES | {"materials", "project", "threads"},
-    "io": VALUES | {"directions", "overlaps"},
+    "io": VALUES | {"directions", "extras", "overlaps"},
     "dataset": VALUES | {"project", "io", "backends", "threads"},
     "cli": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},

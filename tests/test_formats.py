@@ -14,7 +14,7 @@ from drrproj.dataset import formats
 from drrproj.dataset.formats import LabelledImage, LabelledImages
 from drrproj.dataset.formats.outline import outline
 from drrproj.dataset.taxonomy import read_taxonomy
-from drrproj.io.grey_bytes import decode_grey, encode_grey, read_grey_picture, write_grey_picture
+from drrproj.io.grey import decode_grey, encode_grey, read_grey, write_grey
 
 KEEPS_16_BITS = {"npz"}
 NEEDS = {"coco": ["pycocotools"], "yolo": ["pycocotools", "yaml"]}
@@ -120,8 +120,8 @@ class TestPictures:
     def test_every_number_comes_back(self, dtype, tmp_path):
         top = 2 if dtype is np.bool_ else np.iinfo(dtype).max + 1
         pixels = np.random.default_rng(0).integers(0, top, (5, 9)).astype(dtype)
-        write_grey_picture(tmp_path / "a.png", pixels)
-        found = read_grey_picture(tmp_path / "a.png")
+        write_grey(tmp_path / "a.png", pixels)
+        found = read_grey(tmp_path / "a.png")
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, pixels)
 
@@ -131,11 +131,11 @@ class TestPictures:
         grey = np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)
         colour = np.repeat(grey[..., None], 3, axis=-1)
         Image.fromarray(colour).save(tmp_path / "grey.png")
-        np.testing.assert_array_equal(read_grey_picture(tmp_path / "grey.png"), grey)
+        np.testing.assert_array_equal(read_grey(tmp_path / "grey.png"), grey)
         colour[1, 2, 0] ^= 1
         Image.fromarray(colour).save(tmp_path / "colour.png")
         with pytest.raises(ValueError, match=r"colour\.png: a grey picture .* is needed; this one is RGB"):
-            read_grey_picture(tmp_path / "colour.png")
+            read_grey(tmp_path / "colour.png")
 
     def test_what_is_no_picture_is_said(self):
         with pytest.raises(ValueError, match="here: this is no picture"):
@@ -276,7 +276,7 @@ class TestPAXRay:
         assert row == {"image": "images/RibFrac1frontal.png", "target": "labels/RibFrac1frontal.npy"}
         stack = np.load(tmp_path / "out" / row["target"])
         assert [int(channel.sum()) for channel in stack] == list(range(1, 167))
-        assert read_grey_picture(tmp_path / "out" / row["image"])[3, 4] == 7
+        assert read_grey(tmp_path / "out" / row["image"])[3, 4] == 7
         assert_same(formats.read_paxray(tmp_path / "out"), images)
 
     def test_without_our_own_file_the_names_tell_case_and_view(self, images, tmp_path):
@@ -323,7 +323,7 @@ class TestPAXRay:
                 formats.read_paxray(authors_paxray)
 
     def test_a_folder_of_stacks_is_read(self, authors_paxray, tmp_path):
-        write_grey_picture(authors_paxray / "images" / "other.png", np.zeros((16, 16), np.uint8))
+        write_grey(authors_paxray / "images" / "other.png", np.zeros((16, 16), np.uint8))
         images = formats.read_stacks(authors_paxray / "images", authors_paxray / "labels", [str(n) for n in range(166)])
         assert [image.name for image in images] == ["RibFrac1frontal", "RibFrac510lateral"]
         assert images.unlabelled == ("other",)
@@ -421,7 +421,7 @@ class TestCOCO:
         (tmp_path / "test.json").write_text(json.dumps(content))
         (tmp_path / "images_patlas").mkdir()
         pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
-        write_grey_picture(tmp_path / "images_patlas" / "1.2.3_series2frontal.png", pixels)
+        write_grey(tmp_path / "images_patlas" / "1.2.3_series2frontal.png", pixels)
         images = formats.read_coco(tmp_path / "test.json", tmp_path / "images_patlas")
         assert images.classes == ("spine", "breast right")
         (image,) = images
@@ -517,7 +517,7 @@ class TestYOLO:
         for part in ("images", "labels"):
             (tmp_path / part / "train").mkdir(parents=True)
         for name in ("x", "background"):
-            write_grey_picture(tmp_path / "images" / "train" / f"{name}.png", np.zeros((10, 20), np.uint8))
+            write_grey(tmp_path / "images" / "train" / f"{name}.png", np.zeros((10, 20), np.uint8))
         (tmp_path / "labels" / "train" / "x.txt").write_text(
             "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n\n1 0.9 0.9 1 0.9 1 1 0.9 1\n0 0 0 1 0 1 1\n".replace("\n\n", "\n")
         )
@@ -567,7 +567,7 @@ class TestMaskPNG:
         Image.fromarray(mask * 0).save(tmp_path / "results" / "xfrontal" / "aorta.png")
         with pytest.raises(FileNotFoundError, match=r"its picture .*xfrontal\.png is not there"):
             formats.read_mask_png(tmp_path / "results", tmp_path / "pictures")
-        write_grey_picture(tmp_path / "pictures" / "xfrontal.png", mask)
+        write_grey(tmp_path / "pictures" / "xfrontal.png", mask)
         images = formats.read_mask_png(tmp_path / "results", tmp_path / "pictures")
         assert images.classes == ("aorta", "heart")
         assert (images[0].case, images[0].view) == ("x", "frontal")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.extras import from_extra
 from drrproj.io.chosen_masks import chosen_masks
-from drrproj.io.extras import from_extra
 from drrproj.io.file_names import file_names
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph

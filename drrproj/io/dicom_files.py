@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from drrproj.io.extras import from_extra
+from drrproj.extras import from_extra
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from drrproj.extras import from_extra
 from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_dataset
-from drrproj.io.extras import from_extra
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import require_one_view
 from drrproj.io.replace import replaced

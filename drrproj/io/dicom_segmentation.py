@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.extras import from_extra
 from drrproj.io.dicom_files import DicomFile, numbers, one_number, quiet_pydicom, read_dataset, tag_text, text
-from drrproj.io.extras import from_extra
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.volume import LabelVolume
 

@@ -1,57 +1,89 @@
-"""Grey pictures: the levels of a PNG file as they are stored."""
+"""Grey pictures of 1, 8 or 16 bits: PNG files, and their bytes for archives, there and back."""
 
 from __future__ import annotations
 
+import io
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["read_grey"]
+from drrproj.io.replace import replaced
 
-# Pillow's modes of one grey channel, and the number type that holds them.
-_LEVELS = {"L": np.uint8, "I;16": np.uint16, "I": np.uint16}
+__all__ = ["decode_grey", "encode_grey", "read_grey", "write_grey"]
 
 
-def read_grey(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Read the levels of a grey PNG of 8 or 16 bits.
+def encode_grey(pixels: npt.NDArray[Any]) -> bytes:
+    """Encode a picture of 1, 8 or 16 bits as the bytes of a PNG file that keeps every number.
 
     Parameters
     ----------
-    path : str or path
-        The file.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns), uint8 or uint16
+    pixels : ndarray, shape (rows, columns), bool, uint8 or uint16
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
-        If it is no picture, is damaged, or has colours.
+        If it is not such an array.
 
     Examples
     --------
-    >>> import numpy as np, drrproj, tempfile
-    >>> from drrproj.io.grey import read_grey
-    >>> slab = drrproj.Volume(np.full((20, 10, 20), 0.02), np.eye(4), unit="1/mm")
-    >>> view = drrproj.Geometry.radiograph("PA", slab, beam="parallel", shape=(32, 32), pixel_spacing=1)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     window = drrproj.write_png(f"{folder}/pa.png", drrproj.project(slab, view), window=(0, 0.4))
-    ...     round(float(read_grey(f"{folder}/pa.png")[16, 16]) / 65535 * 0.4, 4)  # 10 mm of 0.02 / mm
-    0.2
+    >>> import numpy as np
+    >>> from drrproj.io.grey import decode_grey, encode_grey
+    >>> decode_grey(encode_grey(np.array([[0, 65535]], np.uint16)), "example")
+    array([[    0, 65535]], dtype=uint16)
+    """
+    from PIL import Image
+
+    if pixels.ndim != 2 or pixels.dtype not in (np.bool_, np.uint8, np.uint16):
+        raise ValueError(
+            f"a grey picture is bool, uint8 or uint16 of shape (rows, columns); got {pixels.dtype} {pixels.shape}"
+        )
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG", compress_level=1)
+    return file.getvalue()
+
+
+def decode_grey(encoded: bytes, origin: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Decode a picture of 1, 8 or 16 bits; ``origin`` is what a message calls it.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), bool, uint8 or uint16
+
+    Raises
+    ------
+    ValueError
+        If it is no picture, is damaged, or has colours. Three equal channels are grey.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in _LEVELS:
-                raise ValueError(f"{path}: a grey picture of 8 or 16 bits is needed; this one is {picture.mode}")
-            return np.asarray(picture).astype(_LEVELS[picture.mode])
+        with Image.open(io.BytesIO(encoded)) as picture:
+            mode, pixels = picture.mode, np.array(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{origin}: this is no picture, or a damaged one: {error}") from error
+    if mode == "RGB" and (pixels == pixels[..., :1]).all():
+        return np.ascontiguousarray(pixels[..., 0])
+    if mode in ("1", "L"):
+        return pixels
+    if mode in ("I", "I;16"):
+        return pixels.astype(np.uint16)
+    raise ValueError(f"{origin}: a grey picture of 1, 8 or 16 bits is needed; this one is {mode}")
+
+
+def read_grey(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Read a picture file as :func:`decode_grey` does."""
+    try:
+        encoded = Path(path).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: this is no picture, or a damaged one: {error}") from error
+    return decode_grey(encoded, path)
+
+
+def write_grey(path: str | os.PathLike[str], pixels: npt.NDArray[Any]) -> None:
+    """Write a picture file, replaced whole or left as it was, as :func:`encode_grey` does."""
+    encoded = encode_grey(pixels)
+    with replaced(path) as file:
+        file.write(encoded)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.io.extras import from_extra
+from drrproj.extras import from_extra
 
 __all__ = ["Segment", "read_nrrd", "slicer_segments"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.display import Picture
-from drrproj.extras import imported
+from drrproj.extras import from_extra
 from drrproj.geometry import Geometry
 from drrproj.paxray.transfers import Transfer, checked_crop, cropped, finished, transfer_named
 from drrproj.radiograph import LabelMasks
@@ -253,7 +253,8 @@ def _bones(zyx: Array) -> Array:
 
 
 def _without_exterior(zyx: Array) -> Array:
-    ndimage = imported("scipy.ndimage", "render")
+    with from_extra("render", "finding the body"):
+        from scipy import ndimage
     pieces, count = ndimage.label(zyx > BODY_ABOVE_HU, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel(), minlength=2)
     if not count or not sizes[0]:

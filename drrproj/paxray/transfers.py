@@ -1,5 +1,8 @@
 """The authors' transfer functions by name: what each is made of, and the steps from projection to picture."""
 
+# scikit-image's functions carry no types.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 import difflib
@@ -10,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.extras import imported
+from drrproj.extras import from_extra
 
 __all__ = ["TRANSFERS", "Transfer", "checked_crop", "cropped", "finished", "sigmoid", "transfer_named", "unsharp"]
 
@@ -101,7 +104,9 @@ def finished(images: Sequence[Image], steps: Sequence[Step], crop: tuple[int, in
         elif step == "sharpen":
             picture = unsharp(picture)
         elif step == "equalize":
-            picture = imported("skimage.exposure", "render").equalize_hist(picture)
+            with from_extra("render", "equalizing a histogram"):
+                from skimage.exposure import equalize_hist
+            picture = equalize_hist(picture)
         elif crop is not None:
             picture = cropped(picture, crop)
     return picture
@@ -123,7 +128,9 @@ def sigmoid(image: Image) -> Image:
 
 def unsharp(image: Image) -> Image:
     """Add 0.7 times what the image has over its 3 x 3 mean; the edge is mirrored."""
-    mean = imported("scipy.ndimage", "render").uniform_filter(image, size=3)
+    with from_extra("render", "sharpening"):
+        from scipy.ndimage import uniform_filter
+    mean = uniform_filter(image, size=3)
     sharper: Image = image + UNSHARP_WEIGHT * (image - mean)
     return sharper
 

@@ -15,7 +15,7 @@ import numpy as np
 from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.dataset.formats.run_lengths import decode_mask, encode_mask, mask_of_polygons
-from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
+from drrproj.io.grey import read_grey, write_grey
 
 __all__ = ["read_coco", "write_coco"]
 
@@ -76,7 +76,7 @@ def write_coco(
             shards = _Shards(root / "annotations", split or "all", categories, annotations_per_file)
             for image in (image for image in images if image.split == split):
                 pixels = eight_bit(image.pixels())
-                write_grey_picture(root / "images" / f"{image.name}.png", pixels)
+                write_grey(root / "images" / f"{image.name}.png", pixels)
                 rows, columns = pixels.shape
                 annotations = []
                 masks = image.masks()
@@ -218,7 +218,7 @@ def _read_file(path: Path, image_folder: Path) -> tuple[tuple[str, ...], list[La
                     case,
                     view,
                     split,
-                    partial(read_grey_picture, image_folder / record["file_name"]),
+                    partial(read_grey, image_folder / record["file_name"]),
                     partial(_masks, of_image[image_id], shape),
                 )
             )

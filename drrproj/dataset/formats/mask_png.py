@@ -9,7 +9,7 @@ from pathlib import Path
 
 from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
 from drrproj.dataset.formats.particulars import case_and_view, class_list, restore_particulars, write_particulars
-from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
+from drrproj.io.grey import read_grey, write_grey
 
 __all__ = ["read_mask_png", "write_mask_png"]
 
@@ -41,10 +41,10 @@ def write_mask_png(folder: str | os.PathLike[str], images: LabelledImages) -> No
     with new_folder(folder) as root:
         (root / "images").mkdir()
         for image in images:
-            write_grey_picture(root / "images" / f"{image.name}.png", eight_bit(image.pixels()))
+            write_grey(root / "images" / f"{image.name}.png", eight_bit(image.pixels()))
             (root / "masks" / image.name).mkdir(parents=True)
             for name, mask in image.masks().items():
-                write_grey_picture(root / "masks" / image.name / f"{name}.png", mask)
+                write_grey(root / "masks" / image.name / f"{name}.png", mask)
         write_particulars(root, images)
 
 
@@ -95,10 +95,10 @@ def read_mask_png(
         if not picture.is_file():
             raise FileNotFoundError(f"{masks / name}: its picture {picture} is not there")
         case, view = case_and_view(name)
-        pixels, read = partial(read_grey_picture, picture), partial(_read_masks, of_picture)
+        pixels, read = partial(read_grey, picture), partial(_read_masks, of_picture)
         images.append(LabelledImage(name, case, view, None, pixels, read))
     return restore_particulars(root, LabelledImages(tuple(classes), tuple(images)))
 
 
 def _read_masks(files: Mapping[str, Path]) -> Mapping[str, BoolArray]:
-    return {name: read_grey_picture(file) != 0 for name, file in files.items()}
+    return {name: read_grey(file) != 0 for name, file in files.items()}

@@ -19,7 +19,7 @@ from drrproj.dataset.formats.labelled import (
     new_folder,
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
-from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
+from drrproj.io.grey import read_grey, write_grey
 from drrproj.io.replace import replaced
 
 __all__ = ["read_paxray", "read_stacks", "write_paxray"]
@@ -78,7 +78,7 @@ def write_paxray(
         rows: dict[str, list[dict[str, str]]] = {split: [] for split in _SPLITS}
         for image in images:
             stem, pixels = stems[image.name], eight_bit(image.pixels())
-            write_grey_picture(root / "images" / f"{stem}.png", pixels)
+            write_grey(root / "images" / f"{stem}.png", pixels)
             stack = np.zeros((len(images.classes), *pixels.shape), np.bool_)
             masks = image.masks()
             for channel, name in enumerate(images.classes):
@@ -217,9 +217,7 @@ def _told_apart(names: list[str]) -> tuple[str, ...]:
 
 def _labelled(name: str, split: str | None, picture: Path, stack: Path, classes: tuple[str, ...]) -> LabelledImage:
     case, view = case_and_view(name)
-    return LabelledImage(
-        name, case, view, split, partial(read_grey_picture, picture), partial(_read_stack, stack, classes)
-    )
+    return LabelledImage(name, case, view, split, partial(read_grey, picture), partial(_read_stack, stack, classes))
 
 
 def _read_stack(path: Path, classes: tuple[str, ...]) -> Mapping[str, BoolArray]:

@@ -24,7 +24,7 @@ from drrproj.dataset.formats.labelled import (
 )
 from drrproj.dataset.formats.npz import pack_arrays
 from drrproj.dataset.formats.particulars import restore_particulars, write_particulars
-from drrproj.io.grey_bytes import decode_grey, encode_grey
+from drrproj.io.grey import decode_grey, encode_grey
 from drrproj.io.replace import replaced
 
 __all__ = ["read_webdataset", "write_webdataset"]

@@ -16,7 +16,7 @@ from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledI
 from drrproj.dataset.formats.outline import outline
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_particulars
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
-from drrproj.io.grey_bytes import read_grey_picture, write_grey_picture
+from drrproj.io.grey import read_grey, write_grey
 from drrproj.io.replace import replaced
 
 __all__ = ["read_yolo", "write_yolo"]
@@ -60,7 +60,7 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
             (root / "labels" / split).mkdir(parents=True)
         for image in images:
             pixels = eight_bit(image.pixels())
-            write_grey_picture(root / "images" / str(image.split) / f"{image.name}.png", pixels)
+            write_grey(root / "images" / str(image.split) / f"{image.name}.png", pixels)
             masks = image.masks()
             lines = [_line(place, masks[name]) for place, name in enumerate(images.classes) if name in masks]
             with replaced(root / "labels" / str(image.split) / f"{image.name}.txt") as file:
@@ -118,7 +118,7 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
         for picture in sorted(file for file in (root / place).iterdir() if file.suffix.lower() in _PICTURES):
             text = root / place.replace("images", "labels", 1) / f"{picture.stem}.txt"
             case, view = case_and_view(picture.stem)
-            pixels = partial(read_grey_picture, picture)
+            pixels = partial(read_grey, picture)
             masks = partial(_read_masks, text, classes, pixels)
             images.append(LabelledImage(picture.stem, case, view, split, pixels, masks))
     if not images:
