@@ -155,7 +155,7 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     if others and series is None:
         raise ValueError(
             f"{path}: DICOM files and {others[0]}{' and others' * (len(others) > 1)} are in it, and which one is meant "
-            "is not said; pass that file itself, or choose the DICOM series with series="
+            "is not said; pass that file itself, or choose the DICOM series with series= (--series)"
         )
     with quiet_pydicom(), converting(os.fspath(path)):
         headers = read_headers(files, _KEYWORDS)
@@ -251,7 +251,7 @@ def _chosen(
         raise ValueError(f"{path}: no series {series!r} here; there {_are(len(candidates))}: {offered}")
     what = "CT series" if series is None else f"series that {series!r} fits"
     raise ValueError(
-        f"{path}: {len(wanted)} {what}: {offered}; choose one by its description, number or UID with series="
+        f"{path}: {len(wanted)} {what}: {offered}; choose one by its description, number or UID with series= (--series)"
     )
 
 
