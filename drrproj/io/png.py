@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -202,8 +203,8 @@ def _write_levels(
     for key, value in text.items():
         chunks.add_text(key, value)
     with replaced(path) as file:
-        # Level 1 takes a quarter of the default's time for a file 6 % larger.
-        Image.fromarray(levels).save(file, format="PNG", compress_level=1, pnginfo=chunks)
+        # Filtered rows hold runs: against zlib's level 1 a chest takes two thirds of the time and is 5 % smaller.
+        Image.fromarray(levels).save(file, format="PNG", compress_type=zlib.Z_RLE, pnginfo=chunks)
 
 
 def _masks_by_name(radiograph: Radiograph, labels: Iterable[str | int] | None) -> dict[str, Bools]:
