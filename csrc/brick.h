@@ -215,7 +215,7 @@ inline bool is_uniform(const char* from, std::int64_t stride) {
     using Code = std::conditional_t<sizeof(Number) == 1, std::uint8_t, std::uint16_t>;
     const Code first = *reinterpret_cast<const Code*>(from);
     for (int i = 0; i < Lanes::width; ++i)
-        if (!all_are<1>(reinterpret_cast<const Code*>(from + i * stride), first)) return false;
+        if (!all_are<Lanes::width>(reinterpret_cast<const Code*>(from + i * stride), first)) return false;
     return true;
 }
 
@@ -482,9 +482,9 @@ class Staging {
         }
     }
 
-    void ask() {
-        if (image_quota_ > 0) image_lines_.ask(image_quota_);
-        if (label_quota_ > 0) label_lines_.ask(label_quota_);
+    void ask(int steps = 1) {
+        if (image_quota_ > 0) image_lines_.ask(steps * image_quota_);
+        if (label_quota_ > 0) label_lines_.ask(steps * label_quota_);
     }
 
     void step() {

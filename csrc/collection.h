@@ -95,19 +95,28 @@ struct Met {
     Lanes share[Count], mu[Count];
 };
 
+template <int Count>
+Mask all_of(const Mask (&masks)[Count]) {
+    Mask all = masks[0];
+    for (int i = 1; i < Count; ++i) all = all & masks[i];
+    return all;
+}
+
 // Follows a packet through a block. Its rays mostly stay in one label for many slabs, which are counted; the others are
 // taken label by label.
 template <int What>
 class Following {
   public:
     // `index_of_code` is null where codes are indices.
-    Following(Collection& collection, int packet, float size_x, const std::int32_t* index_of_code)
-        : collection_(collection), packet_(packet), size_x_(size_x), index_of_code_(index_of_code) {}
+    Following(Collection& collection, int packet, float size_x, const std::int32_t* index_of_code, int code)
+        : collection_(collection), packet_(packet), size_x_(size_x), index_of_code_(index_of_code), code_(code) {}
 
     int code() const { return code_; }
+    // Did the last slab lie in that label alone? Where it did not, the next one hardly will.
+    bool is_in_one() const { return in_one_; }
 
-    // A whole slab of the label that the packet is in.
-    void stay() { ++slabs_; }
+    // Whole slabs of the label that the packet is in.
+    void stay(int slabs = 1) { slabs_ += slabs; }
 
     // A slab from x on, of which the rays have the part from `begin` on. Where it is not known that they stay in their
     // label, `read()` gives the codes.
@@ -116,14 +125,27 @@ class Following {
         if (Whole && stays) return count(met);
         const auto codes = read();
         if (Whole) {
-            const Index code = broadcast(code_);
-            Mask same = equal(codes.code[0], code);
-            // A voxel without a share is not met.
-            for (int i = 1; i < Count; ++i) same = same & (equal(codes.code[i], code) | ~positive(met.share[i]));
-            if (bits(same) == all_lanes) return count(met);
+            const Index code = broadcast(code_), other = broadcast(other_);
+            Mask in_code[Count], same[Count], known[Count];
+            for (int i = 0; i < Count; ++i) {
+                in_code[i] = equal(codes.code[i], code);
+                // A voxel without a share is not met, and may hold anything.
+                same[i] = in_code[i] | ~positive(met.share[i]);
+                known[i] = same[i] | equal(codes.code[i], other);
+            }
+            in_one_ = bits(all_of(same)) == all_lanes;
+            if (in_one_) return count(met);
+            if (!(What & kDepth) && bits(all_of(known)) == all_lanes) {
+                for (int i = 0; i < Count; ++i) {
+                    part_.include(in_code[i], met.share[i], met.mu[i]);
+                    other_part_.include(~in_code[i], met.share[i], met.mu[i]);
+                }
+                parted_ = true;
+                return;
+            }
             settle(x);
         }
-        code_ = take_apart(met, codes, x, begin);
+        take_apart(met, codes, x, begin);
     }
 
     // Keep what was counted up to x.
@@ -141,9 +163,31 @@ class Following {
         }
         slabs_ = 0;
         integral_ = Lanes(0.0f);
+        if (!parted_) return;
+        keep(code_, part_);
+        keep(other_, other_part_);
+        parted_ = false;
     }
 
   private:
+    // What lanes have of slabs that they share with other labels.
+    struct Part {
+        Lanes path = Lanes(0.0f), integral = Lanes(0.0f);
+        void include(Mask here, Lanes share, Lanes mu) {
+            const Lanes part = choose(here, share, Lanes(0.0f));
+            path = path + part;
+            if (What & kIntegral) integral = multiply_add(part, mu, integral);
+        }
+    };
+    void keep(int code, Part& part) {
+        if (const int value = index_of(code); value > 0) {
+            float* const numbers = collection_.of(value, packet_);
+            add(numbers, Quantity::path, part.path);
+            if (What & kIntegral) add(numbers, Quantity::integral, part.integral);
+        }
+        part = Part();
+    }
+
     int index_of(int code) const { return index_of_code_ ? index_of_code_[code] : code; }
 
     template <int Count>
@@ -153,9 +197,9 @@ class Following {
             for (int i = 0; i < Count; ++i) integral_ = multiply_add(met.share[i], met.mu[i], integral_);
     }
 
-    // Add each label's part of a slab; returns the code that the packet's middle ray leaves it in.
+    // Add each label's part of a slab, and look for two labels in which the rays leave it.
     template <int Count, class Codes>
-    __attribute__((noinline)) int take_apart(const Met<Count>& met, const Codes& codes, float x, Lanes begin) {
+    __attribute__((noinline)) void take_apart(const Met<Count>& met, const Codes& codes, float x, Lanes begin) {
         alignas(64) std::int32_t code[Count][Lanes::width];
         unsigned rest[Count];
         Lanes from[Count + 1];
@@ -194,15 +238,21 @@ class Following {
                 }
             }
         }
-        return code[leaves][Lanes::width / 2];
+        code_ = code[leaves][Lanes::width / 2];
+        const unsigned others = bits(positive(met.share[Count - 1]) & ~equal(codes.code[Count - 1], broadcast(code_)));
+        if (others) other_ = code[Count - 1][__builtin_ctz(others)];
     }
 
     Collection& collection_;
     const int packet_;
     const float size_x_;
     const std::int32_t* const index_of_code_;
-    int code_ = 0, slabs_ = 0;
+    int code_, slabs_ = 0;
     Lanes integral_ = Lanes(0.0f);
+    // Along the border of two labels rays stay in either for many slabs, too.
+    int other_ = 0;
+    bool parted_ = false, in_one_ = true;
+    Part part_, other_part_;
 };
 
 }  // namespace DRRPROJ_ISA

@@ -343,6 +343,7 @@ struct Workspace {
     explicit Workspace(const Scene& scene)
         : images{Zeros(scene.image ? kBrick : 0), Zeros(scene.image ? kBrick : 0)},
           labels{Zeros(scene.label ? kCodes : 0), Zeros(scene.label ? kCodes : 0)},
+          uniform(scene.label ? kUniformCodes * sizeof(std::int32_t) : 0),
           packets(kPacketBytes),
           collected(values_of(scene) * kCollectedFloats * sizeof(float)),
           indices((3 * values_of(scene) + 1) * sizeof(std::int32_t)),
@@ -352,6 +353,7 @@ struct Workspace {
         auto* const numbers = static_cast<std::int32_t*>(indices.get());
         return {{images[0].floats(), images[1].floats()},
                 {labels[0].get(), labels[1].get()},
+                static_cast<std::int32_t*>(uniform.get()),
                 packets.get(),
                 {collected.floats(), numbers, numbers + values + 1, numbers + 2 * values + 1,
                  static_cast<std::uint64_t*>(touched.get())}};
@@ -360,7 +362,7 @@ struct Workspace {
 
     static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
     static constexpr std::size_t kCodes = (kBrickFloats + kBrickSlack) * sizeof(std::uint16_t);
-    Zeros images[2], labels[2], packets, collected, indices, touched;
+    Zeros images[2], labels[2], uniform, packets, collected, indices, touched;
     std::size_t values;
 };
 

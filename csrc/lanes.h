@@ -431,17 +431,10 @@ struct Patch {
 
 inline void store_voxels(float* to, Index a) { as_lanes(a).store_anywhere(to); }
 
-// Do `Count` registers of codes hold nothing but this one?
+// Do `Count` codes hold nothing but this one?
 template <int Count, class Code>
 inline bool all_are(const Code* from, int code) {
-    constexpr int kBytes = Count * Lanes::width * static_cast<int>(sizeof(Code));
-#if defined(__AVX512F__)
-    if constexpr (kBytes == 64)
-        return _mm512_cmpneq_epi16_mask(_mm512_loadu_si512(from), _mm512_set1_epi16(static_cast<short>(code))) == 0;
-    const auto at = reinterpret_cast<const __m256i*>(from);
-    if constexpr (kBytes == 32 && sizeof(Code) == 1)
-        return _mm256_cmpneq_epi8_mask(_mm256_loadu_si256(at), _mm256_set1_epi8(static_cast<char>(code))) == 0;
-#endif
+    constexpr int kBytes = Count * static_cast<int>(sizeof(Code));
     const std::uint64_t ones = sizeof(Code) == 1 ? 0x0101010101010101u : 0x0001000100010001u;
     const std::uint64_t pattern = ones * static_cast<std::uint64_t>(code);
     std::uint64_t differs = 0;
@@ -451,6 +444,24 @@ inline bool all_are(const Code* from, int code) {
         differs |= eight ^ pattern;
     }
     return differs == 0;
+}
+
+// Do the codes from `first` to `last`, of two registers of lanes, hold nothing but this one?
+template <class Code>
+inline bool all_are(const Code* from, int code, int first, int last) {
+#if defined(__AVX512F__)
+    const __mmask32 asked = (~0u << first) & (~0u >> (31 - last));
+    if constexpr (sizeof(Code) == 1)
+        return _mm256_mask_cmpneq_epi8_mask(asked, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)),
+                                            _mm256_set1_epi8(static_cast<char>(code))) == 0;
+    else
+        return _mm512_mask_cmpneq_epi16_mask(asked, _mm512_loadu_si512(from),
+                                             _mm512_set1_epi16(static_cast<short>(code))) == 0;
+#else
+    // Some of the codes before and behind as well: where they differ, the walk finds that no ray meets them.
+    return (first >= Lanes::width || all_are<Lanes::width>(from, code)) &&
+           (last < Lanes::width || all_are<Lanes::width>(from + Lanes::width, code));
+#endif
 }
 
 // Floats of a register, as a power of two.

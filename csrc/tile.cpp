@@ -8,6 +8,7 @@
 #include "brick.h"
 #include "collection.h"
 #include "lanes.h"
+#include "uniform.h"
 #include "walk.h"
 
 namespace drrproj {
@@ -332,6 +333,8 @@ struct alignas(64) Places {
     std::int32_t reading[kBlockSlabs];
     std::int32_t at[kBlockSlabs];                    // of the lowest row and column read, in the brick
     float from_u[kBlockSlabs], from_v[kBlockSlabs];  // kRound less that column and row
+    // What of it the packet may meet, where labels are walked.
+    std::int32_t rows[kBlockSlabs], column[kBlockSlabs], last_column[kBlockSlabs];
 };
 
 // Adding it rounds a small float to a whole number, which the lowest bits of the sum then hold.
@@ -345,6 +348,7 @@ struct alignas(64) Slabs {
 };
 constexpr Slabs kSlabs;
 
+template <bool Label>
 void find_places(const Walk& walk, const Block& block, int index, Places& places) {
     const Box& box = block.box;
     const Extents& extents = walk.extents;
@@ -394,6 +398,10 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
         to_index(multiply_add(row_of_brick, Lanes(static_cast<float>(box.pitch)), column)).store(places.at + s);
         (Lanes(kRound) - column - corner_u).store(places.from_u + s);
         (Lanes(kRound) - row).store(places.from_v + s);
+        if (!Label) continue;
+        to_index(rows).store(places.rows + s);
+        to_index(from - column).store(places.column + s);
+        to_index(to - column).store(places.last_column + s);
     }
 }
 
@@ -423,6 +431,11 @@ Coordinate coordinate_of(const double (&position)[N], const double (&motion)[N],
             {slope, Lanes(0.5f) * larger(slope, zero - slope)}};
 }
 
+// By code; null where codes are indices.
+const std::int32_t* index_of_codes(const Job& job) {
+    return size_of(job.label->type) == 1 ? job.index_of_small_value : nullptr;
+}
+
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
@@ -434,7 +447,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
     Places places;
-    find_places(walk, block, index, places);
+    find_places<Label>(walk, block, index, places);
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     const Coordinate v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
     Lanes ray_begin, ray_end;
@@ -449,28 +462,19 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
     const float size_x = static_cast<float>(walk.size_x), first_x = static_cast<float>(block.x);
     const Code* const labels = static_cast<const Code*>(block.label);
-    const std::int32_t* const index_of_code =
-        Label && size_of(walk.job.label->type) == 1 ? walk.job.index_of_small_value : nullptr;
-    Following<What> following(collection, index, size_x, index_of_code);
+    const std::int32_t* const index_of_code = Label ? index_of_codes(walk.job) : nullptr;
+    // Any label that the first slab may meet will do, if it does not depend on what was walked before: the order of
+    // adding shows in the last bits.
+    const int first_code = Label ? labels[places.at[0] + places.column[0]] : 0;
+    Following<What> following(collection, index, size_x, index_of_code, first_code);
     Lanes begin = zero, end = one;
     // Does a packet read nothing but the label it is in?
     const auto stays = [&](int s) {
-        if (Partial || !Label) return false;
-        const auto rows_are = [&](auto registers, int rows) {
-            for (int row = 0; row < rows; ++row)
-                if (!all_are<decltype(registers)::value>(labels + places.at[s] + row * box.pitch, following.code()))
-                    return false;
-            return true;
-        };
-        constexpr std::integral_constant<int, 1> narrow;
-        constexpr std::integral_constant<int, 2> wide;
-        const std::int32_t reading = places.reading[s];
-        if (reading == Reading::one_row) return rows_are(wide, 1);
-        if (reading == Reading::tall_patch) return rows_are(narrow, 4);
-        if (reading == Reading::wide_patch) return rows_are(wide, 2);
-        if (reading == Reading::tall_patch_of_8) return rows_are(narrow, 8);
-        if (reading == Reading::wide_patch_of_8) return rows_are(wide, 4);
-        return false;
+        if (Partial || !Label || places.reading[s] == Reading::anywhere) return false;
+        const Code* row = labels + places.at[s];
+        for (int rest = places.rows[s]; rest > 0; --rest, row += box.pitch)
+            if (!all_are(row, following.code(), places.column[s], places.last_column[s])) return false;
+        return true;
     };
     const auto walk_slab = [&](int s) {
         const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
@@ -497,9 +501,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
             if (Label) {
                 const Code* const row = labels + places.at[s];
-                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin, Image && stays(s), [&] {
-                    return Codes<2>{{window(row, entry_u), window(row, exit_u)}};
-                });
+                following.template slab<!Partial>(
+                    met, first_x + kSlabs.number[s], begin, Image && following.is_in_one() && stays(s),
+                    [&] { return Codes<2>{{window(row, entry_u), window(row, exit_u)}}; });
             }
             return;
         }
@@ -519,7 +523,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
             if (Label) {
                 const Code* const from = labels + places.at[s];
-                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin, Image && stays(s),
+                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin,
+                                                  Image && following.is_in_one() && stays(s),
                                                   [&] { return read(from); });
             }
         };
@@ -566,7 +571,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     for (int s = 0; s < slabs;) {
         next.ask();
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s)
-            if (!Image && stays(s))
+            if (!Image && following.is_in_one() && stays(s))
                 following.stay();
             else
                 walk_slab(s);
@@ -626,16 +631,63 @@ Region region_of(const Walk& walk, const Box& box, int packet) {
     return region;
 }
 
-template <int What, class Code>
-void walk_packets(const Walk& walk, const Block& block, Collection& collection, Staging& next) {
+// The one code that a packet meets in a block, or kMixed.
+int uniform_code(const Walk& walk, const Block& block, const std::int32_t* codes, int index) {
+    const Box& box = block.box;
     const Extents& extents = walk.extents;
+    const int last = box.slabs - 1;
+    const double before = block.x - walk.begin;
+    // Corners that follow the rays are rounded down, each on its own: by less than one voxel.
+    const double rounding = box.upright ? 0.0 : 1.0;
+    const auto range = [&](const Bound& lowest, const Bound& highest, double origin, const float* corner, int size,
+                           int& from, int& to) {
+        const double first = origin + static_cast<double>(corner[0]);
+        const double end = origin + static_cast<double>(corner[last]);
+        const auto at = [&](const Bound& bound, int plane) { return bound.at(index, before + plane); };
+        const double low = smaller(smaller(at(lowest, 0), at(lowest, 1)) - first,
+                                   smaller(at(lowest, last), at(lowest, last + 1)) - end);
+        const double high = larger(larger(at(highest, 0), at(highest, 1)) - first,
+                                   larger(at(highest, last), at(highest, last + 1)) - end);
+        from = static_cast<int>(clamp(floor_of(low - rounding - kBoxMargin), 0, size - 1));
+        to = static_cast<int>(clamp(floor_of(high + rounding + kBoxMargin), 0, size - 1));
+    };
+    int row, last_row, column, last_column;
+    range(extents.v_low, extents.v_high, block.v, block.corner_v, box.rows, row, last_row);
+    range(extents.u_low, extents.u_high, block.u, block.corner_u, box.pitch, column, last_column);
+    const int stretches = box.pitch / kStretch, from = column / kStretch, to = last_column / kStretch;
+    const std::int32_t code = codes[row * stretches + from];
+    for (; row <= last_row; ++row)
+        for (int i = from; i <= to; ++i)
+            if (codes[row * stretches + i] != code) return kMixed;
+    return code;
+}
+
+template <int What, class Code>
+void walk_packets(const Walk& walk, const Block& block, Collection& collection, Staging& next, std::int32_t* uniform) {
+    const Extents& extents = walk.extents;
+    const Box& box = block.box;
+    // Where nothing but labels is asked for, one label from end to end needs no walk.
+    constexpr bool Skips = !(What & kImage);
+    if (Skips) find_uniform(box, static_cast<const Code*>(block.label), uniform);
     const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
-    const double begin = block.x, end = block.x + block.box.slabs;
+    const double begin = block.x, end = block.x + box.slabs;
     for (int i = 0; i < walk.count; ++i) {
         next.step();
         if (!extents.relevant[block.parity][i]) continue;
-        if (known && !may_hold_something(walk.job, region_of(walk, block.box, i))) continue;
-        if (extents.begin_high[i] > begin || extents.end_low[i] < end)
+        if (known && !may_hold_something(walk.job, region_of(walk, box, i))) continue;
+        const bool partial = extents.begin_high[i] > begin || extents.end_low[i] < end;
+        if (Skips) {
+            const int code = uniform_code(walk, block, uniform, i);
+            if (code != kMixed && (code == 0 || !partial)) {
+                next.ask((box.slabs + kAskSlabs - 1) / kAskSlabs);
+                Following<What> following(collection, i, static_cast<float>(walk.size_x), index_of_codes(walk.job),
+                                          code);
+                following.stay(box.slabs);
+                following.settle(static_cast<float>(end));
+                continue;
+            }
+        }
+        if (partial)
             walk_packet<true, What, Code>(walk, block, i, collection, next);
         else
             walk_packet<false, What, Code>(walk, block, i, collection, next);
@@ -878,7 +930,8 @@ void walk_blocks(Walk& walk, const Scratch& scratch, Collection& collection) {
         staging[now].finish();
         more = begin_staging(1 - now);
         const auto walk_all = [&](auto what, auto code) {
-            walk_packets<decltype(what)::value, decltype(code)>(walk, blocks[now], collection, staging[1 - now]);
+            walk_packets<decltype(what)::value, decltype(code)>(walk, blocks[now], collection, staging[1 - now],
+                                                                scratch.uniform);
         };
         constexpr std::integral_constant<int, kImage> image;
         constexpr std::integral_constant<int, kLabel> label;
