@@ -61,7 +61,7 @@ def _body(partition: Partition, vertebra: str) -> Runs:
     """Front third of a vertebra: its body, without the arch and the processes, which hang lower."""
     runs = partition.runs(vertebra)
     low, high = runs.row.min(), runs.row.max()
-    front = runs.row >= high - 0.35 * (high - low)
+    front = high - runs.row <= 0.35 * (high - low)
     return Runs(*(column[front] for column in runs))
 
 
@@ -128,7 +128,7 @@ def rib_part(partition: Partition, sources: tuple[str, ...], anterior: bool) -> 
     middle = _median_plane(partition)
     outward = np.max(np.abs(np.stack(partition.points(runs, 0)) - middle), axis=0)
     depth = np.mean(partition.points(runs, 1), axis=0)
-    turn = float(depth[outward >= outward.max() - TURN_MM].mean())
+    turn = float(depth[outward >= outward.max() - TURN_MM - TIE_MM].mean())
     return _half(partition, of, 1, turn, anterior)
 
 
@@ -313,8 +313,9 @@ def mediastinum_part(partition: Partition, sources: tuple[str, ...], part: str) 
             if reach_back:
                 np.minimum.at(back, runs.slab, runs.row)
     known = np.flatnonzero(np.isfinite(back))
-    back = np.interp(np.arange(slabs), known, back[known])
-    front = np.interp(np.arange(slabs), known, front[known])
+    # Rounding of what lies between two rows must not decide for the row that it falls on.
+    back = np.interp(np.arange(slabs), known, back[known]) - TIE_MM
+    front = np.interp(np.arange(slabs), known, front[known]) + TIE_MM
     box = partition.box(of)
     rows = np.arange(box[1].start, box[1].stop)[:, None]
     where = {
