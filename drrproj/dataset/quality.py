@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -571,12 +571,19 @@ def _patient_axes(array: Array, affine: Floats) -> tuple[Array, Floats]:
     return view, turned
 
 
+def _upward(array: Array) -> tuple[Array, tuple[int, ...]]:
+    """View an array along its memory, because numpy reads a mirrored view ten times slower; and the axes it flips."""
+    mirrored = tuple(axis for axis in range(3) if array.strides[axis] < 0)
+    return np.flip(array, mirrored), mirrored
+
+
 def _count_runs(ids: Array) -> tuple[Array, Array, Floats, Array]:
     """Values that occur, and of each: voxels, centroid in indices, lowest index along the second axis."""
     # Labels are constant over long stretches of memory, so runs are 20 to 50 times fewer than voxels.
     order = np.argsort([-abs(stride) for stride in ids.strides], kind="stable")
+    upward, mirrored = _upward(ids)
     found: list[tuple[Array, Array, Array, Array, Array]] = []
-    for slow, slab in enumerate(ids.transpose(order)):
+    for slow, slab in enumerate(upward.transpose(order)):
         rows = np.ascontiguousarray(slab)
         edges = np.empty(rows.shape, bool)
         edges[:, 0] = True
@@ -589,6 +596,9 @@ def _count_runs(ids: Array) -> tuple[Array, Array, Floats, Array]:
         middle, fast = np.divmod(starts, rows.shape[1])
         found.append((run_values, lengths, np.full(len(starts), slow), middle, fast))
     run_values, lengths, *position = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    for place, axis in enumerate(order):
+        if axis in mirrored:
+            position[place] = ids.shape[axis] - position[place] - (lengths if place == 2 else 1)
     values, which = np.unique(run_values, return_inverse=True)
     voxels = np.bincount(which, lengths, len(values)).astype(np.int64)
     backs = np.full(len(values), ids.shape[1])
@@ -685,7 +695,11 @@ def _count_above(hu: Array, limit: float) -> int:
     slowest = int(np.argmax(np.abs(hu.strides)))
     # A number of the array's own type keeps numpy from converting every voxel to float64.
     bound = hu.dtype.type(limit) if hu.dtype.kind == "f" else min(int(limit), int(np.iinfo(hu.dtype).max))
-    return sum(int(np.count_nonzero(slab > bound)) for slab in np.moveaxis(hu, slowest, 0))
+    slabs: Iterable[Array] = np.moveaxis(_upward(hu)[0], slowest, 0)
+    # Few slabs have any, and the greatest of whole numbers is found in a fifth of the time that counting takes.
+    if hu.dtype.kind != "f":
+        slabs = [slab for slab in slabs if slab.max() > bound]
+    return sum(int(np.count_nonzero(slab > bound)) for slab in slabs)
 
 
 def _behind_the_back(hu: Array, affine: Floats, id_affine: Floats, structures: Mapping[str, _Structure]) -> float:
