@@ -582,7 +582,11 @@ def _count_runs(ids: Array) -> tuple[Array, Array, Floats, Array]:
     # Labels are constant over long stretches of memory, so runs are 20 to 50 times fewer than voxels.
     order = np.argsort([-abs(stride) for stride in ids.strides], kind="stable")
     upward, mirrored = _upward(ids)
-    found: list[tuple[Array, Array, Array, Array, Array]] = []
+    to_back = int(np.flatnonzero(order == 1)[0])
+    farthest: Any = np.maximum if 1 in mirrored else np.minimum
+    # Values of each slab, their voxels, twice the sums of their positions, and how far back they reach.
+    none = np.zeros(0, np.int64)
+    found: list[tuple[Array, Array, Array, Array]] = [(ids[:0, 0, 0], none, np.zeros((3, 0), np.int64), none)]
     for slow, slab in enumerate(upward.transpose(order)):
         rows = np.ascontiguousarray(slab)
         edges = np.empty(rows.shape, bool)
@@ -591,26 +595,36 @@ def _count_runs(ids: Array) -> tuple[Array, Array, Floats, Array]:
         starts = np.flatnonzero(edges)
         lengths = np.diff(starts, append=rows.size)
         run_values = rows.ravel()[starts]
-        labelled = run_values != 0
-        starts, lengths, run_values = starts[labelled], lengths[labelled], run_values[labelled]
+        kept = np.flatnonzero(run_values)
+        kept = kept[np.argsort(run_values[kept], kind="stable")]
+        if not len(kept):
+            continue
+        starts, lengths, run_values = starts[kept], lengths[kept], run_values[kept]
         middle, fast = np.divmod(starts, rows.shape[1])
-        found.append((run_values, lengths, np.full(len(starts), slow), middle, fast))
-    run_values, lengths, *position = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    for place, axis in enumerate(order):
-        if axis in mirrored:
-            position[place] = ids.shape[axis] - position[place] - (lengths if place == 2 else 1)
-    values, which = np.unique(run_values, return_inverse=True)
-    voxels = np.bincount(which, lengths, len(values)).astype(np.int64)
-    backs = np.full(len(values), ids.shape[1])
-    if len(values):
-        by_value = np.argsort(which, kind="stable")
-        starts = np.searchsorted(which[by_value], np.arange(len(values)))
-        backs = np.minimum.reduceat(position[int(np.flatnonzero(order == 1)[0])][by_value], starts)
-    position[2] = position[2] + (lengths - 1) / 2
+        of_value = np.flatnonzero(np.append(True, run_values[1:] != run_values[:-1]))
+        voxels = np.add.reduceat(lengths, of_value)
+        twice = [
+            2 * slow * voxels,
+            2 * np.add.reduceat(middle * lengths, of_value),
+            np.add.reduceat((2 * fast + lengths - 1) * lengths, of_value),
+        ]
+        ends = (np.full(len(fast), slow), middle, fast + lengths - 1 if 1 in mirrored else fast)
+        reached = farthest.reduceat(ends[to_back], of_value)
+        found.append((run_values[of_value], voxels, np.stack(twice), reached))
+    slab_values, slab_voxels, slab_twice, slab_reached = (
+        np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)
+    )
+    values, which = np.unique(slab_values, return_inverse=True)
+    voxels = np.bincount(which, slab_voxels, len(values)).astype(np.int64)
     centroids = np.empty((len(values), 3))
-    for axis, along in zip(order, position, strict=True):
-        centroids[:, axis] = np.bincount(which, lengths * along, len(values)) / np.maximum(voxels, 1)
-    return values, voxels, centroids, backs
+    for axis, twice_along in zip(order, slab_twice, strict=True):
+        sums = np.bincount(which, twice_along, len(values)) / 2
+        if axis in mirrored:
+            sums = (ids.shape[axis] - 1) * voxels - sums
+        centroids[:, axis] = sums / np.maximum(voxels, 1)
+    backs = np.full(len(values), -1 if 1 in mirrored else ids.shape[1])
+    farthest.at(backs, which, slab_reached)
+    return values, voxels, centroids, ids.shape[1] - 1 - backs if 1 in mirrored else backs
 
 
 def _counted(found: Array, values: Array) -> Floats:
