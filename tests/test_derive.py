@@ -11,31 +11,12 @@ import pytest
 from phantoms import AXIS_ORIENTATIONS
 
 from drrproj import LabelVolume, Volume
-from drrproj.dataset import derive as derive_module
-from drrproj.dataset.derive import Derived
+from drrproj.dataset.derive import derive
 from drrproj.dataset.derive_partition import Cut, Partition, toward_ras
 from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy, read_taxonomy
 from drrproj.io import read_sample
 
 NAMES = {number: name for name, number in anatomy.IDS.items()}
-
-
-def place_in(labels, grid):
-    """First voxel of labels that lie on a part of a grid."""
-    grid_from_labels = np.linalg.inv(grid.affine) @ labels.affine
-    assert np.allclose(grid_from_labels[:3, :3], np.eye(3), rtol=0, atol=1e-9)
-    first = np.rint(grid_from_labels[:3, 3])
-    assert np.allclose(grid_from_labels[:3, 3], first, rtol=0, atol=1e-9)
-    return first.astype(int)
-
-
-def derive(ct, labels, taxonomy):
-    """Derived classes on the whole grid of the labels."""
-    derived = derive_module.derive(ct, labels, taxonomy)
-    part = derived.labels
-    whole = np.zeros(labels.shape, part.array.dtype)
-    whole[tuple(slice(a, a + n) for a, n in zip(place_in(part, labels), part.shape, strict=True))] = part.array
-    return Derived(LabelVolume(whole, labels.affine, part.names, overlaps=part.overlaps), derived.absent)
 
 
 def mask(derived, name):
@@ -396,21 +377,25 @@ def test_a_finer_or_smaller_ct_gives_the_vessels_of_its_nearest_voxels(made, cut
         assert np.array_equal(mask(derived, name), mask(expected, name))
 
 
-def test_labels_are_the_part_of_the_grid_that_has_some_and_one_voxel_around_it(made):
-    heart = Taxonomy("heart", (AnatomyClass("heart", "x", sources=("heart",)),))
+def test_a_partition_is_the_part_of_the_grid_that_has_labels_and_one_voxel_around_it(made):
     ids = np.where(made["ids"] == anatomy.IDS["heart"], made["ids"], 0)
     corner = np.zeros_like(ids)
     corner[-2:, 0, 5] = anatomy.IDS["heart"]
-    for array in (ids, corner):
+    corner[-1, 0, 6] = anatomy.IDS["liver"]
+    for array in (ids, corner, np.zeros_like(ids)):
         for order, flips in AXIS_ORIENTATIONS[::5]:
             turned, matrix = reoriented(array, made["ct"].affine, order, flips)
-            grid = LabelVolume(turned, matrix, NAMES)
-            part = derive_module.derive(made["ct"], grid, heart).labels
-            there = np.argwhere(turned)
-            first = np.maximum(there.min(axis=0) - 1, 0)
-            stop = np.minimum(there.max(axis=0) + 2, turned.shape)
-            assert place_in(part, grid).tolist() == first.tolist()
-            assert part.shape == tuple(stop - first)
+            partition = Partition(LabelVolume(turned, matrix, NAMES), made["ct"])
+            there = np.argwhere(array) if array.any() else None
+            if there is not None:
+                first = np.maximum(there.min(axis=0) - 1, 0)
+                stop = np.minimum(there.max(axis=0) + 2, array.shape)
+                part = array[tuple(slice(a, b) for a, b in zip(first, stop, strict=True))]
+                assert np.array_equal(partition.array, part)
+                assert np.allclose(partition.affine[:3, 3], (made["ct"].affine @ [*first, 1])[:3])
+            given, affine = partition.as_given()
+            assert np.array_equal(given, turned)
+            assert np.array_equal(affine, matrix)
 
 
 def padded(volume_array, affine, widths, value):
@@ -433,20 +418,17 @@ def test_background_around_the_labels_changes_nothing(made, sample, taxonomy, sc
     for hu, ids, given, names in cases:
         affine = given.copy()
         affine[:3] *= scale
-        alone = derive_module.derive(Volume(hu, affine), LabelVolume(ids, affine, names), classes)
+        alone = derive(Volume(hu, affine), LabelVolume(ids, affine, names), classes)
         for widths in (((1, 1), (1, 1), (1, 1)), ((7, 40), (33, 2), (11, 64))):
             more_hu, moved = padded(hu, affine, widths, -1000)
             more_ids, _ = padded(ids, affine, widths, 0)
             derived = derive(Volume(more_hu, moved), LabelVolume(more_ids, moved, names), classes)
             assert derived.absent == alone.absent
-            expected = np.zeros(more_ids.shape, np.int64)
-            first = place_in(alone.labels, derived.labels)
-            there = tuple(slice(a, a + n) for a, n in zip(first, alone.labels.shape, strict=True))
-            expected[there] = memberships(alone, alone.labels.array)
+            expected = np.pad(memberships(alone, alone.labels.array), widths)
             assert np.array_equal(memberships(derived, derived.labels.array), expected)
 
 
-def test_background_around_the_labels_takes_no_memory(made):
+def test_background_around_the_labels_takes_a_byte_a_voxel_and_only_in_the_end(made):
     peaks = []
     for width in (0, 40):
         widths = ((width, width),) * 3
@@ -455,12 +437,13 @@ def test_background_around_the_labels_takes_no_memory(made):
         ct, labels = Volume(hu, affine), LabelVolume(ids, affine, NAMES)
         tracemalloc.start()
         try:
-            derive_module.derive(ct, labels, read_taxonomy("paxray"))
+            derived = derive(ct, labels, read_taxonomy("paxray"))
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
     # 13 times the voxels.
-    assert peaks[1] < 1.5 * peaks[0]
+    assert derived.labels.array.dtype == np.uint8
+    assert peaks[1] < 1.5 * peaks[0] + ids.size
 
 
 def test_more_than_255_parts_are_kept_apart(made):
@@ -483,8 +466,10 @@ def test_more_than_255_parts_are_kept_apart(made):
     for number in range(1, 201):
         structure = np.isin(partition.array, list(partition.numbers[f"s{number}"]))
         assert np.array_equal(structure, ids == number)
+    kept = partition.array.copy()
     # A number stands for voxels: one that a cut took all of goes on as the cut's.
-    assert np.unique(partition.array).tolist() == list(range(partition.count))
+    assert np.unique(kept).tolist() == list(range(partition.count))
+    assert np.array_equal(partition.as_given()[0], kept)
 
 
 def test_what_is_missing_is_absent_with_its_reason(made):

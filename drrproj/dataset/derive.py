@@ -19,8 +19,8 @@ class Derived:
     Parameters
     ----------
     labels : LabelVolume
-        On that part of the segmentation's grid that has labels, and one voxel around it; classes overlap. Class i of
-        the taxonomy has the same place in the order of ``label_ids`` as among those present.
+        On the grid of the segmentation; classes overlap. Class i of the taxonomy has the same place in the order of
+        ``label_ids`` as among those present.
     absent : dict of str to str
         Reason by class.
     """

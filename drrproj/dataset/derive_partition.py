@@ -93,15 +93,22 @@ class Partition:
     def __init__(self, labels: LabelVolume, ct: Volume) -> None:
         self.ct = ct
         around = _around_labels(labels.array)
-        self._given_affine = _moved(labels.affine, [axis.start for axis in around])
-        turned, self.affine = toward_ras(labels.array[around], self._given_affine)
+        turned, self.affine = toward_ras(labels.array[around], _moved(labels.affine, [axis.start for axis in around]))
+        self._given_affine = labels.affine
+        self._order, self._flipped = _axes(labels.affine)
+        self._whole = [labels.shape[axis] for axis in self._order]
+        self._first = [around[axis].start for axis in self._order]
+        for axis in self._flipped:
+            self._first[axis] = self._whole[axis] - around[self._order[axis]].stop
         by_id = labels.values_by_structure
         values = sorted({value for of_one in by_id.values() for value in of_one})
         # Small numbers stand for themselves, unless there may be others between them that nobody asked for.
         as_they_are = max(values, default=0) < 2**15 and (labels.selected is None or not values)
         number = {value: value if as_they_are else position for position, value in enumerate(values, 1)}
         self.count = max(number.values(), default=0) + 1
-        self.array: Numbers = np.zeros(turned.shape, np.min_scalar_type(self.count - 1), order="F")
+        # Room for the whole grid, in the end; until then only the beginning, which is touched, takes memory.
+        self._room: Numbers = np.zeros(math.prod(self._whole), np.min_scalar_type(self.count - 1))
+        self.array: Numbers = self._room[: turned.size].reshape(turned.shape, order="F")
         if as_they_are:
             np.copyto(self.array, turned, casting="unsafe")
         else:
@@ -222,9 +229,17 @@ class Partition:
         return frozenset((0, *self.boxes)) - numbers
 
     def as_given(self) -> tuple[Numbers, npt.NDArray[np.float64]]:
-        """View the array with the axes that the labels had, and its affine."""
-        order, flipped = _axes(self._given_affine)
-        given: Numbers = np.flip(self.array, flipped).transpose(np.argsort(order))
+        """Move the array to its place in the grid that the labels had; return that and its affine. Comes last."""
+        if self._room.dtype != self.array.dtype:
+            self._room = np.zeros(self._room.shape, self.array.dtype)
+        whole = self._room.reshape(self._whole, order="F")
+        columns, rows, _ = (slice(a, a + size) for a, size in zip(self._first, self.array.shape, strict=True))
+        # From the last slab on, because no slab's place lies before the slab itself.
+        for slab in reversed(range(self.array.shape[2])):
+            plane = self.array[..., slab].copy()
+            self.array[..., slab] = 0
+            whole[columns, rows, self._first[2] + slab] = plane
+        given: Numbers = np.flip(whole, self._flipped).transpose(np.argsort(self._order))
         return given, self._given_affine
 
     def clear(self, numbers: frozenset[int]) -> None:
