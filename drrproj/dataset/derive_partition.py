@@ -106,9 +106,7 @@ class Partition:
         as_they_are = max(values, default=0) < 2**15 and (labels.selected is None or not values)
         number = {value: value if as_they_are else position for position, value in enumerate(values, 1)}
         self.count = max(number.values(), default=0) + 1
-        # Room for the whole grid, in the end; until then only the beginning, which is touched, takes memory.
-        self._room: Numbers = np.zeros(math.prod(self._whole), np.min_scalar_type(self.count - 1))
-        self.array: Numbers = self._room[: turned.size].reshape(turned.shape, order="F")
+        self._room, self.array = _with_room(turned.shape, self._whole, np.min_scalar_type(self.count - 1))
         if as_they_are:
             np.copyto(self.array, turned, casting="unsafe")
         else:
@@ -230,8 +228,6 @@ class Partition:
 
     def as_given(self) -> tuple[Numbers, npt.NDArray[np.float64]]:
         """Move the array to its place in the grid that the labels had; return that and its affine. Comes last."""
-        if self._room.dtype != self.array.dtype:
-            self._room = np.zeros(self._room.shape, self.array.dtype)
         whole = self._room.reshape(self._whole, order="F")
         columns, rows, _ = (slice(a, a + size) for a, size in zip(self._first, self.array.shape, strict=True))
         # From the last slab on, because no slab's place lies before the slab itself.
@@ -319,8 +315,10 @@ class Partition:
         self._voxels[successor] = voxels
         if number:
             self._voxels[number] -= voxels
-        wide_enough = np.promote_types(self.array.dtype, np.min_scalar_type(successor))
-        self.array = self.array.astype(wide_enough, order="F", copy=False)
+        if successor > np.iinfo(self.array.dtype).max:
+            narrow = self.array
+            self._room, self.array = _with_room(narrow.shape, self._whole, np.min_scalar_type(successor))
+            self.array[...] = narrow
         return successor
 
 
@@ -335,6 +333,12 @@ def _trimmed(cut: Cut) -> Cut:
             inner[axis] = slice(int(there[0]), int(there[-1]) + 1)
             box[axis] = slice(box[axis].start + inner[axis].start, box[axis].start + inner[axis].stop)
     return Cut(cut.of, (box[0], box[1], box[2]), cut.where[tuple(inner)])
+
+
+def _with_room(part: Sequence[int], whole: Sequence[int], kind: np.dtype[Any]) -> tuple[Numbers, Numbers]:
+    """Zeros for a whole grid, flat, and its beginning in the shape of a part; memory is taken by what is touched."""
+    room: Numbers = np.zeros(math.prod(whole), kind)
+    return room, room[: math.prod(part)].reshape(part, order="F")
 
 
 def _around_labels(array: npt.NDArray[Any]) -> Box:
