@@ -428,7 +428,9 @@ class LabelVolume(_Grid):
         """Values that occur in the array, ascending, without the background 0."""
         found: set[int] = set()
         slowest = int(np.argmax(np.abs(self.array.strides)))
-        for slab in np.moveaxis(self.array, slowest, 0):
+        # A mirrored view would be copied.
+        upward = np.flip(self.array, tuple(axis for axis in range(3) if self.array.strides[axis] < 0))
+        for slab in np.moveaxis(upward, slowest, 0):
             voxels = slab.ravel(order="K")
             # Labels come in runs: looking only where the value changes spares sorting 10^8 voxels.
             changes = np.flatnonzero(voxels[1:] != voxels[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import anatomy
 import numpy as np
@@ -11,7 +12,7 @@ from phantoms import AXIS_ORIENTATIONS
 
 from drrproj import LabelVolume, Volume
 from drrproj.dataset.derive import derive
-from drrproj.dataset.derive_partition import toward_ras
+from drrproj.dataset.derive_partition import Cut, Partition, toward_ras
 from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy, read_taxonomy
 from drrproj.io import read_sample
 
@@ -63,6 +64,11 @@ def made():
         "paxray": derive(ct, labels, read_taxonomy("paxray")),
         "paxray++": derive(ct, labels, read_taxonomy("paxray++")),
     }
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return read_sample()
 
 
 RIGHT = ("lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right")
@@ -348,6 +354,124 @@ def test_a_ct_on_another_grid_gives_the_same_vessels(made):
         assert np.array_equal(mask(derived, name), mask(made["paxray"], name))
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_finer_or_smaller_ct_gives_the_vessels_of_its_nearest_voxels(made, cut):
+    affine, hu = made["ct"].affine, made["ct"].array
+    if cut:
+        # It ends in the middle of both lungs; what is outside is air.
+        matrix, array = affine.copy(), hu[:, :, 30:]
+        matrix[:3, 3] += affine[:3, :3] @ [0, 0, 30]
+        outside = hu.copy()
+        outside[:, :, :30] = -1000
+        expected = derive(Volume(outside, affine), made["labels"], read_taxonomy("paxray"))
+    else:
+        # Each voxel is 3 x 3 x 3 smaller ones, of which the middle one has its centre.
+        array = hu.repeat(3, axis=0).repeat(3, axis=1).repeat(3, axis=2)
+        matrix = affine @ np.diag([1 / 3, 1 / 3, 1 / 3, 1])
+        matrix[:3, 3] -= affine[:3, :3] @ [1 / 3, 1 / 3, 1 / 3]
+        expected = made["paxray"]
+    derived = derive(Volume(array, matrix), made["labels"], read_taxonomy("paxray"))
+    for side in ("left", "right"):
+        name = f"lung_{side}_vessel"
+        assert mask(expected, name).any()
+        assert np.array_equal(mask(derived, name), mask(expected, name))
+
+
+def test_a_partition_is_the_part_of_the_grid_that_has_labels_and_one_voxel_around_it(made):
+    ids = np.where(made["ids"] == anatomy.IDS["heart"], made["ids"], 0)
+    corner = np.zeros_like(ids)
+    corner[-2:, 0, 5] = anatomy.IDS["heart"]
+    corner[-1, 0, 6] = anatomy.IDS["liver"]
+    for array in (ids, corner, np.zeros_like(ids)):
+        for order, flips in AXIS_ORIENTATIONS[::5]:
+            turned, matrix = reoriented(array, made["ct"].affine, order, flips)
+            partition = Partition(LabelVolume(turned, matrix, NAMES), made["ct"])
+            there = np.argwhere(array) if array.any() else None
+            if there is not None:
+                first = np.maximum(there.min(axis=0) - 1, 0)
+                stop = np.minimum(there.max(axis=0) + 2, array.shape)
+                part = array[tuple(slice(a, b) for a, b in zip(first, stop, strict=True))]
+                assert np.array_equal(partition.array, part)
+                assert np.allclose(partition.affine[:3, 3], (made["ct"].affine @ [*first, 1])[:3])
+            given, affine = partition.as_given()
+            assert np.array_equal(given, turned)
+            assert np.array_equal(affine, matrix)
+
+
+def padded(volume_array, affine, widths, value):
+    moved = affine.copy()
+    moved[:3, 3] -= affine[:3, :3] @ [before for before, _ in widths]
+    return np.pad(volume_array, widths, constant_values=value), moved
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.37])
+@pytest.mark.parametrize("taxonomy", ["paxray", "paxray++"])
+def test_background_around_the_labels_changes_nothing(made, sample, taxonomy, scale):
+    classes = read_taxonomy(taxonomy)
+    # Without bones around them the lungs are the outermost labels, beside which the mediastinum's rule looks.
+    lungs_outermost = np.where(anatomy.mask_of(made["ids"], *RIGHT, *LEFT, "heart", "vertebrae_T7"), made["ids"], 0)
+    cases = (
+        (made["ct"].array, made["ids"], made["ct"].affine, NAMES),
+        (made["ct"].array, lungs_outermost, made["ct"].affine, NAMES),
+        (sample[0].array, sample[1].array, sample[0].affine, dict(sample[1].names)),
+    )
+    for hu, ids, given, names in cases:
+        affine = given.copy()
+        affine[:3] *= scale
+        alone = derive(Volume(hu, affine), LabelVolume(ids, affine, names), classes)
+        for widths in (((1, 1), (1, 1), (1, 1)), ((7, 40), (33, 2), (11, 64))):
+            more_hu, moved = padded(hu, affine, widths, -1000)
+            more_ids, _ = padded(ids, affine, widths, 0)
+            derived = derive(Volume(more_hu, moved), LabelVolume(more_ids, moved, names), classes)
+            assert derived.absent == alone.absent
+            expected = np.pad(memberships(alone, alone.labels.array), widths)
+            assert np.array_equal(memberships(derived, derived.labels.array), expected)
+
+
+def test_background_around_the_labels_takes_a_byte_a_voxel_and_only_in_the_end(made):
+    peaks = []
+    for width in (0, 40):
+        widths = ((width, width),) * 3
+        hu, affine = padded(made["ct"].array, made["ct"].affine, widths, -1000)
+        ids, _ = padded(made["ids"], made["ct"].affine, widths, 0)
+        ct, labels = Volume(hu, affine), LabelVolume(ids, affine, NAMES)
+        tracemalloc.start()
+        try:
+            derived = derive(ct, labels, read_taxonomy("paxray"))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # 13 times the voxels.
+    assert derived.labels.array.dtype == np.uint8
+    assert peaks[1] < 1.5 * peaks[0] + ids.size
+
+
+def test_more_than_255_parts_are_kept_apart(made):
+    rng = np.random.default_rng(7)
+    ids = np.sort(rng.integers(0, 201, (20, 20, 20)), axis=0).astype(np.uint8)
+    partition = Partition(LabelVolume(ids, np.eye(4), {n: f"s{n}" for n in range(1, 201)}), made["ct"])
+    assert partition.array.dtype == np.uint8
+    whole = (slice(0, 20), slice(0, 20), slice(0, 20))
+    expected = {}
+    for position in range(30):
+        # Some cuts of one structure, some of many, and some that take all of what they cut.
+        of = [position + 1] if position % 3 else list(range(1, 201, 1 + position % 7))
+        names = [f"s{number}" for number in of]
+        where = np.ones((1, 1, 1), bool) if position % 5 == 4 else rng.random((20, 20, 20)) < 0.5
+        if partition.add(f"cut{position}", Cut(partition.need(*names), whole, where)):
+            expected[f"cut{position}"] = np.isin(ids, of) & where
+    assert partition.array.dtype == np.uint16
+    for name, truth in expected.items():
+        assert np.array_equal(np.isin(partition.array, list(partition.numbers[name])), truth), name
+    for number in range(1, 201):
+        structure = np.isin(partition.array, list(partition.numbers[f"s{number}"]))
+        assert np.array_equal(structure, ids == number)
+    kept = partition.array.copy()
+    # A number stands for voxels: one that a cut took all of goes on as the cut's.
+    assert np.unique(kept).tolist() == list(range(partition.count))
+    assert np.array_equal(partition.as_given()[0], kept)
+
+
 def test_what_is_missing_is_absent_with_its_reason(made):
     absent = made["paxray"].absent
     assert absent["l6"] == "no segmentation that this taxonomy knows has it"
@@ -455,11 +579,6 @@ def test_toward_ras_finds_the_nearest_axes():
         view, affine = toward_ras(turned, matrix)
         assert np.array_equal(view, array)
         assert np.allclose(affine, np.diag([1.0, 2.0, 3.0, 1.0]))
-
-
-@pytest.fixture(scope="module")
-def sample():
-    return read_sample()
 
 
 def test_the_sample_gives_the_same_classes_in_other_orientations(sample):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -41,6 +42,13 @@ def patch_header(path: Path, **fields) -> Path:
 
 def set_slope(path: Path, slope: float, inter: float) -> Path:
     return patch_header(path, scl_slope=slope, scl_inter=inter)
+
+
+def packed(path: Path) -> Path:
+    """Compress a file into one beside it."""
+    compressed = path.with_name(path.name + ".gz")
+    compressed.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
+    return compressed
 
 
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
@@ -95,6 +103,30 @@ def test_slope_gives_float32(tmp_path):
     assert ct.array.dtype == np.float32
     assert ct.array.flags.f_contiguous
     np.testing.assert_array_equal(ct.array, ct_array() * 0.5 - 10.25)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, ">i2", np.float32])
+@pytest.mark.parametrize(("slope", "inter"), [(1.0, -1024.0), (1.0, 20000.0), (1.0, 40000.0), (0.5, -10.25)])
+def test_a_compressed_file_is_scaled_like_the_mapped_one(tmp_path, dtype, slope, inter):
+    stored = np.array([0, 3, 120], np.int64).astype(dtype).reshape(3, 1, 1)
+    mapped = set_slope(write(tmp_path / "ct.nii", stored), slope, inter)
+    unpacked = drrproj.read_volume(packed(mapped)).array
+    assert unpacked.ravel().tolist() == [inter, 3 * slope + inter, 120 * slope + inter]
+    assert unpacked.dtype == drrproj.read_volume(mapped).array.dtype
+
+
+@pytest.mark.parametrize(("dtype", "slope"), [(np.int16, 1.0), (np.uint16, 1.0), (np.float32, 0.5)])
+def test_scaling_what_was_unpacked_takes_no_second_array(tmp_path, dtype, slope):
+    stored = np.ones((256, 256, 128), dtype)
+    path = packed(set_slope(write(tmp_path / "ct.nii", stored), slope, -1024.0))
+    tracemalloc.start()
+    try:
+        ct = drrproj.read_volume(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ct.array[0, 0, 0] == slope - 1024
+    assert peak < 1.5 * stored.nbytes
 
 
 def test_scaled_float64_comes_down_to_float32(tmp_path):

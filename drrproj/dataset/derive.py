@@ -9,7 +9,7 @@ from drrproj.dataset.derive_rules import RULES
 from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["Derived", "derive"]
+__all__ = ["Derived", "classes_of", "derive"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,19 @@ def derive(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> Derived:
     >>> len(derived.labels.label_ids), derived.absent["sacrum"]
     (155, 'the labels have none of sacrum, vertebrae_S1')
     """
-    partition = Partition(labels, ct)
+    return classes_of(Partition(labels, ct), taxonomy)
+
+
+def classes_of(partition: Partition, taxonomy: Taxonomy) -> Derived:
+    """Make every class of a taxonomy as :func:`derive` does, of a partition, which it uses up.
+
+    For who needs the memory of the labels: a partition has voxels of its own.
+
+    Raises
+    ------
+    ValueError
+        As :func:`derive`.
+    """
     structures = sorted(partition.numbers)
     absent: dict[str, str] = {}
     for anatomy in _sources_first(taxonomy):
@@ -78,8 +90,7 @@ def derive(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> Derived:
             f"none of the {len(taxonomy.names)} classes of {taxonomy.name!r} can be made; the labels have "
             f"{', '.join(structures[:5]) or 'no structure'} ...: are they named as TotalSegmentator names them?"
         )
-    made = _labels(partition, present, labels)
-    return Derived(made, {name: absent[name] for name in taxonomy.names if name in absent})
+    return Derived(_labels(partition, present), {name: absent[name] for name in taxonomy.names if name in absent})
 
 
 def _add(partition: Partition, anatomy: AnatomyClass) -> str | None:
@@ -112,7 +123,7 @@ def _sources_first(taxonomy: Taxonomy) -> list[AnatomyClass]:
     return list(ordered.values())
 
 
-def _labels(partition: Partition, present: list[str], labels: LabelVolume) -> LabelVolume:
+def _labels(partition: Partition, present: list[str]) -> LabelVolume:
     ids = {name: partition.count + position for position, name in enumerate(present)}
     of_number: dict[int, list[int]] = {}
     for name, label_id in ids.items():
@@ -120,9 +131,5 @@ def _labels(partition: Partition, present: list[str], labels: LabelVolume) -> La
             of_number.setdefault(number, []).append(label_id)
     partition.clear(frozenset(partition.boxes) - of_number.keys())
     names = {label_id: name for name, label_id in ids.items()}
-    return LabelVolume(
-        partition.as_given(labels.affine),
-        labels.affine,
-        names,
-        overlaps={n: tuple(members) for n, members in of_number.items()},
-    )
+    array, affine = partition.as_given()
+    return LabelVolume(array, affine, names, overlaps={n: tuple(members) for n, members in of_number.items()})

@@ -18,6 +18,10 @@ __all__ = ["Cut", "NotDerivable", "Partition", "Runs", "toward_ras"]
 Box = tuple[slice, slice, slice]
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
+# One byte a voxel as long as 255 numbers do, two from then on.
+Numbers = npt.NDArray[np.unsignedinteger[Any]]
+# Runs of one number within one slab, shape (4, runs): first, last, row, slab.
+SlabRuns = npt.NDArray[np.signedinteger[Any]]
 
 # Planes come from means over voxels: one that falls on voxel centres must decide alike for every order of summing.
 TIE_MM = 1e-4
@@ -81,18 +85,28 @@ class Partition:
 
     Notes
     -----
-    Axes point right, anterior and superior as nearly as the grid allows, whatever their order in memory.
+    Axes point right, anterior and superior as nearly as the grid allows, whatever their order in memory. The array is
+    that part of the segmentation that has labels, with one voxel more on each side where there is one: a rule that
+    looks beside a structure finds background there, as it would farther out.
     """
 
     def __init__(self, labels: LabelVolume, ct: Volume) -> None:
         self.ct = ct
-        turned, self.affine = toward_ras(labels.array, labels.affine)
+        around = _around_labels(labels.array)
+        turned, self.affine = toward_ras(labels.array[around], _moved(labels.affine, [axis.start for axis in around]))
+        self._given_affine = labels.affine
+        self._order, self._flipped = _axes(labels.affine)
+        self._whole = [labels.shape[axis] for axis in self._order]
+        self._first = [around[axis].start for axis in self._order]
+        for axis in self._flipped:
+            self._first[axis] = self._whole[axis] - around[self._order[axis]].stop
         by_id = labels.values_by_structure
         values = sorted({value for of_one in by_id.values() for value in of_one})
         # Small numbers stand for themselves, unless there may be others between them that nobody asked for.
         as_they_are = max(values, default=0) < 2**15 and (labels.selected is None or not values)
         number = {value: value if as_they_are else position for position, value in enumerate(values, 1)}
-        self.array: npt.NDArray[np.uint16] = np.zeros(turned.shape, np.uint16, order="F")
+        self.count = max(number.values(), default=0) + 1
+        self._room, self.array = _with_room(turned.shape, self._whole, np.min_scalar_type(self.count - 1))
         if as_they_are:
             np.copyto(self.array, turned, casting="unsafe")
         else:
@@ -100,14 +114,18 @@ class Partition:
                 plane = turned[..., slab]
                 place = np.minimum(np.searchsorted(values, plane), len(values) - 1)
                 self.array[..., slab] = np.where(np.take(values, place) == plane, place + 1, 0)
-        self.count = max(number.values(), default=0) + 1
         self.numbers: dict[str, frozenset[int]] = {
             labels.name_of(label_id): frozenset(number[value] for value in of_one)
             for label_id, of_one in by_id.items()
             if of_one
         }
         self._runs = _runs_by_number(self.array)
-        self.boxes = {key: _box_of(runs) for key, runs in self._runs.items()}
+        self.boxes: dict[int, Box] = {}
+        self._voxels: dict[int, int] = {}
+        for key, pieces in self._runs.items():
+            runs = np.concatenate(pieces, axis=1)
+            self.boxes[key] = _box_of(runs)
+            self._voxels[key] = int((runs[1] - runs[0] + 1).sum())
         # Cutting gives a structure more numbers and leaves it its voxels: those it had at first still say where it is.
         self._at_first = dict(self.numbers)
         self.median_plane: float | None = None
@@ -149,10 +167,10 @@ class Partition:
         """
         numbers = self.need(*names)
         if all(name in self._at_first for name in names):
-            parts = [self._runs[number] for number in sorted(frozenset().union(*(self._at_first[n] for n in names)))]
-            return Runs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            at_first = sorted(frozenset().union(*(self._at_first[name] for name in names)))
+            return _joined([piece for number in at_first for piece in self._runs[number]])
         box = self.box(numbers)
-        inside = _runs_by_number(self.mask(numbers, box).view(np.uint8))[1]
+        inside = _joined(_runs_by_number(self.mask(numbers, box).view(np.uint8))[1])
         i, j, k = (axis.start for axis in box)
         return Runs(inside.first + i, inside.last + i, inside.row + j, inside.slab + k)
 
@@ -208,11 +226,17 @@ class Partition:
         """Return all other numbers, the background's 0 too."""
         return frozenset((0, *self.boxes)) - numbers
 
-    def as_given(self, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
-        """View the array with the axes that the labels had, whose affine is passed."""
-        order, flipped = _axes(affine)
-        given: npt.NDArray[np.uint16] = np.flip(self.array, flipped).transpose(np.argsort(order))
-        return given
+    def as_given(self) -> tuple[Numbers, npt.NDArray[np.float64]]:
+        """Move the array to its place in the grid that the labels had; return that and its affine. Comes last."""
+        whole = self._room.reshape(self._whole, order="F")
+        columns, rows, _ = (slice(a, a + size) for a, size in zip(self._first, self.array.shape, strict=True))
+        # From the last slab on, because no slab's place lies before the slab itself.
+        for slab in reversed(range(self.array.shape[2])):
+            plane = self.array[..., slab].copy()
+            self.array[..., slab] = 0
+            whole[columns, rows, self._first[2] + slab] = plane
+        given: Numbers = np.flip(whole, self._flipped).transpose(np.argsort(self._order))
+        return given, self._given_affine
 
     def clear(self, numbers: frozenset[int]) -> None:
         """Make these numbers background."""
@@ -220,9 +244,9 @@ class Partition:
         if sum(_size(box) for box in boxes) < self.array.size:
             for number, box in zip(numbers, boxes, strict=True):
                 region = self.array[box]
-                np.copyto(region, np.uint16(0), where=region == number)
+                np.copyto(region, self.array.dtype.type(0), where=region == number)
             return
-        table = np.arange(self.count, dtype=np.uint16)
+        table = np.arange(self.count, dtype=self.array.dtype)
         table[list(numbers)] = 0
         for slab in range(self.array.shape[2]):
             self.array[..., slab] = table.take(self.array[..., slab])
@@ -247,48 +271,55 @@ class Partition:
     def add(self, name: str, cut: Cut) -> bool:
         """Give the voxels of a cut to a class; False if there are none."""
         cut = _trimmed(cut)
-        region = self.array[cut.box]
         if self.count + len(cut.of) > np.iinfo(np.uint16).max:
             raise ValueError("these labels and classes overlap in more than 65535 ways; derive fewer classes at once")
-        new: dict[int, int] = {}
-        if len(cut.of) <= _FEW:
-            for number in sorted(cut.of):
-                inside = region == number
-                inside &= cut.where
-                if inside.any():
-                    new[number] = self.count + len(new)
-                    np.copyto(region, np.uint16(new[number]), where=inside)
-        else:
-            new = self._relabel(region, cut)
-        for number, successor in new.items():
+        successors = self._renumbered(cut)
+        for number, successor in successors.items():
             self.boxes[successor] = _meeting(self.boxes.get(number, cut.box), cut.box)
             for key, members in self.numbers.items():
                 if number in members:
                     self.numbers[key] = members | {successor}
-        self.count = max((self.count - 1, *new.values())) + 1
         self.forget(name)
-        if new:
-            self.numbers[name] = frozenset(new.values())
-        return bool(new)
+        if successors:
+            self.numbers[name] = frozenset(successors.values())
+        return bool(successors)
 
-    def _relabel(self, region: npt.NDArray[np.uint16], cut: Cut) -> dict[int, int]:
-        table = np.arange(self.count, dtype=np.uint16)
-        new = {number: self.count + position for position, number in enumerate(sorted(cut.of))}
-        table[list(new)] = list(new.values())
-        everywhere = bool(cut.where.all())
-        where = np.broadcast_to(cut.where, region.shape)
-        met = np.zeros(self.count, bool)
-        for slab in range(region.shape[2]):
-            plane = region[..., slab]
-            if everywhere:
-                met[plane] = True
-                plane[...] = table.take(plane)
-            else:
-                here = where[..., slab]
-                voxels = plane[here]
-                met[voxels] = True
-                plane[here] = table[voxels]
-        return {number: successor for number, successor in new.items() if met[number]}
+    def _renumbered(self, cut: Cut) -> dict[int, int]:
+        """Give the voxels of a cut new numbers; return the new one by the old one."""
+        successors: dict[int, int] = {}
+        for number in sorted(cut.of):
+            # Comparing bytes is so fast that each number's own box in turn beats one look-up for each voxel of the cut.
+            box = _meeting(self.boxes.get(number, cut.box), cut.box)
+            if not _size(box):
+                continue
+            inside = self.array[box] == number
+            inside &= cut.where[
+                tuple(
+                    slice(part.start - whole.start, part.stop - whole.start) if size > 1 else slice(None)
+                    for part, whole, size in zip(box, cut.box, cut.where.shape, strict=True)
+                )
+            ]
+            voxels = int(np.count_nonzero(inside))
+            if voxels:
+                successors[number] = self._successor(number, voxels)
+                if successors[number] != number:
+                    np.copyto(self.array[box], self.array.dtype.type(successors[number]), where=inside)
+        return successors
+
+    def _successor(self, number: int, voxels: int) -> int:
+        """Return a number for so many voxels of another one: that one itself if it has no more, else a new one."""
+        if number and voxels == self._voxels[number]:
+            return number
+        successor = self.count
+        self.count += 1
+        self._voxels[successor] = voxels
+        if number:
+            self._voxels[number] -= voxels
+        if successor > np.iinfo(self.array.dtype).max:
+            narrow = self.array
+            self._room, self.array = _with_room(narrow.shape, self._whole, np.min_scalar_type(successor))
+            self.array[...] = narrow
+        return successor
 
 
 def _trimmed(cut: Cut) -> Cut:
@@ -304,34 +335,73 @@ def _trimmed(cut: Cut) -> Cut:
     return Cut(cut.of, (box[0], box[1], box[2]), cut.where[tuple(inner)])
 
 
-def _runs_by_number(array: npt.NDArray[Any]) -> dict[int, Runs]:
-    rows = array.shape[0]
-    # The array is in Fortran order: its lines lie one after the other.
-    line = array.reshape(-1, order="F")
-    starts_here = np.empty(line.shape, bool)
-    np.not_equal(line[1:], line[:-1], out=starts_here[1:])
-    starts_here[::rows] = True
-    starts = np.flatnonzero(starts_here)
-    stops = np.append(starts[1:], line.size)
-    numbers = line[starts]
-    kept = np.flatnonzero(numbers)
-    kept = kept[np.argsort(numbers[kept], kind="stable")]
-    starts, stops, numbers = starts[kept], stops[kept], numbers[kept]
-    lines, first = np.divmod(starts, rows)
-    slab, row = np.divmod(lines, array.shape[1])
-    last = first + (stops - starts) - 1
-    edges = np.flatnonzero(np.diff(numbers.astype(np.int64), prepend=-1, append=-1))
-    return {
-        int(numbers[a]): Runs(first[a:b], last[a:b], row[a:b], slab[a:b]) for a, b in itertools.pairwise(edges) if a < b
-    }
+def _with_room(part: Sequence[int], whole: Sequence[int], kind: np.dtype[Any]) -> tuple[Numbers, Numbers]:
+    """Zeros for a whole grid, flat, and its beginning in the shape of a part; memory is taken by what is touched."""
+    room: Numbers = np.zeros(math.prod(whole), kind)
+    return room, room[: math.prod(part)].reshape(part, order="F")
 
 
-def _box_of(runs: Runs) -> Box:
-    return (
-        slice(int(runs.first.min()), int(runs.last.max()) + 1),
-        slice(int(runs.row.min()), int(runs.row.max()) + 1),
-        slice(int(runs.slab.min()), int(runs.slab.max()) + 1),
-    )
+def _around_labels(array: npt.NDArray[Any]) -> Box:
+    """Box of all voxels but the background's, with one more on each side where there is one."""
+    occupied = [np.zeros(size, bool) for size in array.shape]
+    slowest = int(np.argmax(np.abs(array.strides)))
+    one, other = (axis for axis in range(3) if axis != slowest)
+    for place, plane in enumerate(np.moveaxis(array, slowest, 0)):
+        along = np.bitwise_or.reduce(plane, axis=1) != 0
+        occupied[one] |= along
+        occupied[other] |= np.bitwise_or.reduce(plane, axis=0) != 0
+        occupied[slowest][place] = along.any()
+    box = []
+    for there, size in zip((np.flatnonzero(axis) for axis in occupied), array.shape, strict=True):
+        first, last = (int(there[0]), int(there[-1])) if len(there) else (0, 0)
+        box.append(slice(max(first - 1, 0), min(last + 2, size)))
+    return box[0], box[1], box[2]
+
+
+def _moved(affine: npt.NDArray[np.float64], first: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Affine of the part of a grid that begins at this voxel."""
+    moved: npt.NDArray[np.float64] = affine.copy()
+    moved[:3, 3] += moved[:3, :3] @ first
+    return moved
+
+
+def _runs_by_number(array: Numbers) -> dict[int, list[SlabRuns]]:
+    """Runs of each number but 0, slab by slab."""
+    rows, columns, slabs = array.shape
+    # As small as they can be, because a chest has more than a million of them.
+    smallest = np.int16 if max(array.shape) < 2**15 else np.int32
+    found: dict[int, list[SlabRuns]] = {}
+    starts_here = np.empty(rows * columns, bool)
+    for slab in range(slabs):
+        # The array is in Fortran order: the lines of a slab lie one after the other.
+        line = array[..., slab].reshape(-1, order="F")
+        np.not_equal(line[1:], line[:-1], out=starts_here[1:])
+        starts_here[::rows] = True
+        starts = np.flatnonzero(starts_here)
+        numbers = line[starts]
+        lengths = np.diff(starts, append=line.size)
+        kept = np.flatnonzero(numbers)
+        kept = kept[np.argsort(numbers[kept], kind="stable")]
+        if not len(kept):
+            continue
+        numbers = numbers[kept]
+        runs = np.empty((4, len(kept)), smallest)
+        runs[2], runs[0] = np.divmod(starts[kept], rows)
+        runs[1] = runs[0] + (lengths[kept] - 1)
+        runs[3] = slab
+        edges = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(kept)]
+        for a, b in itertools.pairwise(edges):
+            found.setdefault(int(numbers[a]), []).append(runs[:, a:b])
+    return dict(sorted(found.items()))
+
+
+def _joined(pieces: Sequence[SlabRuns]) -> Runs:
+    return Runs(*np.concatenate(pieces, axis=1, dtype=np.int64))
+
+
+def _box_of(runs: SlabRuns) -> Box:
+    low, high = runs.min(axis=1).tolist(), runs.max(axis=1).tolist()
+    return slice(low[0], high[1] + 1), slice(low[2], high[2] + 1), slice(low[3], high[3] + 1)
 
 
 def _size(box: Box) -> int:
@@ -339,5 +409,8 @@ def _size(box: Box) -> int:
 
 
 def _meeting(one: Sequence[slice], other: Sequence[slice]) -> Box:
-    i, j, k = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    """Box that two boxes share; its size is 0 where they do not meet."""
+    starts = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
+    stops = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
+    i, j, k = (slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
     return i, j, k

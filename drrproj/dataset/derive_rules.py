@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ def _body(partition: Partition, vertebra: str) -> Runs:
     """Front third of a vertebra: its body, without the arch and the processes, which hang lower."""
     runs = partition.runs(vertebra)
     low, high = runs.row.min(), runs.row.max()
-    front = runs.row >= high - 0.35 * (high - low)
+    front = high - runs.row <= 0.35 * (high - low)
     return Runs(*(column[front] for column in runs))
 
 
@@ -128,7 +129,7 @@ def rib_part(partition: Partition, sources: tuple[str, ...], anterior: bool) -> 
     middle = _median_plane(partition)
     outward = np.max(np.abs(np.stack(partition.points(runs, 0)) - middle), axis=0)
     depth = np.mean(partition.points(runs, 1), axis=0)
-    turn = float(depth[outward >= outward.max() - TURN_MM].mean())
+    turn = float(depth[outward >= outward.max() - TURN_MM - TIE_MM].mean())
     return _half(partition, of, 1, turn, anterior)
 
 
@@ -313,8 +314,9 @@ def mediastinum_part(partition: Partition, sources: tuple[str, ...], part: str) 
             if reach_back:
                 np.minimum.at(back, runs.slab, runs.row)
     known = np.flatnonzero(np.isfinite(back))
-    back = np.interp(np.arange(slabs), known, back[known])
-    front = np.interp(np.arange(slabs), known, front[known])
+    # Rounding of what lies between two rows must not decide for the row that it falls on.
+    back = np.interp(np.arange(slabs), known, back[known]) - TIE_MM
+    front = np.interp(np.arange(slabs), known, front[known]) + TIE_MM
     box = partition.box(of)
     rows = np.arange(box[1].start, box[1].stop)[:, None]
     where = {
@@ -393,20 +395,28 @@ def _eroded(mask: Mask, axis: int) -> Mask:
     return eroded
 
 
-def _hounsfield(partition: Partition, box: Box, inside: Mask) -> npt.NDArray[np.float64]:
-    """HU of a box's voxels: the CT's own where the grids are one, else of the nearest CT voxel, air where none is."""
+def _hounsfield(partition: Partition, box: Box, inside: Mask) -> npt.NDArray[Any]:
+    """HU of a box's voxels: of the nearest CT voxel, air where none is."""
     voxels, affine = toward_ras(partition.ct.array, partition.ct.affine)
-    if voxels.shape == partition.array.shape and np.allclose(affine, partition.affine, rtol=0, atol=1e-3):
-        values: npt.NDArray[np.float64] = voxels[box]
-        return values
-    places = np.argwhere(inside) + [axis.start for axis in box]
     to_ct = np.linalg.inv(affine) @ partition.affine
-    nearest = np.floor(places @ to_ct[:3, :3].T + to_ct[:3, 3] + 0.5).astype(np.int64)
-    there = ((nearest >= 0) & (nearest < voxels.shape)).all(axis=1)
-    found = np.full(len(places), -1000.0)
-    found[there] = voxels[tuple(nearest[there].T)]
-    values = np.full(inside.shape, -1000.0)
-    values[inside] = found
+    first = np.rint(to_ct[:3, 3])
+    # No voxel centre is half a voxel from where a grid shifted by whole voxels has it: the nearest ones lie in order.
+    shifted = np.column_stack([np.eye(3), first])
+    if (np.abs(to_ct[:3] - shifted) @ [*partition.array.shape, 1] < 0.5).all():
+        of_ct = tuple(slice(axis.start + int(by), axis.stop + int(by)) for axis, by in zip(box, first, strict=True))
+        if all(axis.start >= 0 and axis.stop <= size for axis, size in zip(of_ct, voxels.shape, strict=True)):
+            return voxels[of_ct]
+    air = np.full((), -1000, np.result_type(voxels.dtype, np.int16))
+    values = np.full(inside.shape, air)
+    start = np.array([axis.start for axis in box])
+    # Slab by slab, because positions take many times the memory of the voxels.
+    for slab in range(inside.shape[2]):
+        places = np.argwhere(inside[..., slab, None]) + start + (0, 0, slab)
+        nearest = np.floor(places @ to_ct[:3, :3].T + to_ct[:3, 3] + 0.5).astype(np.int64)
+        there = ((nearest >= 0) & (nearest < voxels.shape)).all(axis=1)
+        found = np.full(len(places), air)
+        found[there] = voxels[tuple(nearest[there].T)]
+        values[..., slab][inside[..., slab]] = found
     return values
 
 

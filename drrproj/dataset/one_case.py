@@ -16,7 +16,8 @@ import numpy as np
 from drrproj import attenuation as attenuation_models
 from drrproj.attenuation import Attenuation
 from drrproj.dataset.cases import Case
-from drrproj.dataset.derive import derive
+from drrproj.dataset.derive import classes_of
+from drrproj.dataset.derive_partition import Partition
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits, findings
 from drrproj.dataset.store import Store
@@ -151,7 +152,11 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
             else:
                 status = "kept"
                 if recipe.taxonomy is not None:
-                    labels, absent = _derived(ct, labels, recipe.taxonomy)
+                    partition = Partition(labels, ct)
+                    # The partition has voxels of its own, and deriving needs the memory.
+                    del labels
+                    labels, absent = _derived(partition, recipe.taxonomy)
+                    del partition
                     seconds["deriving"] = time.perf_counter() - start - sum(seconds.values())
                 shot = _project(ct, labels, case.case_id, recipe, threads)
                 seconds["projecting"] = time.perf_counter() - start - sum(seconds.values())
@@ -196,8 +201,8 @@ def _read(case: Case) -> tuple[Volume, LabelVolume]:
     return ct, read_labels(case.labels, case.names, volume=ct)
 
 
-def _derived(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> tuple[LabelVolume, dict[str, str]]:
-    derived = derive(ct, labels, taxonomy)
+def _derived(partition: Partition, taxonomy: Taxonomy) -> tuple[LabelVolume, dict[str, str]]:
+    derived = classes_of(partition, taxonomy)
     return derived.labels, derived.absent
 
 

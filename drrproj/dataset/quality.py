@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -571,12 +571,23 @@ def _patient_axes(array: Array, affine: Floats) -> tuple[Array, Floats]:
     return view, turned
 
 
+def _upward(array: Array) -> tuple[Array, tuple[int, ...]]:
+    """View an array along its memory, because numpy reads a mirrored view ten times slower; and the axes it flips."""
+    mirrored = tuple(axis for axis in range(3) if array.strides[axis] < 0)
+    return np.flip(array, mirrored), mirrored
+
+
 def _count_runs(ids: Array) -> tuple[Array, Array, Floats, Array]:
     """Values that occur, and of each: voxels, centroid in indices, lowest index along the second axis."""
     # Labels are constant over long stretches of memory, so runs are 20 to 50 times fewer than voxels.
     order = np.argsort([-abs(stride) for stride in ids.strides], kind="stable")
-    found: list[tuple[Array, Array, Array, Array, Array]] = []
-    for slow, slab in enumerate(ids.transpose(order)):
+    upward, mirrored = _upward(ids)
+    to_back = int(np.flatnonzero(order == 1)[0])
+    farthest: Any = np.maximum if 1 in mirrored else np.minimum
+    # Values of each slab, their voxels, twice the sums of their positions, and how far back they reach.
+    none = np.zeros(0, np.int64)
+    found: list[tuple[Array, Array, Array, Array]] = [(ids[:0, 0, 0], none, np.zeros((3, 0), np.int64), none)]
+    for slow, slab in enumerate(upward.transpose(order)):
         rows = np.ascontiguousarray(slab)
         edges = np.empty(rows.shape, bool)
         edges[:, 0] = True
@@ -584,23 +595,36 @@ def _count_runs(ids: Array) -> tuple[Array, Array, Floats, Array]:
         starts = np.flatnonzero(edges)
         lengths = np.diff(starts, append=rows.size)
         run_values = rows.ravel()[starts]
-        labelled = run_values != 0
-        starts, lengths, run_values = starts[labelled], lengths[labelled], run_values[labelled]
+        kept = np.flatnonzero(run_values)
+        kept = kept[np.argsort(run_values[kept], kind="stable")]
+        if not len(kept):
+            continue
+        starts, lengths, run_values = starts[kept], lengths[kept], run_values[kept]
         middle, fast = np.divmod(starts, rows.shape[1])
-        found.append((run_values, lengths, np.full(len(starts), slow), middle, fast))
-    run_values, lengths, *position = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    values, which = np.unique(run_values, return_inverse=True)
-    voxels = np.bincount(which, lengths, len(values)).astype(np.int64)
-    backs = np.full(len(values), ids.shape[1])
-    if len(values):
-        by_value = np.argsort(which, kind="stable")
-        starts = np.searchsorted(which[by_value], np.arange(len(values)))
-        backs = np.minimum.reduceat(position[int(np.flatnonzero(order == 1)[0])][by_value], starts)
-    position[2] = position[2] + (lengths - 1) / 2
+        of_value = np.flatnonzero(np.append(True, run_values[1:] != run_values[:-1]))
+        voxels = np.add.reduceat(lengths, of_value)
+        twice = [
+            2 * slow * voxels,
+            2 * np.add.reduceat(middle * lengths, of_value),
+            np.add.reduceat((2 * fast + lengths - 1) * lengths, of_value),
+        ]
+        ends = (np.full(len(fast), slow), middle, fast + lengths - 1 if 1 in mirrored else fast)
+        reached = farthest.reduceat(ends[to_back], of_value)
+        found.append((run_values[of_value], voxels, np.stack(twice), reached))
+    slab_values, slab_voxels, slab_twice, slab_reached = (
+        np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)
+    )
+    values, which = np.unique(slab_values, return_inverse=True)
+    voxels = np.bincount(which, slab_voxels, len(values)).astype(np.int64)
     centroids = np.empty((len(values), 3))
-    for axis, along in zip(order, position, strict=True):
-        centroids[:, axis] = np.bincount(which, lengths * along, len(values)) / np.maximum(voxels, 1)
-    return values, voxels, centroids, backs
+    for axis, twice_along in zip(order, slab_twice, strict=True):
+        sums = np.bincount(which, twice_along, len(values)) / 2
+        if axis in mirrored:
+            sums = (ids.shape[axis] - 1) * voxels - sums
+        centroids[:, axis] = sums / np.maximum(voxels, 1)
+    backs = np.full(len(values), -1 if 1 in mirrored else ids.shape[1])
+    farthest.at(backs, which, slab_reached)
+    return values, voxels, centroids, ids.shape[1] - 1 - backs if 1 in mirrored else backs
 
 
 def _counted(found: Array, values: Array) -> Floats:
@@ -628,29 +652,30 @@ def _sides(hu: Array, affine: Floats, ids: Array | None, values: Array) -> tuple
     A scanner's field of view may be a circle, with padding outside: its edge is where measured voxels meet padding or
     the end of the array. Looked at in some slices.
     """
-    step = -(-hu.shape[2] // _BORDER_SLICES)
-    slices = slice(None, None, step)
-    part = hu[:, :, slices]
-    measured = part >= _PADDING_HU
-    tissue = part > _TISSUE_HU
-    areas = np.zeros((len(values), 4))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    looked_at = range(0, hu.shape[2], -(-hu.shape[2] // _BORDER_SLICES))
+    counts = np.zeros((len(values), 4))
     edges = edges_tissue = 0
-    for face, (axis, towards) in enumerate(((0, -1), (0, 1), (1, -1), (1, 1))):
-        here, there = [slice(None)] * 3, [slice(None)] * 3
-        low, high = slice(None, -1), slice(1, None)
-        here[axis], there[axis] = (low, high) if towards > 0 else (high, low)
-        beyond = np.zeros_like(measured)
-        beyond[tuple(here)] = measured[tuple(there)]
-        edge = measured & ~beyond
-        edges += int(np.count_nonzero(edge))
-        edges_tissue += int(np.count_nonzero(edge & tissue))
-        if ids is not None:
-            # The faces of the array are counted elsewhere, all of them.
-            np.moveaxis(edge, axis, 0)[-1 if towards > 0 else 0] = False
-            voxel_cm2 = float(spacing[2] * spacing[1 - axis]) * hu.shape[2] / part.shape[2] / 100
-            areas[:, face] = _counted(ids[:, :, slices][edge], values) * voxel_cm2
-    return edges_tissue / max(edges, 1), areas
+    for position in looked_at:
+        measured, tissue = hu[:, :, position] >= _PADDING_HU, hu[:, :, position] > _TISSUE_HU
+        # Slowest axis first: numpy picks voxels in that order, ten times faster where it is memory's.
+        order = np.argsort([-abs(stride) for stride in measured.strides], kind="stable")
+        for face, (axis, towards) in enumerate(((0, -1), (0, 1), (1, -1), (1, 1))):
+            here, there = [slice(None)] * 2, [slice(None)] * 2
+            low, high = slice(None, -1), slice(1, None)
+            here[axis], there[axis] = (low, high) if towards > 0 else (high, low)
+            beyond = np.zeros_like(measured)
+            beyond[tuple(here)] = measured[tuple(there)]
+            edge = measured & ~beyond
+            edges += int(np.count_nonzero(edge))
+            edges_tissue += int(np.count_nonzero(edge & tissue))
+            if ids is not None:
+                # The faces of the array are counted elsewhere, all of them.
+                np.moveaxis(edge, axis, 0)[-1 if towards > 0 else 0] = False
+                on_edge = ids[:, :, position].transpose(order)[edge.transpose(order)]
+                counts[:, face] += _counted(on_edge, values)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    voxel_cm2 = spacing[2] * spacing[[1, 1, 0, 0]] * hu.shape[2] / len(looked_at) / 100
+    return edges_tissue / max(edges, 1), counts * voxel_cm2
 
 
 def _sampled_hu(
@@ -685,7 +710,11 @@ def _count_above(hu: Array, limit: float) -> int:
     slowest = int(np.argmax(np.abs(hu.strides)))
     # A number of the array's own type keeps numpy from converting every voxel to float64.
     bound = hu.dtype.type(limit) if hu.dtype.kind == "f" else min(int(limit), int(np.iinfo(hu.dtype).max))
-    return sum(int(np.count_nonzero(slab > bound)) for slab in np.moveaxis(hu, slowest, 0))
+    slabs: Iterable[Array] = np.moveaxis(_upward(hu)[0], slowest, 0)
+    # Few slabs have any, and the greatest of whole numbers is found in a fifth of the time that counting takes.
+    if hu.dtype.kind != "f":
+        slabs = [slab for slab in slabs if slab.max() > bound]
+    return sum(int(np.count_nonzero(slab > bound)) for slab in slabs)
 
 
 def _behind_the_back(hu: Array, affine: Floats, id_affine: Floats, structures: Mapping[str, _Structure]) -> float:

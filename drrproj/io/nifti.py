@@ -258,14 +258,17 @@ def _too_short(expected: int, there: int) -> ValueError:
 def _scaled(stored: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[Any]:
     if (slope, inter) == (1.0, 0.0) or stored.dtype.kind not in "iuf":
         return stored
+    # What was unpacked is ours to change, and a second array of a CT is a lot; what is mapped is the file's.
+    ours = stored.flags.writeable and stored.dtype.isnative
     if slope == 1.0 and inter.is_integer() and stored.dtype.kind in "iu":
         fits = np.iinfo(np.int16)
         if fits.min <= int(stored.min()) + inter and int(stored.max()) + inter <= fits.max:
             # Both steps wrap around at 2**16, and since the sum fits, so does the wrapped sum.
-            shifted = stored.astype(np.int16)
+            in_place = ours and stored.dtype.itemsize == fits.dtype.itemsize
+            shifted: npt.NDArray[np.int16] = stored.view(np.int16) if in_place else stored.astype(np.int16)
             shifted += np.array(int(inter) % 2**16, np.uint16).astype(np.int16)
             return shifted
-    scaled = stored.astype(np.float32)
+    scaled = stored.astype(np.float32, copy=not ours)
     scaled *= np.float32(slope)
     scaled += np.float32(inter)
     return scaled
