@@ -196,7 +196,7 @@ def kills(count: int, folder: Path, seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="CT LABELS")
-    parser.add_argument("--cases", type=int, default=12, help="copies of the case for the pool (default: 12)")
+    parser.add_argument("--cases", type=int, default=30, help="copies of the case for the pool (default: 30)")
     parser.add_argument("--kills", type=int, metavar="N")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
