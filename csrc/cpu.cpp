@@ -304,6 +304,9 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         // for the next one in the cache.
         plan.block_slabs = plan.upright || plan.tile_lanes >= 256 ? kBlockSlabs : kBlockSlabs / 2;
         shape_packets(plan, grid, row, column, lanes);
+        const double* const across = plan.lanes_are_rows ? plan.column_step : plan.row_step;
+        const double aside = std::fabs(across[plan.axis_u]) + std::fabs(across[plan.axis_x]);
+        plan.lines_share_u = plan.packet_lines == 1 && aside <= 1e-12 * std::fabs(across[plan.axis_v]);
         plans.push_back(plan);
     }
     return plans;

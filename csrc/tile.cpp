@@ -16,6 +16,7 @@ namespace DRRPROJ_ISA {
 namespace {
 
 constexpr int N = Lanes::width;
+constexpr int kFour = 4;  // packets that are walked together
 // Bounds allow for rounding: a packet's rows and columns for that of the walk, a box for that of its packets' bounds.
 constexpr float kPacketMargin = 1e-3f;
 constexpr float kBoxMargin = 2e-3f;
@@ -63,6 +64,7 @@ struct Walk {
     Extents& extents;
     int count;
     double begin, end;
+    bool in_fours;                  // each four packets are neighbouring lines and differ in v alone
     double line_of[N], lane_of[N];  // of a packet's rays, from its first
 };
 
@@ -187,18 +189,31 @@ void set_up(Walk& walk, const Tile& tile) {
     walk.count = 0;
     walk.begin = 1e300;
     walk.end = -1e300;
-    for (int line = 0; line < tile.lines; line += packet_lines) {
-        for (int lane = 0; lane < tile.lanes; lane += packet_lanes) {
-            const int at = walk.count;
-            Packet& packet = walk.packets[at];
-            if (!set_up_packet(walk, tile.line + line, tile.lane + lane, tile.lines - line, tile.lanes - lane, packet))
-                continue;
-            ++walk.count;
-            lowest_and_highest(packet.begin, still, 0.0, extents.begin_low[at], extents.begin_high[at]);
-            lowest_and_highest(packet.end, still, 0.0, extents.end_low[at], extents.end_high[at]);
-            walk.begin = smaller(walk.begin, extents.begin_low[at]);
-            walk.end = larger(walk.end, extents.end_high[at]);
-        }
+    const auto add = [&](int line, int lane) {
+        const int at = walk.count;
+        Packet& packet = walk.packets[at];
+        if (!set_up_packet(walk, tile.line + line, tile.lane + lane, tile.lines - line, tile.lanes - lane, packet))
+            return;
+        ++walk.count;
+        lowest_and_highest(packet.begin, still, 0.0, extents.begin_low[at], extents.begin_high[at]);
+        lowest_and_highest(packet.end, still, 0.0, extents.end_low[at], extents.end_high[at]);
+        walk.begin = smaller(walk.begin, extents.begin_low[at]);
+        walk.end = larger(walk.end, extents.end_high[at]);
+    };
+    // Such lines come in fours where they can; the rest of a tile's lines, or a missing packet, leave none.
+    const int fours = walk.job.plan.lines_share_u && tile.lines % kFour == 0 ? kFour : 1;
+    for (int line = 0; line < tile.lines; line += fours * packet_lines)
+        for (int lane = 0; lane < tile.lanes; lane += packet_lanes)
+            for (int i = 0; i < fours; ++i) add(line + i * packet_lines, lane);
+    const int lanes_of_packets = (tile.lanes + packet_lanes - 1) / packet_lanes;
+    walk.in_fours = fours == kFour && walk.count == tile.lines * lanes_of_packets;
+    for (int i = 0; i < walk.count && walk.in_fours; ++i) {
+        const Packet& first = walk.packets[i / kFour * kFour];
+        Packet& packet = walk.packets[i];
+        __builtin_memcpy(packet.u, first.u, sizeof(packet.u));
+        __builtin_memcpy(packet.du, first.du, sizeof(packet.du));
+        __builtin_memcpy(packet.motion_u, first.motion_u, sizeof(packet.motion_u));
+        __builtin_memcpy(packet.slope_u, first.slope_u, sizeof(packet.slope_u));
     }
     if (walk.count == 0 || !(walk.begin < walk.end)) {
         walk.count = 0;
@@ -439,15 +454,16 @@ const std::int32_t* index_of_codes(const Job& job) {
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
-template <bool Partial, int What, class Code>
-__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, Collection& collection,
-                                           Staging& next) {
+// All slabs of a block, or those alone whose bit is set.
+enum class Extent { all, some };
+
+template <bool Partial, int What, class Code, Extent Slabs = Extent::all>
+__attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, const Places& places,
+                                           std::uint32_t some, Collection& collection, Staging& next) {
     constexpr bool Image = What & kImage, Label = What & kLabel;
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    Places places;
-    find_places<Label>(walk, block, index, places);
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     const Coordinate v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
     Lanes ray_begin, ray_end;
@@ -568,7 +584,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
         }
     };
-    for (int s = 0; s < slabs;) {
+    if (Slabs == Extent::some)
+        for (std::uint32_t rest = some; rest; rest &= rest - 1) walk_slab(__builtin_ctz(rest));
+    for (int s = 0; Slabs == Extent::all && s < slabs;) {
         next.ask();
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s)
             if (!Image && following.is_in_one() && stays(s))
@@ -578,6 +596,55 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     }
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
     if (Label) following.settle(first_x + static_cast<float>(slabs));
+}
+
+// Four lines whose rays differ in v alone: where each of them meets one row of voxels, they cross in u together.
+__attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, int first, Collection& collection,
+                                         Staging& next) {
+    const Box& box = block.box;
+    const int slabs = box.slabs, middle = slabs / 2;
+    Places places[kFour];
+    std::uint32_t in_one_row[kFour] = {}, any = 0;
+    for (int line = 0; line < kFour; ++line) {
+        find_places<false>(walk, block, first + line, places[line]);
+        for (int s = 0; s < slabs; s += N) {
+            const Index reading = load_voxels(reinterpret_cast<const float*>(places[line].reading + s));
+            in_one_row[line] |= bits(equal(reading, broadcast(Reading::one_row))) << s;
+        }
+        any |= in_one_row[line];
+    }
+    const std::uint32_t all = ~std::uint32_t{0} >> (kBlockSlabs - slabs);
+    const Packet& packet = walk.packets[first];
+    const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
+    const Lanes one(1.0f);
+    Lanes sum_entry[kFour], sum_exit[kFour];
+    for (int line = 0; line < kFour; ++line) sum_entry[line] = sum_exit[line] = Lanes(0.0f);
+    for (int s = 0; s < slabs;) {
+        next.ask(kFour);
+        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) {
+            if (!(any >> s & 1)) continue;
+            // Lines that meet one row read the same columns.
+            int some_line = 0;
+            while (!(in_one_row[some_line] >> s & 1)) ++some_line;
+            const Lanes step(kSlabs.number[s] - static_cast<float>(middle)), from_u(places[some_line].from_u[s]);
+            const Lanes u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
+            const Lanes entry = crossing_share(u_at - (u_rounded - from_u), u.crossing), exit = one - entry;
+            const Index entry_u = bits_of(u_rounded) + u.voxel, exit_u = entry_u + u.step;
+            for (int line = 0; line < kFour; ++line) {
+                if (!(in_one_row[line] >> s & 1)) continue;
+                const float* const row = block.image + places[line].at[s];
+                sum_entry[line] = multiply_add(entry, as_lanes(window(row, entry_u)), sum_entry[line]);
+                sum_exit[line] = multiply_add(exit, as_lanes(window(row, exit_u)), sum_exit[line]);
+            }
+        }
+    }
+    for (int line = 0; line < kFour; ++line) {
+        float* const sum = walk.packets[first + line].sum;
+        (Lanes::load(sum) + (sum_entry[line] + sum_exit[line])).store(sum);
+        if (const std::uint32_t rest = all & ~in_one_row[line])
+            walk_packet<false, kImage, std::uint8_t, Extent::some>(walk, block, first + line, places[line], rest,
+                                                                   collection, next);
+    }
 }
 
 // A part of index space, by array axis.
@@ -671,11 +738,26 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
     if (Skips) find_uniform(box, static_cast<const Code*>(block.label), uniform);
     const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
     const double begin = block.x, end = block.x + box.slabs;
+    const auto meets_nothing = [&](int i) {
+        return !extents.relevant[block.parity][i] || (known && !may_hold_something(walk.job, region_of(walk, box, i)));
+    };
+    const auto is_partial = [&](int i) { return extents.begin_high[i] > begin || extents.end_low[i] < end; };
+    const auto each_of_four = [](int first, const auto& is_so) {
+        return is_so(first) && is_so(first + 1) && is_so(first + 2) && is_so(first + 3);
+    };
     for (int i = 0; i < walk.count; ++i) {
         next.step();
-        if (!extents.relevant[block.parity][i]) continue;
-        if (known && !may_hold_something(walk.job, region_of(walk, box, i))) continue;
-        const bool partial = extents.begin_high[i] > begin || extents.end_low[i] < end;
+        if (What == kImage && walk.in_fours && i % kFour == 0) {
+            const auto is_whole = [&](int k) { return extents.relevant[block.parity][k] && !is_partial(k); };
+            // All or none of them: the last bits must not depend on what is known to be empty.
+            if (each_of_four(i, is_whole)) {
+                if (!each_of_four(i, meets_nothing)) walk_four(walk, block, i, collection, next);
+                i += kFour - 1;
+                continue;
+            }
+        }
+        if (meets_nothing(i)) continue;
+        const bool partial = is_partial(i);
         if (Skips) {
             const int code = uniform_code(walk, block, uniform, i);
             if (code != kMixed && (code == 0 || !partial)) {
@@ -687,10 +769,12 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
                 continue;
             }
         }
+        Places places;
+        find_places<(What & kLabel) != 0>(walk, block, i, places);
         if (partial)
-            walk_packet<true, What, Code>(walk, block, i, collection, next);
+            walk_packet<true, What, Code>(walk, block, i, places, 0, collection, next);
         else
-            walk_packet<false, What, Code>(walk, block, i, collection, next);
+            walk_packet<false, What, Code>(walk, block, i, places, 0, collection, next);
     }
 }
 
@@ -965,7 +1049,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const int axis_x = job.plan.axis_x, axis_u = job.plan.axis_u, axis_v = job.plan.axis_v;
     Packet* const packets = static_cast<Packet*>(scratch.packets);
     Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
-    Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, {}, {}};
+    Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, false, {}, {}};
     set_up(walk, tile);
     if (walk.count == 0) return;
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
@@ -979,8 +1063,8 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
         Job part = job;
         part.label = nullptr;
-        Walk walk_part{part,    axis_x,     axis_u,     axis_v,   walk.size_x, packets,
-                       extents, walk.count, walk.begin, walk.end, {},          {}};
+        Walk walk_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x, packets, extents,
+                       walk.count, walk.begin, walk.end, walk.in_fours, {},          {}};
         walk_blocks(walk_part, scratch, collection);
         part.image = nullptr;
         part.label = job.label;

@@ -36,7 +36,8 @@ struct Plan {
     double shear;
     std::int64_t first_line, lines, lanes;
     int tile_lines, tile_lanes;
-    int packet_lines;  // lines that a packet's rays come from
+    int packet_lines;    // lines that a packet's rays come from
+    bool lines_share_u;  // rays of different lines differ in v alone
     int block_slabs;
 };
 

@@ -49,3 +49,19 @@ def test_an_empty_volume_gives_an_empty_image_however_often(backend, scene):
     projector = Projector(air, backend=backend)
     for _ in range(2):
         assert not projector.project(geometry).line_integral.any()
+
+
+@pytest.mark.parametrize("first", [16, 32])
+def test_lines_beside_an_edge_of_emptiness_are_not_skipped_with_their_neighbours(backend, first):
+    # Emptiness is known for cubes of 16 voxels; rows of pixels are walked together, some above the edge, some below.
+    hu = np.full((40, 48, 96), -1000, np.int16)
+    hu[:, :, first : first + 16] = np.random.default_rng(41).integers(0, 900, (40, 48, 16))
+    volume = Volume(np.asfortranarray(hu), np.eye(4))
+    view = Geometry.radiograph("AP", volume, shape=(160, 70), beam="parallel")
+    views = Geometry.concatenate([view.shifted(down=0.4 * step) for step in range(VIEWS)])
+    projector = Projector(volume, backend=backend)
+    projector.project(views)
+    known = projector.project(views).line_integral
+    for number in range(VIEWS):
+        alone = project(volume, views[[number]], backend=backend)
+        np.testing.assert_array_equal(known[number], alone.line_integral[0])

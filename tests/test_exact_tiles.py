@@ -64,6 +64,8 @@ SCENES = {
     "source inside": Scene((61, 70, 137), (40, 150), (0.5, 0.5), source=19.3),
     "detector inside": Scene((61, 70, 137), (40, 150), (0.6, 0.6), beyond=7.7, beam=(1, 0.2, 0.3)),
     "both inside": Scene((128, 70, 90), (40, 150), (0.4, 0.4), source=40.3, beyond=30.2, beam=(-1, 0.05, -0.1)),
+    "source inside, along an axis": Scene((61, 70, 137), (40, 150), (0.5, 0.5), source=19.3, beam=(1, 0, 0)),
+    "detector inside, along an axis": Scene((61, 70, 137), (40, 150), (0.6, 0.6), beyond=7.7, beam=(-1, 0, 0)),
     "rows of a few voxels": Scene((90, 9, 11), (40, 70), (0.4, 0.4)),
     "slabs of a few voxels": Scene((7, 70, 137), (40, 150), (0.8, 0.8)),
     "a row of pixels": Scene((61, 70, 137), (1, 1300), (1.0, 0.1)),
