@@ -97,8 +97,9 @@ def project(
         and for pixels much larger than voxels. Photons are averaged, so ``transmission`` is the mean of the rays'
         and ``line_integral`` its -log; path lengths are means, and a mask is where any of the rays meets the label.
         Shares and depths have no such average and are refused, and so are crops.
-    backend : {"auto", "cuda", "cpu", "numba"}
-        ``auto`` takes the first one available; a named one runs or raises.
+    backend : {"auto", "cpu", "numba", "cuda"}
+        ``auto`` takes ``cpu``, or where that is not available ``numba``; a named one runs or raises. ``cuda`` has been
+        compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
         CPU threads. By default every core this process may use. The result does not depend on it, to the last bit.
 
@@ -184,8 +185,9 @@ class Projector:
         How HU become attenuation. By default bilinear at 70 keV for a volume in HU.
     outputs, min_path_mm, label_images, other_space, supersampling : optional
         What every call makes, as in :func:`project`.
-    backend : {"auto", "cuda", "cpu", "numba"}
-        ``auto`` takes the first one available; a named one runs or raises.
+    backend : {"auto", "cpu", "numba", "cuda"}
+        ``auto`` takes ``cpu``, or where that is not available ``numba``; a named one runs or raises. ``cuda`` has been
+        compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
         CPU threads of each call. By default every core this process may use now.
 

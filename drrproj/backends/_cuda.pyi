@@ -1,0 +1,31 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+class Prepared: ...
+
+def prepare(
+    *,
+    volume: npt.NDArray[Any] | None,
+    volume_voxel_from_world: npt.NDArray[np.float64] | None,
+    volume_world_from_voxel: npt.NDArray[np.float64] | None,
+    knots: Sequence[float],
+    slope_changes: Sequence[float],
+    labels: npt.NDArray[Any] | None,
+    labels_voxel_from_world: npt.NDArray[np.float64] | None,
+    labels_world_from_voxel: npt.NDArray[np.float64] | None,
+    values: Sequence[int],
+    first_value: Sequence[int],
+    value_indices: Sequence[int],
+    min_path_mm: Sequence[float],
+) -> Prepared: ...
+def trace(
+    prepared: Prepared,
+    views: npt.NDArray[np.float64],
+    shape: tuple[int, int],
+    outputs: Mapping[str, npt.NDArray[Any]],
+    threads: int,
+) -> None: ...
+def why_unavailable() -> str | None: ...
