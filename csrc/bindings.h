@@ -41,6 +41,28 @@ inline Memory numpy_memory(const py::handle& given) {
             std::vector<py::ssize_t>(array.strides(), array.strides() + array.ndim()), array.writeable()};
 }
 
+// Of numpy arrays, and of those on a GPU that say so themselves.
+inline Memory numpy_or_cuda_memory(const py::handle& given) {
+    if (!py::hasattr(given, "__cuda_array_interface__")) return numpy_memory(given);
+    const py::dict interface = given.attr("__cuda_array_interface__");
+    const py::tuple data = interface["data"];
+    Memory memory{reinterpret_cast<void*>(data[0].cast<std::uintptr_t>()),
+                  py::dtype(interface["typestr"].cast<std::string>()),
+                  interface["shape"].cast<std::vector<py::ssize_t>>(),
+                  {},
+                  !data[1].cast<bool>()};
+    // A boolean is a byte of 0 or 1.
+    if (memory.type.kind() == 'b') memory.type = py::dtype::of<std::uint8_t>();
+    if (interface.contains("strides") && !interface["strides"].is_none()) {
+        memory.strides = interface["strides"].cast<std::vector<py::ssize_t>>();
+    } else {
+        memory.strides.resize(memory.shape.size());
+        py::ssize_t stride = memory.type.itemsize();
+        for (std::size_t i = memory.shape.size(); i-- > 0; stride *= memory.shape[i]) memory.strides[i] = stride;
+    }
+    return memory;
+}
+
 inline NumberType number_type(const py::dtype& type) {
     // numpy marks some native arrays '<' or '>' and others '=': only isnative tells.
     if (!type.attr("isnative").cast<bool>()) throw py::type_error("voxels must have native byte order");

@@ -553,6 +553,13 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
 
 DeviceScene::DeviceScene(const Scene& scene, const ArrayPlace& place) : held_(std::make_unique<Held>()) {
     check(cudaGetDevice(&held_->device), "name its device");
+    if (place.on_device) {
+        cudaPointerAttributes memory{};
+        check(cudaPointerGetAttributes(&memory, scene.image ? scene.image->voxels : scene.label->voxels),
+              "say which device an array is on");
+        held_->device = memory.device;
+    }
+    const CurrentDevice current(held_->device);
     const Stream own;
     held_->upload(scene, place.on_device, place.on_device ? stream_of(place) : own.get());
 }

@@ -28,10 +28,11 @@ class DeviceMemoryError : public std::bad_alloc {
 // Where the caller's arrays are: in the host's memory, or on a GPU, made and read on a stream of it.
 struct ArrayPlace {
     bool on_device;
-    std::uintptr_t stream;  // as __cuda_array_interface__ gives it: 1 and 2 are the default ones; 0 is none
+    std::uintptr_t stream;  // cudaStream_t as a number; 1 and 2 are the legacy and the per-thread default
 };
 
-// A scene in the memory of the GPU that is current when it is made. Several threads may project one at once.
+// A scene in the memory of a GPU: of the one that its arrays are on, or that is current. Several threads may project
+// one at once.
 class DeviceScene {
   public:
     // Copies the voxels; from the host they have been read when it returns.

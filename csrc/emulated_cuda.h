@@ -56,6 +56,13 @@ inline cudaError_t cudaGetDevice(int* device) {
     return cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+struct cudaPointerAttributes {
+    int device;
+};
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*) {
+    attributes->device = 0;
+    return cudaSuccess;
+}
 inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
     const std::lock_guard<std::mutex> lock(allocations().door);
     *total = total_bytes();

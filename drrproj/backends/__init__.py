@@ -49,7 +49,11 @@ class BackendUnavailable(RuntimeError):
 
 
 class Backend(Protocol):
-    """What a backend module offers."""
+    """What a backend module offers.
+
+    ``cuda`` takes arrays on a GPU as well, all of a call, with the ``stream`` to work on as one more argument of both
+    functions; the work may then still go on when they return.
+    """
 
     def why_unavailable(self) -> str | None:
         """Say why the backend cannot run here; None when it can."""
@@ -145,7 +149,9 @@ def why_unavailable(name: str) -> str | None:
 def choose(name: str) -> tuple[str, Backend]:
     """Return the backend of that name, or for ``"auto"`` ``cpu`` or else ``numba``; and its name.
 
-    ``"auto"`` never takes ``cuda``, which has been compiled and emulated on the host, but not yet run on a device.
+    ``"auto"`` never takes ``cuda``: that has been compiled and emulated on the host, but not yet run on a device.
+    ``project()`` names it where the arrays are on a GPU already.
+
     Warns, once per place of call, when ``"auto"`` finds nothing faster than Numba.
 
     Raises
