@@ -461,16 +461,17 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
     const std::size_t quantities = 1 + (with_integral ? 1 : 0) + (with_depth ? 2 : 0);
     const std::size_t collected_bytes =
         labels ? static_cast<std::size_t>(columns) * sizeof(float) * (1 + quantities * values) : 0;
-    const std::size_t bytes_per_line =
-        std::max<std::size_t>(1, collected_bytes + line_integral.bytes_per_line() + background.bytes_per_line() +
-                                     path_length.bytes_per_line() + mask.bytes_per_line() + share.bytes_per_line() +
-                                     entry.bytes_per_line() + exit.bytes_per_line());
-    const std::size_t kept = (workspace.path.count() + workspace.integral.count() + workspace.from_start.count() +
-                              workspace.from_end.count() + workspace.path_length.count()) *
-                             sizeof(float);
-    const std::size_t budget = std::min(kChunkBytes, (free_bytes() + kept) / 2);
-    const auto most = static_cast<std::int64_t>(std::max<std::size_t>(1, budget / bytes_per_line));
-    const std::int64_t chunk_lines = std::min(lines, most);
+    const std::size_t bytes_per_line = collected_bytes + line_integral.bytes_per_line() + background.bytes_per_line() +
+                                       path_length.bytes_per_line() + mask.bytes_per_line() + share.bytes_per_line() +
+                                       entry.bytes_per_line() + exit.bytes_per_line();
+    std::int64_t chunk_lines = lines;
+    if (bytes_per_line > 0) {
+        const std::size_t kept = (workspace.path.count() + workspace.integral.count() + workspace.from_start.count() +
+                                  workspace.from_end.count() + workspace.path_length.count()) *
+                                 sizeof(float);
+        const std::size_t most = std::min(kChunkBytes, (free_bytes() + kept) / 2) / bytes_per_line;
+        chunk_lines = std::min(lines, static_cast<std::int64_t>(std::max<std::size_t>(1, most)));
+    }
 
     if (outputs.box && !is_on_device) {
         workspace.box.grow_to(static_cast<std::size_t>(structures * views.count * 4));

@@ -67,6 +67,42 @@ def test_chunks_of_rays_change_no_bit(monkeypatch, spare):
         np.testing.assert_array_equal(array, arrays_of(whole)[name], err_msg=name)
 
 
+def test_chunks_of_rays_change_no_box(monkeypatch):
+    ct, labels, geometry = scene()
+    options = {"labels": labels, "outputs": ("path_length", "depth"), "label_images": "crops", "backend": "cuda"}
+    whole = project(ct, geometry, **options)
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 60_000))
+    in_chunks = project(ct, geometry, **options)
+    assert whole.path_length.boxes.any()
+    np.testing.assert_array_equal(in_chunks.path_length.boxes, whole.path_length.boxes)
+    np.testing.assert_array_equal(in_chunks.entry_depth.array, whole.entry_depth.array)
+
+
+def test_boxes_of_several_views_in_one_call_and_many_chunks_are_those_of_single_calls(emulated, monkeypatch):
+    _, labels, geometry = scene()
+    grid = {"labels_voxel_from_world": labels.voxel_from_world, "labels_world_from_voxel": labels.affine}
+    nothing = dict.fromkeys(("volume", "volume_voxel_from_world", "volume_world_from_voxel"))
+    values = {"values": (1, 2, 3), "first_value": (0, 1, 3), "value_indices": (0, 1, 2), "min_path_mm": (0, 0)}
+    prepared = emulated.prepare(**nothing, knots=(), slope_changes=(), labels=labels.array, **grid, **values)
+    together = np.zeros((2, 3, 4), np.int32)
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() // 5 + 20_000))
+    emulated.trace(prepared, geometry.views, DETECTOR, {"box": together}, 1)
+    for view in range(3):
+        alone = np.zeros((2, 1, 4), np.int32)
+        emulated.trace(prepared, geometry.views[view : view + 1], DETECTOR, {"box": alone}, 1)
+        np.testing.assert_array_equal(together[:, view], alone[:, 0])
+    assert together.all()
+
+
+def test_a_ray_along_an_axis_stays_in_its_voxel_up_to_the_face():
+    array = np.zeros((2, 4, 4), np.float32)
+    array[0], array[1] = 1, 100
+    place = 0.5 - 2.0**-29
+    view = phantoms.view_matrix((0, 1, 0), 0.0, (place, 0, 1), (0, 0, 1), (1, 0, 0), (1, 1))
+    image = project(Volume(array, np.eye(4), unit="1/mm"), Geometry(view, (1, 1)), backend="cuda").line_integral
+    assert image.item() == 4
+
+
 def test_a_projection_that_does_not_fit_even_line_by_line_is_refused(monkeypatch):
     ct, labels, geometry = scene()
     monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 3_000))

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from device_stand_ins import stand_in
-from test_cuda import DETECTOR, EVERYTHING, arrays_of, scene
+from test_cuda import DETECTOR, EVERYTHING, arrays_of, bytes_of_volumes, scene
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, project
 
@@ -71,6 +71,16 @@ def test_voxels_of_any_strides_and_type_are_read_where_they_are(library, store, 
     expected = project(Volume(array, ct.affine, unit="1/mm"), geometry, backend="cuda").line_integral
     shot = project(Volume(library.to_gpu(array), ct.affine, unit="1/mm"), geometry)
     np.testing.assert_array_equal(library.to_host(shot.line_integral), expected)
+
+
+def test_chunks_of_rays_change_no_bit(library, monkeypatch):
+    ct, labels, geometry = scene()
+    expected = project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda")
+    on_gpu, anatomy = moved(library, ct, labels)
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 60_000))
+    shot = project(on_gpu, geometry, labels=anatomy, outputs=EVERYTHING)
+    for name, array in arrays_of(shot).items():
+        np.testing.assert_array_equal(library.to_host(array), arrays_of(expected)[name], err_msg=name)
 
 
 def test_labels_on_a_grid_of_their_own_are_walked_on_it(library):
