@@ -57,6 +57,13 @@ void check(cudaError_t error, const char* what) {
     throw std::runtime_error(message);
 }
 
+// Copy, on the stream, what there is to copy.
+void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+    if (bytes == 0) return;
+    check(cudaMemcpyAsync(to, from, bytes, kind, stream),
+          kind == cudaMemcpyHostToDevice ? "copy to the device" : "copy from the device");
+}
+
 std::size_t free_bytes() {
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "tell how much memory is free");
@@ -96,7 +103,7 @@ class DeviceArray {
         *this = DeviceArray(count);
     }
     void clear(std::size_t count, cudaStream_t stream) const {
-        check(cudaMemsetAsync(get(), 0, count * sizeof(Number), stream), "clear memory");
+        if (count > 0) check(cudaMemsetAsync(get(), 0, count * sizeof(Number), stream), "clear memory");
     }
 
   private:
@@ -110,10 +117,7 @@ class DeviceArray {
 template <class Number>
 DeviceArray<Number> on_device(const Number* numbers, std::int64_t count, cudaStream_t stream) {
     DeviceArray<Number> array(static_cast<std::size_t>(count));
-    if (count > 0)
-        check(cudaMemcpyAsync(array.get(), numbers, static_cast<std::size_t>(count) * sizeof(Number),
-                              cudaMemcpyHostToDevice, stream),
-              "copy to the device");
+    copy(array.get(), numbers, static_cast<std::size_t>(count) * sizeof(Number), cudaMemcpyHostToDevice, stream);
     return array;
 }
 
@@ -242,9 +246,7 @@ void move_voxels(const Grid& grid, const int axes[3], const DeviceGrid& placed, 
     for (std::int64_t plane = 0; plane < planes; plane += some) {
         const std::int64_t count = std::min(some, planes - plane);
         const std::int64_t low = before + wide * (wide < 0 ? plane + count - 1 : plane);
-        check(cudaMemcpyAsync(staged.get(), voxels + low, static_cast<std::size_t>(span(count)), cudaMemcpyHostToDevice,
-                              stream),
-              "copy voxels to the device");
+        copy(staged.get(), voxels + low, static_cast<std::size_t>(span(count)), cudaMemcpyHostToDevice, stream);
         moved.source.size[0] = count;
         moved.source.voxels = staged.get() + (wide * plane - low);
         convert(moved);
@@ -275,16 +277,16 @@ struct Destination {
         return whole && !on_device ? static_cast<std::size_t>(structures * per_line) * sizeof(Number) : 0;
     }
     // Copy between the chunk and the host: what is there before, or what was made.
-    void copy(std::int64_t first, std::int64_t count, cudaMemcpyKind kind, cudaStream_t stream) const {
+    void transfer(std::int64_t first, std::int64_t count, cudaMemcpyKind kind, cudaStream_t stream) const {
         if (!whole || on_device) return;
         const auto bytes = static_cast<std::size_t>(count * per_line) * sizeof(Number);
         for (std::int64_t i = 0; i < structures; ++i) {
             Number* const host = whole + (i * lines + first) * per_line;
             Number* const device = chunk->get() + i * count * per_line;
             if (kind == cudaMemcpyHostToDevice)
-                check(cudaMemcpyAsync(device, host, bytes, kind, stream), "copy an output to the device");
+                copy(device, host, bytes, kind, stream);
             else
-                check(cudaMemcpyAsync(host, device, bytes, kind, stream), "copy an output from the device");
+                copy(host, device, bytes, kind, stream);
         }
     }
 };
@@ -437,9 +439,7 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         for (std::int64_t view = 0; view < views.count; ++view)
             all.push_back(device_view(grid, views.matrices + 16 * view));
         placed.grow_to(all.size());
-        check(
-            cudaMemcpyAsync(placed.get(), all.data(), all.size() * sizeof(DeviceView), cudaMemcpyHostToDevice, stream),
-            "copy views to the device");
+        copy(placed.get(), all.data(), all.size() * sizeof(DeviceView), cudaMemcpyHostToDevice, stream);
     };
     if (has_image) place_views(image_grid, workspace.image_views);
     if (has_labels) place_views(label_grid, workspace.label_views);
@@ -526,8 +526,8 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
                                         count * ((columns + 7) / 8),
                                         views.count};
             // What no ray meets keeps the depth that it has.
-            entry.copy(first, count, cudaMemcpyHostToDevice, stream);
-            exit.copy(first, count, cudaMemcpyHostToDevice, stream);
+            entry.transfer(first, count, cudaMemcpyHostToDevice, stream);
+            exit.transfer(first, count, cudaMemcpyHostToDevice, stream);
             FinishStructures finish{
                 rays,       label_place, collected, first_value.get(), value_indices.get(), min_path_mm.get(),
                 structures, made};
@@ -536,19 +536,18 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
                 finish.outputs.mask_stride = lines * ((columns + 7) / 8);
             }
             launch(finish, blocks_for(structures * count * ((columns + 7) / 8)), stream);
-            background.copy(first, count, cudaMemcpyDeviceToHost, stream);
-            path_length.copy(first, count, cudaMemcpyDeviceToHost, stream);
-            mask.copy(first, count, cudaMemcpyDeviceToHost, stream);
-            share.copy(first, count, cudaMemcpyDeviceToHost, stream);
-            entry.copy(first, count, cudaMemcpyDeviceToHost, stream);
-            exit.copy(first, count, cudaMemcpyDeviceToHost, stream);
+            background.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            path_length.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            mask.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            share.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            entry.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            exit.transfer(first, count, cudaMemcpyDeviceToHost, stream);
         }
-        line_integral.copy(first, count, cudaMemcpyDeviceToHost, stream);
+        line_integral.transfer(first, count, cudaMemcpyDeviceToHost, stream);
     }
     if (outputs.box && !is_on_device)
-        check(cudaMemcpyAsync(outputs.box, box, static_cast<std::size_t>(structures * views.count * 4) * sizeof(*box),
-                              cudaMemcpyDeviceToHost, stream),
-              "copy boxes from the device");
+        copy(outputs.box, box, static_cast<std::size_t>(structures * views.count * 4) * sizeof(*box),
+             cudaMemcpyDeviceToHost, stream);
     if (!is_on_device) check(cudaStreamSynchronize(stream), "finish a projection");
 }
 

@@ -15,6 +15,7 @@ namespace emulated {
 
 enum cudaError_t {
     cudaSuccess,
+    cudaErrorInvalidValue,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100
@@ -87,10 +88,12 @@ inline cudaError_t cudaFree(void* memory) {
     return cudaSuccess;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+    if (!to || !from) return cudaErrorInvalidValue;
     std::memcpy(to, from, bytes);
     return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+    if (!memory) return cudaErrorInvalidValue;
     std::memset(memory, value, bytes);
     return cudaSuccess;
 }

@@ -185,8 +185,8 @@ template <class Voxel>
 class Cursor {
   public:
     DRRPROJ_HOST_DEVICE Cursor(const Voxel* voxels, const DeviceGrid& grid, const Ray& ray)
-        : slab_(reinterpret_cast<std::int64_t>(voxels + grid.first +
-                                               static_cast<std::int64_t>(floor(ray.begin)) * ray.stride_x)),
+        : slab_(reinterpret_cast<std::int64_t>(voxels) +
+                (grid.first + static_cast<std::int64_t>(floor(ray.begin)) * ray.stride_x) * kBytes),
           stride_x_(static_cast<std::int64_t>(ray.stride_x) * kBytes),
           stride_u_(ray.stride_u * kBytes),
           stride_v_(ray.stride_v * kBytes),

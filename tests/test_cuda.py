@@ -226,3 +226,25 @@ def test_every_output_is_that_of_the_cpu(seed, count):
         np.testing.assert_allclose(ours[name][clear], theirs[name][clear], rtol=1e-5, atol=1e-3)
     differ = np.unpackbits(ours["mask"] ^ theirs["mask"], axis=-1)[..., : DETECTOR[1]].astype(bool)
     assert (np.abs(theirs["path_length"][differ] - 1.5) < 1e-4).all()
+
+
+@pytest.mark.parametrize("outputs", [("box",), ("path_length", "mask"), ("line_integral",)])
+def test_no_views_and_no_structures_are_nothing_to_do(emulated, outputs):
+    ct, labels, geometry = scene()
+    grids = {"volume": ct.array, "labels": labels.array}
+    for name in grids.copy():
+        grids |= {f"{name}_voxel_from_world": ct.voxel_from_world, f"{name}_world_from_voxel": ct.affine}
+    nothing = {"values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
+    prepared = emulated.prepare(**grids, knots=(), slope_changes=(), **nothing)
+    for views in (geometry.views, geometry.views[:0]):
+        images = (len(views), *DETECTOR)
+        shapes = {
+            "box": (0, len(views), 4),
+            "path_length": (0, *images),
+            "mask": (0, *images[:2], 5),
+            "line_integral": images,
+        }
+        types = {"box": np.int32, "mask": np.uint8}
+        made = {name: np.zeros(shapes[name], types.get(name, np.float32)) for name in outputs}
+        emulated.trace(prepared, views, DETECTOR, made, 1)
+        assert all(array.any() for array in made.values() if array.size)
