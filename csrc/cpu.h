@@ -10,14 +10,6 @@
 
 namespace drrproj {
 
-// A volume or label volume or both, ready to be projected. The memory belongs to the caller.
-struct Scene {
-    const Grid* image;
-    const Grid* label;
-    Attenuation attenuation;
-    Structures structures;
-};
-
 // What projections of one scene share: memory to work in, and where the scene is empty.
 class Shared {
   public:

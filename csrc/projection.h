@@ -42,6 +42,14 @@ struct Structures {
     std::int64_t count;
 };
 
+// A volume or label volume or both, ready to be projected. The memory belongs to the caller.
+struct Scene {
+    const Grid* image;
+    const Grid* label;
+    Attenuation attenuation;
+    Structures structures;
+};
+
 // World matrices of the views, row-major 4x4: source, centre of pixel (0, 0), step to next row, step to next column.
 struct Views {
     const double* matrices;

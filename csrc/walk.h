@@ -24,8 +24,14 @@ namespace drrproj {
 namespace DRRPROJ_ISA {
 
 DRRPROJ_HOST_DEVICE inline float multiply_add(float a, float b, float c) { return a * b + c; }
+#if defined(__CUDA_ARCH__)
+// One instruction each, which the comparison would not become: it says what to do with a NaN.
+__device__ inline float smaller(float a, float b) { return fminf(a, b); }
+__device__ inline float larger(float a, float b) { return fmaxf(a, b); }
+#else
 DRRPROJ_HOST_DEVICE inline float smaller(float a, float b) { return a < b ? a : b; }
 DRRPROJ_HOST_DEVICE inline float larger(float a, float b) { return a > b ? a : b; }
+#endif
 DRRPROJ_HOST_DEVICE inline double smaller(double a, double b) { return a < b ? a : b; }
 DRRPROJ_HOST_DEVICE inline double larger(double a, double b) { return a > b ? a : b; }
 

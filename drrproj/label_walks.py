@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj import device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.backends import Backend
 from drrproj.geometry import Geometry
@@ -126,6 +127,7 @@ def prepared_walks(
     lines = tuple(output for output in wanted if output == "line_integral")
     # The background of one label volume is its own; several may overlap.
     shares = _SHARES[: 1 if len(anatomy) > 1 else 2] if "label_line_integral" in wanted else ()
+    stream = _stream(volume)
     walks = []
     first = 0
     for number, labels in enumerate(anatomy):
@@ -140,7 +142,7 @@ def prepared_walks(
         with_lines = lines if number == 0 else ()
         if own or with_shares or with_lines:
             drawn = image if with_shares or with_lines else no_image
-            prepared = engine.prepare(**drawn, **grid, **members)
+            prepared = engine.prepare(**drawn, **grid, **members, **stream)
             walks.append(Walk(prepared, place, (*with_lines, *own, *with_shares)))
         if shares and not whole:
             if aligned is None:
@@ -148,11 +150,11 @@ def prepared_walks(
                     "label_line_integral needs labels on the CT's grid of voxels; these lie on another. Resample them "
                     "to it (nearest neighbour), or ask for path_length, which any grid gives"
                 )
-            prepared = engine.prepare(**image, **_grid(_padded(aligned, volume), volume), **members)
+            prepared = engine.prepare(**image, **_grid(_padded(aligned, volume), volume), **members, **stream)
             walks.append(Walk(prepared, place, shares))
     if not anatomy:
         no_labels: dict[str, Any] = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
-        walks.append(Walk(engine.prepare(**image, **no_labels, **_members((), ())), slice(0, 0), lines))
+        walks.append(Walk(engine.prepare(**image, **no_labels, **_members((), ()), **stream), slice(0, 0), lines))
     return tuple(walks)
 
 
@@ -165,17 +167,21 @@ def traced(
     wanted: Sequence[str],
     form: str,
     threads: int,
+    volume: Volume,
 ) -> dict[str, Any]:
     """Walk all rays; return each output, images and masks per structure by label."""
     outputs = [name for output in wanted for name in (_DEPTHS if output == "depth" else (output,))]
     if any("background_line_integral" in walk.outputs for walk in walks):
         outputs.append("background_line_integral")
     cropped = [output for output in outputs if output in _FLOAT_IMAGES] if form == "crops" else []
-    results = _arrays([output for output in outputs if output not in cropped], len(names), len(geometry), geometry)
+    results = _arrays(
+        [output for output in outputs if output not in cropped], len(names), len(geometry), geometry, volume
+    )
+    stream = _stream(volume)
     crops: dict[str, list[list[npt.NDArray[np.float32]]]] = {output: [[] for _ in names] for output in cropped}
     boxes = np.zeros((len(names), len(geometry), 4), np.int32)
     if not cropped:
-        _trace(engine, walks, geometry.views, geometry.shape, results, threads)
+        _trace(engine, walks, geometry.views, geometry.shape, results, threads, stream)
     for view in range(len(geometry) if cropped else 0):
         # Whole images of one view at a time: what no ray writes to takes no memory.
         whole = {output: np.zeros((len(names), 1, *geometry.shape), np.float32) for output in cropped}
@@ -185,7 +191,13 @@ def traced(
             for output, array in results.items()
         }
         _trace(
-            engine, walks, geometry.views[view : view + 1], geometry.shape, {**of_view, **whole, "box": box}, threads
+            engine,
+            walks,
+            geometry.views[view : view + 1],
+            geometry.shape,
+            {**of_view, **whole, "box": box},
+            threads,
+            stream,
         )
         for output, array in results.items():
             if array.ndim == 4:
@@ -218,8 +230,9 @@ def _trace(
     walks: Sequence[Walk],
     views: npt.NDArray[np.float64],
     shape: tuple[int, int],
-    results: Mapping[str, npt.NDArray[Any]],
+    results: Mapping[str, Any],
     threads: int,
+    stream: Mapping[str, int],
 ) -> None:
     for walk in walks:
         outputs = {
@@ -228,22 +241,33 @@ def _trace(
             else results[output][walk.structures]
             for output in (*walk.outputs, *(("box",) if "box" in results and walk.structures != slice(0, 0) else ()))
         }
-        engine.trace(walk.prepared, views, shape, outputs, threads)
+        engine.trace(walk.prepared, views, shape, outputs, threads, **stream)
 
 
-def _arrays(outputs: Sequence[str], labels: int, views: int, geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
-    """Zeros for each output, NaN for depths; numpy leaves the pages of zeros that no ray touches unmapped."""
+def _stream(volume: Volume) -> dict[str, Any]:
+    """Return the stream on which an array on a GPU is to be worked with, as an argument for the backend."""
+    return {"stream": device_arrays.stream_of(volume.array)} if device_arrays.is_on_device(volume.array) else {}
+
+
+def _arrays(outputs: Sequence[str], labels: int, views: int, geometry: Geometry, volume: Volume) -> dict[str, Any]:
+    """Zeros for each output, NaN for depths, where the volume is.
+
+    Numpy leaves the pages of zeros that no ray touches unmapped.
+    """
     rows, columns = geometry.shape
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    on_device = device_arrays.is_on_device(volume.array)
+    arrays: dict[str, Any] = {}
     for output in outputs:
+        shape: tuple[int, ...] = (views, rows, columns)
         if output == "mask":
-            arrays[output] = np.zeros((labels, views, rows, (columns + 7) // 8), np.uint8)
-        elif output in _DEPTHS:
-            arrays[output] = np.full((labels, views, rows, columns), np.nan, np.float32)
+            shape = (labels, views, rows, (columns + 7) // 8)
         elif output in _FLOAT_IMAGES:
-            arrays[output] = np.zeros((labels, views, rows, columns), np.float32)
+            shape = (labels, *shape)
+        dtype = np.uint8 if output == "mask" else np.float32
+        if output in _DEPTHS:
+            arrays[output] = device_arrays.nan(volume.array, shape) if on_device else np.full(shape, np.nan, dtype)
         else:
-            arrays[output] = np.zeros((views, rows, columns), np.float32)
+            arrays[output] = device_arrays.zeros(volume.array, shape, dtype) if on_device else np.zeros(shape, dtype)
     return arrays
 
 
@@ -294,6 +318,10 @@ def _on_grid_of(volume: Volume, labels: LabelVolume) -> _Aligned | None:
     if len(set(axes.tolist())) != 3:
         return None
     signs = whole[np.arange(3), axes]
+    if device_arrays.is_on_device(labels.array):
+        # As it lies: libraries differ in how they turn an array.
+        same = np.array_equal(whole, np.eye(4)) and tuple(labels.shape) == tuple(volume.shape)
+        return _Aligned(labels.array, (0, 0, 0)) if same else None
     array = labels.array.transpose(axes)[tuple(slice(None, None, -1 if sign < 0 else 1) for sign in signs)]
     starts = zip(whole[:3, 3], array.shape, signs, strict=True)
     offset = [int(start) - (size - 1 if sign < 0 else 0) for start, size, sign in starts]

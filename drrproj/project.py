@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj import attenuation as attenuation_models
-from drrproj import backends
+from drrproj import backends, device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
 from drrproj.label_walks import MinPath, prepared_walks, shortest_paths, structures_of, traced
@@ -69,7 +69,9 @@ def project(
     Parameters
     ----------
     volume : Volume
-        CT in HU, or attenuation in 1/mm. It is not copied: an int16 CT is read as int16.
+        CT in HU, or attenuation in 1/mm. It is not copied: an int16 CT is read as int16. Where its array is on a GPU,
+        so are the results, unasked whether the voxels are finite, and perhaps still being made on the stream that was
+        current.
     geometry : Geometry
         The views.
     labels : LabelVolume or sequence of LabelVolume, optional
@@ -97,8 +99,9 @@ def project(
         and for pixels much larger than voxels. Photons are averaged, so ``transmission`` is the mean of the rays'
         and ``line_integral`` its -log; path lengths are means, and a mask is where any of the rays meets the label.
         Shares and depths have no such average and are refused, and so are crops.
-    backend : {"auto", "cuda", "cpu", "numba"}
-        ``auto`` takes the first one available; a named one runs or raises.
+    backend : {"auto", "cpu", "numba", "cuda"}
+        ``auto`` takes ``cpu``, or where that is not available ``numba``; for arrays on a GPU it takes ``cuda``. A named
+        one runs or raises. ``cuda`` has been compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
         CPU threads. By default every core this process may use. The result does not depend on it, to the last bit.
 
@@ -184,8 +187,9 @@ class Projector:
         How HU become attenuation. By default bilinear at 70 keV for a volume in HU.
     outputs, min_path_mm, label_images, other_space, supersampling : optional
         What every call makes, as in :func:`project`.
-    backend : {"auto", "cuda", "cpu", "numba"}
-        ``auto`` takes the first one available; a named one runs or raises.
+    backend : {"auto", "cpu", "numba", "cuda"}
+        ``auto`` takes ``cpu``, or where that is not available ``numba``; for arrays on a GPU it takes ``cuda``. A named
+        one runs or raises. ``cuda`` has been compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
         CPU threads of each call. By default every core this process may use now.
 
@@ -245,11 +249,13 @@ class Projector:
         if label_images not in get_args(Form):
             raise ValueError(f'label_images must be "dense" or "crops"; got {label_images!r}')
         _check_supersampling(supersampling, wanted, label_images)
-        name, engine = backends.choose(backend)
+        on_device = _check_places(volume, anatomy, backend, supersampling, label_images)
+        name, engine = backends.choose("cuda" if on_device else backend)
         elsewhere = [(each, reason) for each in anatomy if (reason := _elsewhere(volume, each))]
         if elsewhere and not other_space:
             raise ValueError(f"labels are on another patient space: {elsewhere[0][1]}; other_space=True accepts them")
-        for each in anatomy:
+        # Looking for mirrored labels reads voxels here and there, which is for the host.
+        for each in () if on_device else anatomy:
             _warn_of_mirrored_labels(volume, each)
         walked = anatomy if set(wanted) - {"line_integral"} else ()
         structures = structures_of(walked)
@@ -263,7 +269,8 @@ class Projector:
         self._label_ids = tuple(structure.label_id for structure in structures)
         self._names = tuple(structure.name for structure in structures)
         self._corners = np.column_stack([volume.corners, np.ones(8)]).T
-        self._memory = _memory()
+        # A GPU's memory is that of the library which makes the outputs there.
+        self._memory = float("inf") if on_device else _memory()
         self._walks = prepared_walks(engine, volume, model, walked, structures, shortest, wanted)
         self._record = pickle.dumps(
             {
@@ -339,10 +346,19 @@ class Projector:
 
     def _traced(self, geometry: Geometry) -> dict[str, Any]:
         images = traced(
-            self._engine, self._walks, geometry, self._label_ids, self._names, self._outputs, self._form, self._threads
+            self._engine,
+            self._walks,
+            geometry,
+            self._label_ids,
+            self._names,
+            self._outputs,
+            self._form,
+            self._threads,
+            self._volume,
         )
         line_integral = images.get("line_integral")
-        if line_integral is not None and not np.isfinite(line_integral.sum(dtype=np.float64)):
+        # On a GPU, asking would make the host wait for it.
+        if isinstance(line_integral, np.ndarray) and not np.isfinite(line_integral.sum(dtype=np.float64)):
             raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
         return images
 
@@ -405,6 +421,23 @@ def _checked_outputs(outputs: Sequence[str] | None, anatomy: tuple[LabelVolume, 
         if output != "line_integral" and not anatomy:
             raise ValueError(f"output {output!r} needs labels; pass labels=LabelVolume(...)")
     return cast(tuple[Output, ...], wanted)
+
+
+def _check_places(
+    volume: Volume, anatomy: tuple[LabelVolume, ...], backend: str, supersampling: int, form: Form
+) -> bool:
+    """Say whether the arrays are on a GPU, and refuse what cannot be done there."""
+    on_device = device_arrays.is_on_device(volume.array)
+    for each in anatomy:
+        if device_arrays.is_on_device(each.array) != on_device:
+            raise TypeError("volume and labels must both be on the GPU, or both on the host; move one of them")
+    if on_device and backend not in ("auto", "cuda"):
+        raise TypeError(
+            f'backend {backend!r} walks numpy arrays; the volume is on a GPU. Use backend="cuda", or move it'
+        )
+    if on_device and (supersampling > 1 or form == "crops"):
+        raise ValueError("supersampling and crops are made on the host; move the volume there, or leave them out")
+    return on_device
 
 
 def _check_supersampling(supersampling: int, wanted: tuple[Output, ...], form: Form) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from drrproj import device_arrays
 from drrproj.geometry import Geometry
 
 __all__ = ["LabelCrops", "LabelImages", "LabelMasks", "Radiograph"]
@@ -153,6 +154,8 @@ class LabelMasks(_ByLabel[BoolArray]):
         return LabelMasks(self.packed[:, views], self._columns, self.label_ids, tuple(self))
 
     def _unpack(self, packed: npt.NDArray[np.uint8]) -> BoolArray:
+        if device_arrays.is_on_device(packed):
+            return device_arrays.unpacked(packed, self._columns)  # type: ignore[no-any-return]
         return np.unpackbits(packed, axis=-1, count=self._columns).view(np.bool_)
 
     def __getitem__(self, label: int | str) -> BoolArray:
@@ -202,6 +205,9 @@ class LabelMasks(_ByLabel[BoolArray]):
 @dataclass(frozen=True, eq=False)
 class Radiograph:
     """The result of :func:`drrproj.project` and of a :class:`drrproj.Projector`.
+
+    Of a volume on a GPU every array is there too, and comes from the same library; boxes, areas and centroids of masks
+    want them on the host.
 
     Attributes
     ----------
@@ -265,7 +271,11 @@ class Radiograph:
         chosen = self.geometry[[view]]
         place = slice(view, view + 1) if view >= 0 else slice(view, view + 1 or None)
         kept: dict[str, Any] = {
-            name: None if images is None else images[place] if isinstance(images, np.ndarray) else images.select(place)
+            name: None
+            if images is None
+            else images.select(place)
+            if isinstance(images, LabelImages | LabelCrops | LabelMasks)
+            else images[place]
             for name, images in self.images.items()
         }
         record = {**self.record, "geometry": chosen.as_record()}
@@ -290,5 +300,7 @@ class Radiograph:
         """Share of photons that arrive, ``exp(-line_integral)``, shape (views, rows, columns)."""
         if self.line_integral is None:
             raise ValueError('this radiograph has no line integral; ask for outputs=("line_integral", ...)')
+        if device_arrays.is_on_device(self.line_integral):
+            return device_arrays.exp(-self.line_integral)  # type: ignore[no-any-return]
         transmission: Float32Array = np.exp(-self.line_integral)
         return transmission

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from drrproj import device_arrays
 from drrproj.overlaps import OverlappingMasks
 
 __all__ = ["RAS_FROM", "LabelVolume", "Volume"]
@@ -39,6 +40,8 @@ _UNIT_CUBE = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
 def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; pass array.filled(...)")
+    if device_arrays.is_on_device(array):
+        return device_arrays.checked(array, what)  # type: ignore[no-any-return]
     voxels = np.asarray(array)
     if voxels.dtype.names is not None:
         raise TypeError(f"{what} holds colour records {voxels.dtype.names}; pass one number per voxel, such as HU")
@@ -128,7 +131,8 @@ class Volume(_Grid):
     ----------
     array : array_like, shape (i, j, k), any real dtype, any strides
         Voxel values. Kept as it is, without a copy; only float16, extended precision, foreign byte order and
-        unaligned memory are converted, because no backend walks them.
+        unaligned memory are converted, because no backend walks them. An array of CuPy or torch on a GPU stays there,
+        for ``backend="cuda"``.
     affine : array_like, shape (4, 4)
         ``world_from_voxel``: maps a voxel index to millimetres. Shear, flips and anisotropy are welcome.
     unit : {"HU", "1/mm"}
@@ -245,7 +249,9 @@ class LabelVolume(_Grid):
 
     def __post_init__(self, space: Space) -> None:
         array = _checked_array(self.array, "the label volume")
-        if array.dtype.kind == "f":
+        if device_arrays.is_on_device(array):
+            device_arrays.check_integers(array)
+        elif array.dtype.kind == "f":
             array = _whole_numbers(array)
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", _checked_affine(self.affine, space, "the label volume"))
@@ -426,15 +432,7 @@ class LabelVolume(_Grid):
     @cached_property
     def _voxel_values(self) -> tuple[int, ...]:
         """Values that occur in the array, ascending, without the background 0."""
-        found: set[int] = set()
-        slowest = int(np.argmax(np.abs(self.array.strides)))
-        # A mirrored view would be copied.
-        upward = np.flip(self.array, tuple(axis for axis in range(3) if self.array.strides[axis] < 0))
-        for slab in np.moveaxis(upward, slowest, 0):
-            voxels = slab.ravel(order="K")
-            # Labels come in runs: looking only where the value changes spares sorting 10^8 voxels.
-            changes = np.flatnonzero(voxels[1:] != voxels[:-1])
-            found.update(np.unique(voxels[changes]).tolist(), voxels[-1:].tolist())
+        found = set(device_arrays.unique(self.array)) if device_arrays.is_on_device(self.array) else _values(self.array)
         values = sorted(found)
         if values[0] < 0:
             raise ValueError(
@@ -514,6 +512,19 @@ class LabelVolume(_Grid):
             self.selected,
             self.frame_of_reference,
         )
+
+
+def _values(array: npt.NDArray[Any]) -> set[int]:
+    found: set[int] = set()
+    slowest = int(np.argmax(np.abs(array.strides)))
+    # A mirrored view would be copied.
+    upward = np.flip(array, tuple(axis for axis in range(3) if array.strides[axis] < 0))
+    for slab in np.moveaxis(upward, slowest, 0):
+        voxels = slab.ravel(order="K")
+        # Labels come in runs: looking only where the value changes spares sorting 10^8 voxels.
+        changes = np.flatnonzero(voxels[1:] != voxels[:-1])
+        found.update(np.unique(voxels[changes]).tolist(), voxels[-1:].tolist())
+    return found
 
 
 def _label_volume(

@@ -33,14 +33,25 @@ def _prefer_the_installed_package() -> None:
 _prefer_the_installed_package()
 
 
+# The CUDA backend compiled for the host; only editable installs have it.
+EMULATED = "cuda-emulated"
+
+
 class Runner(NamedTuple):
     """A backend, and for compiled CPU code the instruction set it is forced to."""
 
     backend: str
     instruction_set: str | None = None
+    is_emulated: bool = False
 
     def __str__(self) -> str:
+        if self.is_emulated:
+            return EMULATED
         return self.backend if self.instruction_set is None else f"{self.backend}-{self.instruction_set}"
+
+
+def _emulated_is_there() -> bool:
+    return importlib.util.find_spec("drrproj.backends._cuda_emulated") is not None
 
 
 def _runners() -> list[Runner]:
@@ -50,12 +61,16 @@ def _runners() -> list[Runner]:
         if backends.why_unavailable(name) is None:
             sets = backends.cpu_instruction_sets() if name == "cpu" else (None,)
             runners += [Runner(name, instruction_set) for instruction_set in sets]
+    if _emulated_is_there():
+        runners.append(Runner("cuda", is_emulated=True))
     return runners
 
 
 def _missing() -> dict[str, str]:
     backends = importlib.import_module("drrproj.backends")
     reasons = {name: backends.why_unavailable(name) for name in backends.NAMES}
+    if not _emulated_is_there():
+        reasons[EMULATED] = "only an editable install builds it: pip install -e '.[test]'"
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
@@ -66,9 +81,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("drrproj is not installed; install it first: python -m pip install '.[test]'")
     backends, missing = importlib.import_module("drrproj.backends"), _missing()
     for name in filter(None, (part.strip() for part in os.environ.get("DRRPROJ_REQUIRE", "").split(","))):
-        if name not in backends.NAMES:
+        if name not in (*backends.NAMES, EMULATED):
             raise pytest.UsageError(
-                f"DRRPROJ_REQUIRE names no backend: {name!r}; there are {', '.join(backends.NAMES)}"
+                f"DRRPROJ_REQUIRE names no backend: {name!r}; there are {', '.join(backends.NAMES)}, {EMULATED}"
             )
         if name in missing:
             raise pytest.UsageError(f"DRRPROJ_REQUIRE wants the backend {name}, which cannot run: {missing[name]}")
@@ -95,9 +110,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Name of a backend to hand to ``project``; every test that asks for it runs once per runnable backend."""
     runner: Runner = request.param
+    if runner.is_emulated:
+        emulated = importlib.import_module("drrproj.backends._cuda_emulated")
+        monkeypatch.setitem(sys.modules, "drrproj.backends._cuda", emulated)
     if runner.instruction_set is None:
         yield runner.backend
         return

@@ -121,7 +121,7 @@ def test_a_backend_runs_or_says_why_it_cannot(name):
 
 
 def test_auto_takes_the_first_backend_that_can_run_and_says_which():
-    first = next(name for name in backends.NAMES if backends.why_unavailable(name) is None)
+    first = next(name for name in ("cpu", "numba") if backends.why_unavailable(name) is None)
     ct, geometry, _ = scene()
     shot = project(ct, geometry[0])
     assert shot.backend == first
@@ -140,7 +140,7 @@ def test_a_backend_that_is_not_there_is_never_replaced_by_another(monkeypatch):
     for name in backends.NAMES:
         with pytest.raises(BackendUnavailable, match=f"backend '{name}' is not available: {name}: "):
             project(ct, geometry[0], backend=name)
-    with pytest.raises(BackendUnavailable, match=r"no backend is available: cuda: .*; cpu: .*; numba: "):
+    with pytest.raises(BackendUnavailable, match=r"no backend is available: cpu: .*; numba: "):
         project(ct, geometry[0])
 
 

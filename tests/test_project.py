@@ -123,7 +123,7 @@ def test_an_unknown_attenuation_model_is_refused_with_the_known_ones():
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown backend 'opencl'.*auto.*cuda, cpu, numba"):
+    with pytest.raises(ValueError, match=r"unknown backend 'opencl'.*auto.*cpu, numba, cuda"):
         project(CT, PA, backend="opencl")
 
 

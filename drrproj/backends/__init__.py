@@ -27,17 +27,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "cuda": "drrproj.backends._cuda",
     "cpu": "drrproj.backends._cpu",
     "numba": "drrproj.backends.numba_cpu",
+    "cuda": "drrproj.backends._cuda",
 }
 NAMES = tuple(_MODULES)
-"""Backend names in order of preference."""
+"""Backend names: those that ``"auto"`` tries, in order of preference, then those it leaves to whoever names them."""
+
+# Not yet run on a device: nobody gets the CUDA backend unasked.
+_AUTOMATIC = ("cpu", "numba")
 
 _REMEDIES = {
-    "cuda": "this installation has no compiled CUDA backend",
     "cpu": "this installation has no compiled CPU backend; install it where there is a C++17 compiler (GCC or Clang)",
     "numba": "Numba is not installed; pip install 'drrproj[numba]'",
+    "cuda": "this installation has no compiled CUDA backend; install drrproj from its source where there is nvcc",
 }
 
 
@@ -46,7 +49,11 @@ class BackendUnavailable(RuntimeError):
 
 
 class Backend(Protocol):
-    """What a backend module offers."""
+    """What a backend module offers.
+
+    ``cuda`` takes arrays on a GPU as well, all of a call, with the ``stream`` to work on as one more argument of both
+    functions; the work may then still go on when they return.
+    """
 
     def why_unavailable(self) -> str | None:
         """Say why the backend cannot run here; None when it can."""
@@ -117,7 +124,7 @@ def why_unavailable(name: str) -> str | None:
 
     Parameters
     ----------
-    name : {"cuda", "cpu", "numba"}
+    name : {"cpu", "numba", "cuda"}
 
     Returns
     -------
@@ -140,7 +147,10 @@ def why_unavailable(name: str) -> str | None:
 
 
 def choose(name: str) -> tuple[str, Backend]:
-    """Return the backend of that name, or for ``"auto"`` the first one available, with its name.
+    """Return the backend of that name, or for ``"auto"`` ``cpu`` or else ``numba``; and its name.
+
+    ``"auto"`` never takes ``cuda``: that has been compiled and emulated on the host, but not yet run on a device.
+    ``project()`` names it where the arrays are on a GPU already.
 
     Warns, once per place of call, when ``"auto"`` finds nothing faster than Numba.
 
@@ -149,10 +159,10 @@ def choose(name: str) -> tuple[str, Backend]:
     ValueError
         If there is no backend of that name.
     BackendUnavailable
-        If it, or for ``"auto"`` every one, cannot run here.
+        If it, or for ``"auto"`` each of the two, cannot run here.
     """
     reasons = []
-    for candidate in NAMES if name == "auto" else (name,):
+    for candidate in _AUTOMATIC if name == "auto" else (name,):
         loaded = _load(candidate)
         if not isinstance(loaded, str):
             if name == "auto" and candidate == "numba":

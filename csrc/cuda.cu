@@ -1,0 +1,583 @@
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include "cuda.h"
+#include "gpu_walk.h"
+
+#if defined(DRRPROJ_EMULATED_CUDA)
+#include "emulated_cuda.h"
+#else
+#include <cuda_runtime.h>
+
+namespace drrproj {
+
+template <int Threads, class Body>
+__global__ void __launch_bounds__(Threads) run(const Body body) {
+    body(blockIdx.x, static_cast<int>(threadIdx.x));
+}
+
+template <int Threads, class Body>
+void start(const Body& body, std::uint32_t blocks, cudaStream_t stream) {
+    run<Threads><<<blocks, Threads, 0, stream>>>(body);
+}
+
+}  // namespace drrproj
+#endif
+
+namespace drrproj {
+namespace gpu {
+
+// What rays collect of labels, and outputs on their way to the host, take no more than this, or half of what is free.
+constexpr std::size_t kChunkBytes = std::size_t{512} << 20;
+// Steps in such a plane of floats, along both of its axes at once, fit 32 bits of bytes.
+constexpr std::int64_t kMostPlaneVoxels = std::int64_t{1} << 28;
+// Voxels on their way from the host to the device, at least one plane of them.
+constexpr std::size_t kStagedBytes = std::size_t{64} << 20;
+
+double gibibytes(std::size_t bytes) { return static_cast<double>(bytes) / static_cast<double>(std::size_t{1} << 30); }
+
+template <class... Parts>
+std::string text(const char* format, Parts... parts) {
+    char buffer[400];
+    std::snprintf(buffer, sizeof(buffer), format, parts...);
+    return buffer;
+}
+
+void check(cudaError_t error, const char* what) {
+    if (error == cudaSuccess) return;
+    // Forget it: the next call is to be judged by its own errors.
+    cudaGetLastError();
+    const std::string message = text("CUDA could not %s: %s", what, cudaGetErrorString(error));
+    if (error == cudaErrorMemoryAllocation) throw DeviceMemoryError(message);
+    throw std::runtime_error(message);
+}
+
+// Copy, on the stream, what there is to copy.
+void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+    if (bytes == 0) return;
+    check(cudaMemcpyAsync(to, from, bytes, kind, stream),
+          kind == cudaMemcpyHostToDevice ? "copy to the device" : "copy from the device");
+}
+
+std::size_t free_bytes() {
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "tell how much memory is free");
+    return free;
+}
+
+// The device that is current, as long as this lives.
+class CurrentDevice {
+  public:
+    explicit CurrentDevice(int device) {
+        check(cudaGetDevice(&before_), "name its device");
+        if (device != before_) check(cudaSetDevice(device), "choose its device");
+    }
+    ~CurrentDevice() { cudaSetDevice(before_); }
+    CurrentDevice(const CurrentDevice&) = delete;
+    CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+  private:
+    int before_ = 0;
+};
+
+template <class Number>
+class DeviceArray {
+  public:
+    DeviceArray() = default;
+    explicit DeviceArray(std::size_t count) : count_(count) {
+        void* memory = nullptr;
+        check(cudaMalloc(&memory, std::max<std::size_t>(count, 1) * sizeof(Number)), "have memory");
+        memory_.reset(static_cast<Number*>(memory));
+    }
+    Number* get() const { return memory_.get(); }
+    std::size_t count() const { return count_; }
+    // What was there is lost.
+    void grow_to(std::size_t count) {
+        if (count <= count_) return;
+        *this = DeviceArray();
+        *this = DeviceArray(count);
+    }
+    void clear(std::size_t count, cudaStream_t stream) const {
+        if (count > 0) check(cudaMemsetAsync(get(), 0, count * sizeof(Number), stream), "clear memory");
+    }
+
+  private:
+    struct Free {
+        void operator()(Number* memory) const { cudaFree(memory); }
+    };
+    std::unique_ptr<Number, Free> memory_;
+    std::size_t count_ = 0;
+};
+
+template <class Number>
+DeviceArray<Number> on_device(const Number* numbers, std::int64_t count, cudaStream_t stream) {
+    DeviceArray<Number> array(static_cast<std::size_t>(count));
+    copy(array.get(), numbers, static_cast<std::size_t>(count) * sizeof(Number), cudaMemcpyHostToDevice, stream);
+    return array;
+}
+
+class Stream {
+  public:
+    Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream"); }
+    ~Stream() { cudaStreamDestroy(stream_); }
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+    cudaStream_t get() const { return stream_; }
+
+  private:
+    cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+  public:
+    Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "make an event"); }
+    ~Event() { cudaEventDestroy(event_); }
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    cudaEvent_t get() const { return event_; }
+
+  private:
+    cudaEvent_t event_ = nullptr;
+};
+
+template <class Body>
+void launch(const Body& body, std::int64_t blocks, cudaStream_t stream) {
+    if (blocks < 1) return;
+    if (blocks > INT32_MAX) throw std::invalid_argument("more pixels or voxels than one launch takes");
+    start<kBlockThreads>(body, static_cast<std::uint32_t>(blocks), stream);
+#if !defined(DRRPROJ_EMULATED_CUDA)
+    check(cudaGetLastError(), "start a kernel");
+#endif
+}
+
+std::int64_t blocks_for(std::int64_t threads) { return (threads + kBlockThreads - 1) / kBlockThreads; }
+
+// What one projection works in, kept for the next one.
+struct Workspace {
+    Stream stream;
+    Event done;
+    DeviceArray<DeviceView> image_views, label_views;
+    DeviceArray<float> path, integral, from_start, from_end, mm_per_slab;
+    DeviceArray<float> line_integral, background, path_length, label_line_integral, entry_depth, exit_depth;
+    DeviceArray<std::uint8_t> mask;
+    DeviceArray<std::int32_t> box;
+};
+
+bool same_place(const Grid& a, const Grid& b) {
+    return std::equal(a.size, a.size + 3, b.size) &&
+           std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel);
+}
+
+// Axes from the widest stride on, so that voxels which lie together stay together.
+void by_stride(const Grid& grid, int axes[3]) {
+    std::iota(axes, axes + 3, 0);
+    std::stable_sort(axes, axes + 3, [&](int a, int b) { return std::abs(grid.stride[a]) > std::abs(grid.stride[b]); });
+}
+
+DeviceGrid device_grid(const Grid& grid, const int axes[3], std::int64_t& voxels) {
+    DeviceGrid placed{};
+    voxels = 1;
+    for (int i = 2; i >= 0; --i) {
+        const int axis = axes[i];
+        if (voxels > kMostPlaneVoxels)
+            throw std::invalid_argument(
+                "the CUDA backend walks volumes whose planes have up to 2^28 voxels; crop it, or use backend=\"cpu\"");
+        placed.size[axis] = grid.size[axis];
+        placed.stride[axis] = static_cast<std::int32_t>(voxels);
+        placed.first += kPadding * voxels;
+        voxels *= grid.size[axis] + 2 * kPadding;
+    }
+    const double* const m = grid.world_from_voxel;
+    const auto dot = [&](int a, int b) { return m[a] * m[b] + m[4 + a] * m[4 + b] + m[8 + a] * m[8 + b]; };
+    const double metric[6] = {dot(0, 0), dot(1, 1), dot(2, 2), 2 * dot(0, 1), 2 * dot(0, 2), 2 * dot(1, 2)};
+    std::copy(metric, metric + 6, placed.metric);
+    return placed;
+}
+
+DeviceView device_view(const Grid& grid, const double* view) {
+    DeviceView placed{};
+    double* const columns[4] = {placed.source, placed.first_pixel, placed.row_step, placed.column_step};
+    for (int column = 0; column < 4; ++column) {
+        for (int axis = 0; axis < 3; ++axis) {
+            const double* const row = grid.voxel_from_world + 4 * axis;
+            // Voxel i covers [i, i + 1) on the walk.
+            columns[column][axis] = row[0] * view[column] + row[1] * view[4 + column] + row[2] * view[8 + column] +
+                                    (row[3] + 0.5) * view[12 + column];
+        }
+    }
+    placed.parallel = view[12] == 0.0;
+    return placed;
+}
+
+// Have `convert` launched for all voxels of a grid, some planes at a time where they come from the host.
+template <class Convert>
+void move_voxels(const Grid& grid, const int axes[3], const DeviceGrid& placed, bool is_on_device, cudaStream_t stream,
+                 const Convert& convert) {
+    Moved moved{};
+    moved.source.type = grid.type;
+    moved.first = placed.first;
+    for (int i = 0; i < 3; ++i) {
+        moved.source.size[i] = grid.size[axes[i]];
+        moved.source.stride[i] = grid.stride[axes[i]];
+        moved.stride[i] = placed.stride[axes[i]];
+    }
+    const char* const voxels = static_cast<const char*>(grid.voxels);
+    if (is_on_device) {
+        moved.source.voxels = voxels;
+        convert(moved);
+        return;
+    }
+    // The bytes from a plane's first voxel to its last, which a negative stride puts before it.
+    std::int64_t before = 0, after = size_of(grid.type);
+    for (int i = 1; i < 3; ++i) {
+        const std::int64_t reach = moved.source.stride[i] * (moved.source.size[i] - 1);
+        (reach < 0 ? before : after) += reach;
+    }
+    const std::int64_t planes = moved.source.size[0], wide = moved.source.stride[0];
+    const auto span = [&](std::int64_t count) { return after - before + std::abs(wide) * (count - 1); };
+    std::int64_t some = planes;
+    while (some > 1 && span(some) > static_cast<std::int64_t>(kStagedBytes)) some = (some + 1) / 2;
+    const DeviceArray<char> staged(static_cast<std::size_t>(span(some)));
+    for (std::int64_t plane = 0; plane < planes; plane += some) {
+        const std::int64_t count = std::min(some, planes - plane);
+        const std::int64_t low = before + wide * (wide < 0 ? plane + count - 1 : plane);
+        copy(staged.get(), voxels + low, static_cast<std::size_t>(span(count)), cudaMemcpyHostToDevice, stream);
+        moved.source.size[0] = count;
+        moved.source.voxels = staged.get() + (wide * plane - low);
+        convert(moved);
+        moved.first += count * moved.stride[0];
+    }
+    check(cudaStreamSynchronize(stream), "take over voxels");
+}
+
+cudaStream_t stream_of(const ArrayPlace& place) { return reinterpret_cast<cudaStream_t>(place.stream); }
+
+// A part of an output that a launch fills: in the caller's memory on the device, or in memory of ours that is copied to
+// the host.
+template <class Number>
+struct Destination {
+    Number* whole = nullptr;  // the caller's; null where not asked for
+    DeviceArray<Number>* chunk = nullptr;
+    std::int64_t per_line = 0, lines = 0, structures = 1;  // of the whole
+    bool on_device = false;
+
+    Number* of_chunk(std::int64_t first, std::int64_t count) {
+        if (!whole) return nullptr;
+        if (on_device) return whole + first * per_line;
+        chunk->grow_to(static_cast<std::size_t>(structures * count * per_line));
+        return chunk->get();
+    }
+    std::int64_t stride(std::int64_t count) const { return (on_device ? lines : count) * per_line; }
+    std::size_t bytes_per_line() const {
+        return whole && !on_device ? static_cast<std::size_t>(structures * per_line) * sizeof(Number) : 0;
+    }
+    // Copy between the chunk and the host: what is there before, or what was made.
+    void transfer(std::int64_t first, std::int64_t count, cudaMemcpyKind kind, cudaStream_t stream) const {
+        if (!whole || on_device) return;
+        const auto bytes = static_cast<std::size_t>(count * per_line) * sizeof(Number);
+        for (std::int64_t i = 0; i < structures; ++i) {
+            Number* const host = whole + (i * lines + first) * per_line;
+            Number* const device = chunk->get() + i * count * per_line;
+            if (kind == cudaMemcpyHostToDevice)
+                copy(device, host, bytes, kind, stream);
+            else
+                copy(host, device, bytes, kind, stream);
+        }
+    }
+};
+
+}  // namespace gpu
+
+using namespace gpu;
+
+std::optional<std::string> why_no_gpu() {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error == cudaSuccess && count > 0) return std::nullopt;
+    cudaGetLastError();
+    if (error == cudaErrorInsufficientDriver)
+        return "this machine has no driver for an NVIDIA GPU, or one too old for this build of drrproj (error 35)";
+    if (error == cudaErrorNoDevice || error == cudaSuccess) return "this machine has no NVIDIA GPU (error 100)";
+    return text("CUDA cannot use a GPU here: %s (error %d)", cudaGetErrorString(error), static_cast<int>(error));
+}
+
+struct DeviceScene::Held {
+    int device = 0;
+    Grid image_grid{}, label_grid{};  // for their matrices
+    bool has_image = false, has_labels = false, together = false, wide = false;
+    DeviceGrid image_place{}, label_place{};
+    DeviceArray<float> image;
+    DeviceArray<std::uint8_t> codes;  // of 8 bits, or of 16 where `wide`
+    std::int64_t value_count = 0, structures = 0;
+    DeviceArray<std::int64_t> first_value, value_indices;
+    DeviceArray<float> min_path_mm;
+
+    std::mutex door;
+    std::vector<std::unique_ptr<Workspace>> idle;
+
+    std::unique_ptr<Workspace> take_workspace() {
+        const std::lock_guard<std::mutex> lock(door);
+        if (idle.empty()) return std::make_unique<Workspace>();
+        std::unique_ptr<Workspace> workspace = std::move(idle.back());
+        idle.pop_back();
+        return workspace;
+    }
+    void give_back(std::unique_ptr<Workspace> workspace) {
+        const std::lock_guard<std::mutex> lock(door);
+        idle.push_back(std::move(workspace));
+    }
+
+    void upload(const Scene& scene, bool is_on_device, cudaStream_t stream);
+    template <class Code>
+    void upload_codes(const Scene& scene, const int axes[3], std::int64_t voxels, bool is_on_device,
+                      cudaStream_t stream);
+    template <int What>
+    void collect(const Rays& rays, std::int64_t blocks, const Collected& collected, float* line_integral,
+                 float* background, cudaStream_t stream) const;
+    void project(Workspace& workspace, const Views& views, const Outputs& outputs, bool is_on_device,
+                 cudaStream_t stream, const std::function<bool()>& interrupted) const;
+};
+
+template <class Code>
+void DeviceScene::Held::upload_codes(const Scene& scene, const int axes[3], std::int64_t voxels, bool is_on_device,
+                                     cudaStream_t stream) {
+    const auto bytes = static_cast<std::size_t>(voxels) * sizeof(Code);
+    codes = DeviceArray<std::uint8_t>(bytes);
+    codes.clear(bytes, stream);
+    const auto values = on_device(scene.structures.values, scene.structures.value_count, stream);
+    move_voxels(*scene.label, axes, label_place, is_on_device, stream, [&](const Moved& moved) {
+        launch(ConvertLabels<Code>{moved, values.get(), scene.structures.value_count,
+                                   reinterpret_cast<Code*>(codes.get())},
+               blocks_for(moved.source.count()), stream);
+    });
+    check(cudaStreamSynchronize(stream), "convert labels");
+}
+
+void DeviceScene::Held::upload(const Scene& scene, bool is_on_device, cudaStream_t stream) {
+    has_image = scene.image != nullptr;
+    has_labels = scene.label != nullptr;
+    together = has_image && has_labels && same_place(*scene.image, *scene.label);
+    if (scene.structures.value_count > UINT16_MAX)
+        throw std::invalid_argument("the CUDA backend tells 65535 label values apart; use fewer, or backend=\"cpu\"");
+    wide = scene.structures.value_count > UINT8_MAX;
+    int image_axes[3] = {}, label_axes[3] = {};
+    std::int64_t image_voxels = 0, label_voxels = 0;
+    if (has_image) {
+        image_grid = *scene.image;
+        by_stride(image_grid, image_axes);
+        image_place = device_grid(image_grid, image_axes, image_voxels);
+    }
+    if (has_labels) {
+        label_grid = *scene.label;
+        by_stride(label_grid, label_axes);
+        // On one grid the labels lie as the image does: one walk finds both.
+        label_place = device_grid(label_grid, together ? image_axes : label_axes, label_voxels);
+    }
+    const std::size_t needed = static_cast<std::size_t>(image_voxels) * sizeof(float) +
+                               static_cast<std::size_t>(label_voxels) * (wide ? 2 : 1);
+    const std::size_t free = free_bytes();
+    if (needed > free)
+        throw DeviceMemoryError(
+            text("the volumes need %.3g GiB of the GPU's memory, of which %.3g GiB are free; crop "
+                 "them, resample them, or use backend=\"cpu\"",
+                 gibibytes(needed), gibibytes(free)));
+    if (has_image) {
+        image = DeviceArray<float>(static_cast<std::size_t>(image_voxels));
+        image.clear(image.count(), stream);
+        const auto knots = on_device(scene.attenuation.knot, scene.attenuation.bends, stream);
+        const auto changes = on_device(scene.attenuation.slope_change, scene.attenuation.bends, stream);
+        const Attenuation law{knots.get(), changes.get(), scene.attenuation.bends};
+        move_voxels(image_grid, image_axes, image_place, is_on_device, stream, [&](const Moved& moved) {
+            launch(ConvertImage{moved, law, image.get()}, blocks_for(moved.source.count()), stream);
+        });
+        check(cudaStreamSynchronize(stream), "convert voxels");
+    }
+    if (has_labels) {
+        const Structures& all = scene.structures;
+        value_count = all.value_count;
+        structures = all.count;
+        first_value = on_device(all.first_value, all.count + 1, stream);
+        value_indices = on_device(all.value_indices, all.first_value[all.count], stream);
+        min_path_mm = on_device(all.min_path_mm, all.count, stream);
+        if (wide)
+            upload_codes<std::uint16_t>(scene, label_axes, label_voxels, is_on_device, stream);
+        else
+            upload_codes<std::uint8_t>(scene, label_axes, label_voxels, is_on_device, stream);
+    }
+}
+
+template <int What>
+void DeviceScene::Held::collect(const Rays& rays, std::int64_t blocks, const Collected& collected, float* line_integral,
+                                float* background, cudaStream_t stream) const {
+    if (wide)
+        launch(CollectLabels<What, std::uint16_t>{rays, label_place, image.get(),
+                                                  reinterpret_cast<const std::uint16_t*>(codes.get()), collected,
+                                                  line_integral, background},
+               blocks, stream);
+    else
+        launch(CollectLabels<What, std::uint8_t>{rays, label_place, image.get(), codes.get(), collected, line_integral,
+                                                 background},
+               blocks, stream);
+}
+
+void DeviceScene::Held::project(Workspace& workspace, const Views& views, const Outputs& outputs, bool is_on_device,
+                                cudaStream_t stream, const std::function<bool()>& interrupted) const {
+    const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
+    const bool with_depth = outputs.entry_depth || outputs.exit_depth;
+    const bool labels = outputs.path_length || outputs.mask || outputs.box || with_depth || with_integral;
+    if (with_integral && !together)
+        throw std::invalid_argument("shares of the line integral need labels on the volume's grid");
+    const std::int64_t lines = views.count * views.rows, columns = views.columns;
+
+    const auto place_views = [&](const Grid& grid, DeviceArray<DeviceView>& placed) {
+        std::vector<DeviceView> all;
+        for (std::int64_t view = 0; view < views.count; ++view)
+            all.push_back(device_view(grid, views.matrices + 16 * view));
+        placed.grow_to(all.size());
+        copy(placed.get(), all.data(), all.size() * sizeof(DeviceView), cudaMemcpyHostToDevice, stream);
+    };
+    if (has_image) place_views(image_grid, workspace.image_views);
+    if (has_labels) place_views(label_grid, workspace.label_views);
+
+    const auto destination = [&](auto* whole, auto& chunk, std::int64_t per_line, std::int64_t count) {
+        using Number = std::remove_pointer_t<decltype(whole)>;
+        return Destination<Number>{whole, &chunk, per_line, lines, count, is_on_device};
+    };
+    auto line_integral = destination(outputs.line_integral, workspace.line_integral, columns, 1);
+    auto background = destination(outputs.background_line_integral, workspace.background, columns, 1);
+    auto path_length = destination(outputs.path_length, workspace.path_length, columns, structures);
+    auto mask = destination(outputs.mask, workspace.mask, (columns + 7) / 8, structures);
+    auto share = destination(outputs.label_line_integral, workspace.label_line_integral, columns, structures);
+    auto entry = destination(outputs.entry_depth, workspace.entry_depth, columns, structures);
+    auto exit = destination(outputs.exit_depth, workspace.exit_depth, columns, structures);
+
+    // As many lines at once as the chunk holds: what they collect, and their outputs on the way to the host.
+    const auto values = static_cast<std::size_t>(value_count);
+    const std::size_t quantities = 1 + (with_integral ? 1 : 0) + (with_depth ? 2 : 0);
+    const std::size_t collected_bytes =
+        labels ? static_cast<std::size_t>(columns) * sizeof(float) * (1 + quantities * values) : 0;
+    const std::size_t bytes_per_line = collected_bytes + line_integral.bytes_per_line() + background.bytes_per_line() +
+                                       path_length.bytes_per_line() + mask.bytes_per_line() + share.bytes_per_line() +
+                                       entry.bytes_per_line() + exit.bytes_per_line();
+    std::int64_t chunk_lines = lines;
+    if (bytes_per_line > 0) {
+        const std::size_t kept = (workspace.path.count() + workspace.integral.count() + workspace.from_start.count() +
+                                  workspace.from_end.count() + workspace.path_length.count()) *
+                                 sizeof(float);
+        const std::size_t most = std::min(kChunkBytes, (free_bytes() + kept) / 2) / bytes_per_line;
+        chunk_lines = std::min(lines, static_cast<std::int64_t>(std::max<std::size_t>(1, most)));
+    }
+
+    if (outputs.box && !is_on_device) {
+        workspace.box.grow_to(static_cast<std::size_t>(structures * views.count * 4));
+        workspace.box.clear(static_cast<std::size_t>(structures * views.count * 4), stream);
+    }
+    std::int32_t* const box = !outputs.box ? nullptr : is_on_device ? outputs.box : workspace.box.get();
+    for (std::int64_t first = 0; first < lines; first += chunk_lines) {
+        if (interrupted()) break;
+        const std::int64_t count = std::min(chunk_lines, lines - first), pixels = count * columns;
+        const std::int64_t across = (columns + kBlockColumns - 1) / kBlockColumns;
+        const std::int64_t blocks = across * ((count + kBlockRows - 1) / kBlockRows);
+        Rays rays{workspace.image_views.get(),
+                  static_cast<std::int32_t>(views.rows),
+                  static_cast<std::int32_t>(columns),
+                  first,
+                  count,
+                  static_cast<std::uint32_t>(across)};
+        float* const lines_of_image = line_integral.of_chunk(first, count);
+        const bool fused = labels && together && (outputs.line_integral || with_integral);
+        if (outputs.line_integral && !fused)
+            launch(ProjectImage{rays, image_place, image.get(), lines_of_image}, blocks, stream);
+        if (labels) {
+            rays.views = workspace.label_views.get();
+            const auto scratch = [&](DeviceArray<float>& array, bool wanted) -> float* {
+                if (!wanted) return nullptr;
+                const std::size_t numbers = values * static_cast<std::size_t>(pixels);
+                array.grow_to(numbers);
+                array.clear(numbers, stream);
+                return array.get();
+            };
+            workspace.mm_per_slab.grow_to(static_cast<std::size_t>(pixels));
+            const Collected collected{scratch(workspace.path, true),
+                                      scratch(workspace.integral, with_integral),
+                                      scratch(workspace.from_start, with_depth),
+                                      scratch(workspace.from_end, with_depth),
+                                      workspace.mm_per_slab.get(),
+                                      pixels};
+            float* const background_lines = background.of_chunk(first, count);
+            if (with_integral)
+                collect<kImage | kIntegral>(rays, blocks, collected, lines_of_image, background_lines, stream);
+            else if (fused)
+                collect<kImage>(rays, blocks, collected, lines_of_image, nullptr, stream);
+            else
+                collect<0>(rays, blocks, collected, nullptr, nullptr, stream);
+            const StructureOutputs made{path_length.of_chunk(first, count),
+                                        mask.of_chunk(first, count),
+                                        share.of_chunk(first, count),
+                                        entry.of_chunk(first, count),
+                                        exit.of_chunk(first, count),
+                                        box,
+                                        count * columns,
+                                        count * ((columns + 7) / 8),
+                                        views.count};
+            // What no ray meets keeps the depth that it has.
+            entry.transfer(first, count, cudaMemcpyHostToDevice, stream);
+            exit.transfer(first, count, cudaMemcpyHostToDevice, stream);
+            FinishStructures finish{
+                rays,       label_place, collected, first_value.get(), value_indices.get(), min_path_mm.get(),
+                structures, made};
+            if (is_on_device) {
+                finish.outputs.image_stride = lines * columns;
+                finish.outputs.mask_stride = lines * ((columns + 7) / 8);
+            }
+            launch(finish, blocks_for(structures * count * ((columns + 7) / 8)), stream);
+            background.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            path_length.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            mask.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            share.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            entry.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+            exit.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+        }
+        line_integral.transfer(first, count, cudaMemcpyDeviceToHost, stream);
+    }
+    if (outputs.box && !is_on_device)
+        copy(outputs.box, box, static_cast<std::size_t>(structures * views.count * 4) * sizeof(*box),
+             cudaMemcpyDeviceToHost, stream);
+    if (!is_on_device) check(cudaStreamSynchronize(stream), "finish a projection");
+}
+
+DeviceScene::DeviceScene(const Scene& scene, const ArrayPlace& place) : held_(std::make_unique<Held>()) {
+    check(cudaGetDevice(&held_->device), "name its device");
+    if (place.on_device) {
+        cudaPointerAttributes memory{};
+        check(cudaPointerGetAttributes(&memory, scene.image ? scene.image->voxels : scene.label->voxels),
+              "say which device an array is on");
+        held_->device = memory.device;
+    }
+    const CurrentDevice current(held_->device);
+    const Stream own;
+    held_->upload(scene, place.on_device, place.on_device ? stream_of(place) : own.get());
+}
+
+DeviceScene::~DeviceScene() = default;
+DeviceScene::DeviceScene(DeviceScene&&) noexcept = default;
+DeviceScene& DeviceScene::operator=(DeviceScene&&) noexcept = default;
+
+void DeviceScene::project(const Views& views, const Outputs& outputs, const ArrayPlace& place,
+                          const std::function<bool()>& interrupted) const {
+    const CurrentDevice current(held_->device);
+    std::unique_ptr<Workspace> workspace = held_->take_workspace();
+    const cudaStream_t stream = place.on_device ? stream_of(place) : workspace->stream.get();
+    // The caller's stream may differ from the one that used the workspace before.
+    check(cudaStreamWaitEvent(stream, workspace->done.get(), 0), "wait for a stream");
+    held_->project(*workspace, views, outputs, place.on_device, stream, interrupted);
+    check(cudaEventRecord(workspace->done.get(), stream), "record an event");
+    held_->give_back(std::move(workspace));
+}
+
+}  // namespace drrproj

@@ -1,0 +1,79 @@
+// Python face of the CUDA engine, compiled by the C++ compiler: nvcc needs ten times as long for pybind11.
+#include "bindings.h"
+#include "cuda.h"
+
+namespace py = pybind11;
+using drrproj::Description;
+using drrproj::Matrix;
+
+namespace {
+
+// With a stream the arrays are on a GPU.
+drrproj::ArrayPlace place_of(const std::optional<std::uintptr_t>& stream) {
+    return {stream.has_value(), stream.value_or(0)};
+}
+
+// Nothing but the stream says where arrays are: each must be there.
+void check_places(const py::handle& array, const drrproj::ArrayPlace& place) {
+    if (!array.is_none() && py::hasattr(array, "__cuda_array_interface__") != place.on_device)
+        throw py::type_error("arrays must all be on the host, or with a stream all on a GPU");
+}
+
+// Arrays in the GPU's memory: project many times.
+struct Prepared {
+    Description described;
+    drrproj::DeviceScene scene;
+};
+
+Prepared prepare(const py::object& volume, const std::optional<Matrix>& volume_voxel_from_world,
+                 const std::optional<Matrix>& volume_world_from_voxel, std::vector<float> knots,
+                 std::vector<float> slope_changes, const py::object& labels,
+                 const std::optional<Matrix>& labels_voxel_from_world,
+                 const std::optional<Matrix>& labels_world_from_voxel, std::vector<std::int64_t> values,
+                 std::vector<std::int64_t> first_value, std::vector<std::int64_t> value_indices,
+                 std::vector<float> min_path_mm, const std::optional<std::uintptr_t>& stream) {
+    const drrproj::ArrayPlace place = place_of(stream);
+    check_places(volume, place);
+    check_places(labels, place);
+    Description described = drrproj::describe(
+        &drrproj::numpy_or_cuda_memory, volume, volume_voxel_from_world, volume_world_from_voxel, std::move(knots),
+        std::move(slope_changes), labels, labels_voxel_from_world, labels_world_from_voxel, std::move(values),
+        std::move(first_value), std::move(value_indices), std::move(min_path_mm));
+    const drrproj::Scene scene = described.scene();
+    const auto uploaded = [&] {
+        const py::gil_scoped_release released;
+        return drrproj::DeviceScene(scene, place);
+    };
+    drrproj::DeviceScene on_device = uploaded();
+    // The device has its own copy.
+    described.volume = described.labels = py::none();
+    return {std::move(described), std::move(on_device)};
+}
+
+void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::int64_t, std::int64_t>& shape,
+           const py::dict& outputs, int threads, const std::optional<std::uintptr_t>& stream) {
+    const drrproj::ArrayPlace place = place_of(stream);
+    for (const auto& [name, array] : outputs) check_places(array, place);
+    const drrproj::Request wanted =
+        drrproj::request(&drrproj::numpy_or_cuda_memory, prepared.described, views, shape, outputs, threads);
+    {
+        const py::gil_scoped_release released;
+        prepared.scene.project(wanted.views, wanted.outputs, place, &drrproj::interrupted);
+    }
+    if (PyErr_Occurred()) throw py::error_already_set();
+}
+
+}  // namespace
+
+PYBIND11_MODULE(DRRPROJ_MODULE, module) {
+    module.doc() = "The exact walk on an NVIDIA GPU.";
+    py::class_<Prepared>(module, "Prepared", "Arrays in the GPU's memory.");
+    module.def("prepare", &prepare, py::kw_only(), py::arg("volume"), py::arg("volume_voxel_from_world"),
+               py::arg("volume_world_from_voxel"), py::arg("knots"), py::arg("slope_changes"), py::arg("labels"),
+               py::arg("labels_voxel_from_world"), py::arg("labels_world_from_voxel"), py::arg("values"),
+               py::arg("first_value"), py::arg("value_indices"), py::arg("min_path_mm"),
+               py::arg("stream") = py::none());
+    module.def("trace", &trace, py::arg("prepared"), py::arg("views"), py::arg("shape"), py::arg("outputs"),
+               py::arg("threads"), py::arg("stream") = py::none());
+    module.def("why_unavailable", &drrproj::why_no_gpu);
+}

@@ -1,0 +1,250 @@
+"""What is the CUDA backend's own, emulated on the host: chunks, memory, refusals.
+
+Its answers are the other files' work: every test with a ``backend`` runs on it too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import oracle
+import phantoms
+import pytest
+
+from drrproj import BackendUnavailable, Geometry, LabelVolume, Projector, Volume, backends, project
+
+SHAPE, DETECTOR = (17, 15, 19), (23, 37)
+EVERYTHING = ("line_integral", "path_length", "mask", "label_line_integral", "depth")
+IMAGES = ("path_length", "label_line_integral", "entry_depth", "exit_depth")
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch):
+    """Let ``backend="cuda"`` be the backend that runs on the host."""
+    module = pytest.importorskip(
+        "drrproj.backends._cuda_emulated", reason="only an editable install builds it: pip install -e '.[test]'"
+    )
+    monkeypatch.setitem(sys.modules, "drrproj.backends._cuda", module)
+    return module
+
+
+def scene(seed=1, order="C", dtype=np.float32, count=4):
+    rng = np.random.default_rng([150, seed])
+    affine = phantoms.random_affine(rng, SHAPE)
+    ct = Volume(phantoms.noise(rng, SHAPE, dtype), affine, unit="1/mm")
+    grid = np.moveaxis(np.indices(SHAPE), 0, -1)
+    array = np.zeros(SHAPE, np.uint16)
+    for label_id in range(1, count + 1):
+        array[np.linalg.norm(grid - rng.uniform(2, 14, 3), axis=-1) < rng.uniform(3, 7)] = label_id
+    labels = LabelVolume(np.asarray(array, order=order), affine)
+    views = [phantoms.random_view(rng, SHAPE, affine, DETECTOR, beam) for beam in ("cone", "parallel", "cone")]
+    return ct, labels.with_groups({"all": labels.label_ids, "two": labels.label_ids[:2]}), Geometry(views, DETECTOR)
+
+
+def arrays_of(shot):
+    """Every array of a radiograph, by name."""
+    found = {"line_integral": shot.line_integral, "mask": shot.masks.packed}
+    found["background_line_integral"] = shot.background_line_integral
+    return found | {name: getattr(shot, name).array for name in IMAGES}
+
+
+def bytes_of_volumes():
+    """What SHAPE takes on the device, padded by two voxels: floats and codes of one byte."""
+    return int(np.prod(np.array(SHAPE) + 4)) * (4 + 1)
+
+
+@pytest.mark.parametrize("spare", [150_000, 60_000, 20_000])
+def test_chunks_of_rays_change_no_bit(monkeypatch, spare):
+    ct, labels, geometry = scene()
+    whole = project(ct, geometry, labels=labels, outputs=EVERYTHING, min_path_mm=2.0, backend="cuda")
+    # A line takes 37 pixels of 4 codes with 4 quantities and outputs of 6 structures: about 6 kB, in half of the rest.
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 2_000 + spare))
+    in_chunks = project(ct, geometry, labels=labels, outputs=EVERYTHING, min_path_mm=2.0, backend="cuda")
+    for name, array in arrays_of(in_chunks).items():
+        np.testing.assert_array_equal(array, arrays_of(whole)[name], err_msg=name)
+
+
+def test_chunks_of_rays_change_no_box(monkeypatch):
+    ct, labels, geometry = scene()
+    options = {"labels": labels, "outputs": ("path_length", "depth"), "label_images": "crops", "backend": "cuda"}
+    whole = project(ct, geometry, **options)
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 60_000))
+    in_chunks = project(ct, geometry, **options)
+    assert whole.path_length.boxes.any()
+    np.testing.assert_array_equal(in_chunks.path_length.boxes, whole.path_length.boxes)
+    np.testing.assert_array_equal(in_chunks.entry_depth.array, whole.entry_depth.array)
+
+
+def test_boxes_of_several_views_in_one_call_and_many_chunks_are_those_of_single_calls(emulated, monkeypatch):
+    _, labels, geometry = scene()
+    grid = {"labels_voxel_from_world": labels.voxel_from_world, "labels_world_from_voxel": labels.affine}
+    nothing = dict.fromkeys(("volume", "volume_voxel_from_world", "volume_world_from_voxel"))
+    values = {"values": (1, 2, 3), "first_value": (0, 1, 3), "value_indices": (0, 1, 2), "min_path_mm": (0, 0)}
+    prepared = emulated.prepare(**nothing, knots=(), slope_changes=(), labels=labels.array, **grid, **values)
+    together = np.zeros((2, 3, 4), np.int32)
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() // 5 + 20_000))
+    emulated.trace(prepared, geometry.views, DETECTOR, {"box": together}, 1)
+    for view in range(3):
+        alone = np.zeros((2, 1, 4), np.int32)
+        emulated.trace(prepared, geometry.views[view : view + 1], DETECTOR, {"box": alone}, 1)
+        np.testing.assert_array_equal(together[:, view], alone[:, 0])
+    assert together.all()
+
+
+def test_a_ray_along_an_axis_stays_in_its_voxel_up_to_the_face():
+    array = np.zeros((2, 4, 4), np.float32)
+    array[0], array[1] = 1, 100
+    place = 0.5 - 2.0**-29
+    view = phantoms.view_matrix((0, 1, 0), 0.0, (place, 0, 1), (0, 0, 1), (1, 0, 0), (1, 1))
+    image = project(Volume(array, np.eye(4), unit="1/mm"), Geometry(view, (1, 1)), backend="cuda").line_integral
+    assert image.item() == 4
+
+
+def test_a_projection_that_does_not_fit_even_line_by_line_is_refused(monkeypatch):
+    ct, labels, geometry = scene()
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 3_000))
+    with pytest.raises(MemoryError, match="CUDA could not have memory: out of memory"):
+        project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda")
+
+
+def test_volumes_that_do_not_fit_are_refused_with_what_they_need(monkeypatch):
+    ct = Volume(np.broadcast_to(np.float32(0.02), (512, 512, 508)), np.eye(4), unit="1/mm")
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(1 << 28))
+    with pytest.raises(MemoryError, match=r"need 0.508 GiB of the GPU's memory, of which 0.25 GiB are free; crop them"):
+        Projector(ct, backend="cuda")
+
+
+def test_memory_is_free_again_when_a_projector_is_gone(monkeypatch):
+    ct, labels, geometry = scene()
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 100_000))
+    for _ in range(20):
+        project(ct, geometry, labels=labels, backend="cuda")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (35, "no driver for an NVIDIA GPU, or one too old"),
+        (100, "no NVIDIA GPU"),
+        (999, r"cannot use a GPU.*error 999"),
+    ],
+)
+def test_a_machine_without_a_gpu_is_told_apart_from_a_broken_one(monkeypatch, error, reason):
+    monkeypatch.setenv("DRRPROJ_EMULATED_ERROR", str(error))
+    ct, _, geometry = scene()
+    with pytest.raises(BackendUnavailable, match=reason):
+        project(ct, geometry, backend="cuda")
+
+
+def test_the_compiled_extension_loads_without_a_driver(monkeypatch):
+    monkeypatch.undo()
+    if importlib.util.find_spec("drrproj.backends._cuda") is None:
+        pytest.skip(f"cuda: {backends.why_unavailable('cuda')}")
+    reason = importlib.import_module("drrproj.backends._cuda").why_unavailable()
+    assert reason is None or reason.count(".") == 0
+
+
+def test_auto_leaves_the_gpu_to_whoever_names_it():
+    ct, _, geometry = scene()
+    assert backends.why_unavailable("cuda") is None
+    assert project(ct, geometry).backend != "cuda"
+    assert project(ct, geometry, backend="cuda").backend == "cuda"
+
+
+@pytest.mark.parametrize("turn", [(1, 1, 1), (-1, 1, -1)])
+def test_voxels_cross_over_in_several_pieces(turn):
+    # 112 MB from the first voxel to the last one, and 64 MiB go over at once.
+    rng = np.random.default_rng(151)
+    shape = (40, 7, 8)
+    array = np.zeros((40, 700, 1000), np.float32)[:, ::100, ::125]
+    array[...] = phantoms.noise(rng, shape)
+    array = array[tuple(slice(None, None, step) for step in turn)]
+    affine = phantoms.random_affine(rng, shape)
+    views = [phantoms.random_view(rng, shape, affine, DETECTOR, "cone")]
+    image = project(Volume(array, affine, unit="1/mm"), Geometry(views, DETECTOR), backend="cuda").line_integral
+    oracle.assert_exact(image, oracle.line_integral_images(np.ascontiguousarray(array), affine, views, DETECTOR))
+
+
+@pytest.mark.parametrize("outputs", [("line_integral", "path_length"), ("label_line_integral", "depth")])
+def test_labels_stored_in_another_order_than_the_image_are_walked_with_it(outputs):
+    ct, labels, geometry = scene()
+    _, turned, _ = scene(order="F")
+    assert labels.array.strides != turned.array.strides
+    first, second = (project(ct, geometry, labels=each, outputs=outputs, backend="cuda") for each in (labels, turned))
+    for name in ("line_integral", "background_line_integral"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    for name in IMAGES:
+        if getattr(first, name) is not None:
+            np.testing.assert_array_equal(getattr(first, name).array, getattr(second, name).array)
+
+
+def test_more_label_values_than_sixteen_bits_tell_apart_are_refused():
+    labels = LabelVolume(np.arange(66_000, dtype=np.int32).reshape(66, 100, 10), np.eye(4))
+    ct = Volume(np.zeros(labels.shape, np.float32), np.eye(4), unit="1/mm")
+    with pytest.raises(ValueError, match="tells 65535 label values apart; use fewer"):
+        Projector(ct, labels=labels, outputs=("mask",), label_images="crops", backend="cuda")
+
+
+def test_every_label_value_of_sixteen_bits_is_found():
+    values = np.arange(65_536, dtype=np.int32).reshape(64, 64, 16) * 3
+    labels = LabelVolume(values, np.eye(4))
+    ct = Volume(np.zeros(labels.shape, np.float32), np.eye(4), unit="1/mm")
+    view = phantoms.view_matrix((0, 0, -1), 0.0, (63, 63, 30), (-1, 0, 0), (0, -1, 0), (1, 1))
+    prepared = Projector(ct, labels=labels.subset([3, 65_535 * 3]), outputs=("path_length",), backend="cuda")
+    assert prepared.project(Geometry(view, (1, 1))).path_length.array[:, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_several_threads_share_a_projector():
+    ct, labels, geometry = scene()
+    projector = Projector(ct, labels=labels, outputs=EVERYTHING, backend="cuda")
+    alone = [arrays_of(projector.project(view)) for view in (geometry, geometry[1])]
+    with ThreadPoolExecutor(4) as pool:
+        for turn, shot in enumerate(pool.map(projector.project, [geometry, geometry[1]] * 8)):
+            for name, array in arrays_of(shot).items():
+                np.testing.assert_array_equal(array, alone[turn % 2][name], err_msg=name)
+
+
+@pytest.mark.skipif(backends.why_unavailable("cpu") is not None, reason="the CPU backend is not there")
+@pytest.mark.parametrize("seed", phantoms.SEEDS)
+@pytest.mark.parametrize("count", [4, 300])
+def test_every_output_is_that_of_the_cpu(seed, count):
+    ct, labels, geometry = scene(seed, count=count)
+    options = {"labels": labels, "outputs": EVERYTHING, "min_path_mm": 1.5}
+    ours, theirs = (arrays_of(project(ct, geometry, backend=name, **options)) for name in ("cuda", "cpu"))
+    oracle.assert_exact(ours["line_integral"], theirs["line_integral"].astype(float))
+    for name in ("path_length", "label_line_integral"):
+        oracle.assert_exact_paths(ours[name], theirs[name].astype(float))
+    largest = ours["line_integral"].max()
+    np.testing.assert_allclose(
+        ours["background_line_integral"], theirs["background_line_integral"], atol=2e-6 * largest
+    )
+    clear = theirs["path_length"] > 1e-3
+    for name in ("entry_depth", "exit_depth"):
+        np.testing.assert_allclose(ours[name][clear], theirs[name][clear], rtol=1e-5, atol=1e-3)
+    differ = np.unpackbits(ours["mask"] ^ theirs["mask"], axis=-1)[..., : DETECTOR[1]].astype(bool)
+    assert (np.abs(theirs["path_length"][differ] - 1.5) < 1e-4).all()
+
+
+@pytest.mark.parametrize("outputs", [("box",), ("path_length", "mask"), ("line_integral",)])
+def test_no_views_and_no_structures_are_nothing_to_do(emulated, outputs):
+    ct, labels, geometry = scene()
+    grids = {"volume": ct.array, "labels": labels.array}
+    for name in grids.copy():
+        grids |= {f"{name}_voxel_from_world": ct.voxel_from_world, f"{name}_world_from_voxel": ct.affine}
+    nothing = {"values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
+    prepared = emulated.prepare(**grids, knots=(), slope_changes=(), **nothing)
+    for views in (geometry.views, geometry.views[:0]):
+        images = (len(views), *DETECTOR)
+        shapes = {
+            "box": (0, len(views), 4),
+            "path_length": (0, *images),
+            "mask": (0, *images[:2], 5),
+            "line_integral": images,
+        }
+        types = {"box": np.int32, "mask": np.uint8}
+        made = {name: np.zeros(shapes[name], types.get(name, np.float32)) for name in outputs}
+        emulated.trace(prepared, views, DETECTOR, made, 1)
+        assert all(array.any() for array in made.values() if array.size)

@@ -1,0 +1,106 @@
+"""On a machine with a GPU: arrays of the libraries themselves, streams, and a second device. Not yet run on one.
+
+`bench/gpu.py` runs it, beside every test that asks for a backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from test_cuda import EVERYTHING, arrays_of, scene
+
+from drrproj import LabelVolume, Projector, Volume, backends, project
+
+pytestmark = pytest.mark.skipif(
+    backends.why_unavailable("cuda") is not None, reason=f"cuda: {backends.why_unavailable('cuda')}"
+)
+
+
+class Library:
+    """CuPy or torch, by the few names that the tests need."""
+
+    def __init__(self, name):
+        self.name, self.module = name, pytest.importorskip(name)
+        if not self.module.cuda.is_available():
+            pytest.skip(f"{name} sees no GPU")
+
+    def to_gpu(self, array, device=0):
+        if self.name == "torch":
+            return self.module.as_tensor(array, device=f"cuda:{device}")
+        with self.module.cuda.Device(device):
+            return self.module.asarray(array)
+
+    def to_host(self, array):
+        return array.cpu().numpy() if self.name == "torch" else array.get()
+
+    def stream(self):
+        return self.module.cuda.Stream() if self.name == "torch" else self.module.cuda.Stream(non_blocking=True)
+
+    def current(self, stream):
+        return self.module.cuda.stream(stream) if self.name == "torch" else stream
+
+    def devices(self):
+        cuda = self.module.cuda
+        return cuda.device_count() if self.name == "torch" else cuda.runtime.getDeviceCount()
+
+
+@pytest.fixture(params=["cupy", "torch"])
+def library(request):
+    return Library(request.param)
+
+
+def on_gpu(library, device=0):
+    ct, labels, geometry = scene(dtype=np.float32)
+    # torch has no uint16 to index with.
+    anatomy = LabelVolume(
+        library.to_gpu(labels.array.astype(np.uint8), device), labels.affine, dict(labels.names), groups=labels.groups
+    )
+    return Volume(library.to_gpu(ct.array, device), ct.affine, unit=ct.unit), anatomy, geometry
+
+
+def assert_same(library, shot):
+    ct, labels, geometry = scene()
+    expected = project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda")
+    for name, array in arrays_of(shot).items():
+        assert type(array).__module__.partition(".")[0] == library.name
+        np.testing.assert_array_equal(library.to_host(array), arrays_of(expected)[name], err_msg=name)
+    np.testing.assert_array_equal(library.to_host(shot.masks["all"]), expected.masks["all"])
+    np.testing.assert_allclose(library.to_host(shot.transmission), expected.transmission, rtol=1e-6)
+
+
+def test_what_goes_in_on_the_gpu_comes_out_there(library):
+    ct, labels, geometry = on_gpu(library)
+    assert_same(library, project(ct, geometry, labels=labels, outputs=EVERYTHING))
+
+
+def test_calls_on_several_streams_do_not_mix(library):
+    ct, labels, geometry = on_gpu(library)
+    projector = Projector(ct, labels=labels, outputs=EVERYTHING)
+    shots = []
+    for _ in range(8):
+        with library.current(library.stream()):
+            shots.append(projector.project(geometry))
+    library.module.cuda.synchronize() if library.name == "torch" else library.module.cuda.Device().synchronize()
+    for shot in shots:
+        assert_same(library, shot)
+
+
+def test_the_other_device_is_used_where_the_volume_is_there(library):
+    if library.devices() < 2:
+        pytest.skip("there is one GPU")
+    ct, labels, geometry = on_gpu(library, device=1)
+    assert_same(library, project(ct, geometry, labels=labels, outputs=EVERYTHING))
+
+
+@pytest.mark.parametrize("module", ["cupy", "torch"])
+def test_an_array_passes_through_dlpack(module):
+    source, target = Library("torch"), Library("cupy")
+    if module == "torch":
+        source, target = target, source
+    ct, _, geometry = scene()
+    shared = importlib.import_module(target.name).from_dlpack(source.to_gpu(ct.array))
+    shot = project(Volume(shared, ct.affine, unit=ct.unit), geometry)
+    expected = project(ct, geometry, backend="cuda").line_integral
+    np.testing.assert_array_equal(target.to_host(shot.line_integral), expected)
