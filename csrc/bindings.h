@@ -137,6 +137,10 @@ inline Description describe(FindMemory memory_of, const py::object& volume,
         if (described.label_grid->type == NumberType::float32 || described.label_grid->type == NumberType::float64)
             throw py::type_error("labels must be integers");
     }
+    // Codes have 16 bits.
+    if (values.size() > UINT16_MAX)
+        throw py::value_error("this backend tells up to 65535 label values apart; got " + std::to_string(values.size()) +
+                              ": pass labels.subset(...) of those that are wanted, or backend=\"numba\"");
     for (std::size_t i = 1; i < values.size(); ++i)
         if (values[i - 1] >= values[i]) throw py::value_error("label values must ascend");
     const auto indices = static_cast<std::int64_t>(value_indices.size());

@@ -362,8 +362,6 @@ void DeviceScene::Held::upload(const Scene& scene, bool is_on_device, cudaStream
     has_image = scene.image != nullptr;
     has_labels = scene.label != nullptr;
     together = has_image && has_labels && same_place(*scene.image, *scene.label);
-    if (scene.structures.value_count > UINT16_MAX)
-        throw std::invalid_argument("the CUDA backend tells 65535 label values apart; use fewer, or backend=\"cpu\"");
     wide = scene.structures.value_count > UINT8_MAX;
     int image_axes[3] = {}, label_axes[3] = {};
     std::int64_t image_voxels = 0, label_voxels = 0;

@@ -181,13 +181,6 @@ def test_labels_stored_in_another_order_than_the_image_are_walked_with_it(output
             np.testing.assert_array_equal(getattr(first, name).array, getattr(second, name).array)
 
 
-def test_more_label_values_than_sixteen_bits_tell_apart_are_refused():
-    labels = LabelVolume(np.arange(66_000, dtype=np.int32).reshape(66, 100, 10), np.eye(4))
-    ct = Volume(np.zeros(labels.shape, np.float32), np.eye(4), unit="1/mm")
-    with pytest.raises(ValueError, match="tells 65535 label values apart; use fewer"):
-        Projector(ct, labels=labels, outputs=("mask",), label_images="crops", backend="cuda")
-
-
 def test_every_label_value_of_sixteen_bits_is_found():
     values = np.arange(65_536, dtype=np.int32).reshape(64, 64, 16) * 3
     labels = LabelVolume(values, np.eye(4))

@@ -337,3 +337,21 @@ def test_shares_of_hu_go_through_the_attenuation_model(backend):
     np.testing.assert_allclose(shot.label_line_integral.array, truth, atol=1e-5 * truth.max())
     assert shot.line_integral is None
     assert shot.path_length is None
+
+
+def test_more_label_values_than_a_backend_tells_apart_are_right_or_refused(backend):
+    labels = LabelVolume(np.arange(70_000, dtype=np.int32).reshape(70, 100, 10), np.eye(4))
+    ct = Volume(np.zeros(labels.shape, np.float32), np.eye(4), unit="1/mm")
+    along_z = phantoms.view_matrix((0, 0, -1), 0.0, (69, 99, 30), (-1, 0, 0), (0, -1, 0), (1, 1))
+    options = {"outputs": ("path_length",), "label_images": "crops", "backend": backend}
+    if backend == "numba":
+        shot = project(ct, Geometry(along_z, (1, 1)), labels=labels, **options)
+        met = [
+            name
+            for name, box in zip(shot.path_length.label_ids, shot.path_length.boxes[:, 0], strict=True)
+            if box.any()
+        ]
+        assert met == list(range(69_990, 70_000))
+        return
+    with pytest.raises(ValueError, match=r"tells up to 65535 label values apart; got 69999: pass labels.subset"):
+        project(ct, Geometry(along_z, (1, 1)), labels=labels, **options)
