@@ -139,7 +139,8 @@ inline Description describe(FindMemory memory_of, const py::object& volume,
     }
     // Codes have 16 bits.
     if (values.size() > UINT16_MAX)
-        throw py::value_error("this backend tells up to 65535 label values apart; got " + std::to_string(values.size()) +
+        throw py::value_error("this backend tells up to 65535 label values apart; got " +
+                              std::to_string(values.size()) +
                               ": pass labels.subset(...) of those that are wanted, or backend=\"numba\"");
     for (std::size_t i = 1; i < values.size(); ++i)
         if (values[i - 1] >= values[i]) throw py::value_error("label values must ascend");
