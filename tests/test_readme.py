@@ -101,6 +101,7 @@ def test_the_two_commands_for_a_fresh_machine_come_first():
     [
         "import json, summary; print('\\n'.join(summary.table(json.load(open('figures.json')))))",
         "import peers_summary; print('\\n'.join(peers_summary.table()))",
+        "import label_summary; print('\\n'.join(label_summary.table()))",
     ],
 )
 def test_the_speed_tables_are_those_of_the_figures(code):
