@@ -454,12 +454,13 @@ const std::int32_t* index_of_codes(const Job& job) {
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
-// All slabs of a block, or those alone whose bit is set.
-enum class Extent { all, some };
+// A bit for each slab of a block.
+std::uint32_t bits_of_slabs(const Box& box) { return ~std::uint32_t{0} >> (kBlockSlabs - box.slabs); }
 
-template <bool Partial, int What, class Code, Extent Slabs = Extent::all>
+// Walk the slabs whose bit is set.
+template <bool Partial, int What, class Code>
 __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, const Places& places,
-                                           std::uint32_t some, Collection& collection, Staging& next) {
+                                           std::uint32_t wanted, Collection& collection, Staging& next) {
     constexpr bool Image = What & kImage, Label = What & kLabel;
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
@@ -584,15 +585,13 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
         }
     };
-    if (Slabs == Extent::some)
-        for (std::uint32_t rest = some; rest; rest &= rest - 1) walk_slab(__builtin_ctz(rest));
-    for (int s = 0; Slabs == Extent::all && s < slabs;) {
-        next.ask();
-        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s)
-            if (!Image && following.is_in_one() && stays(s))
-                following.stay();
-            else
-                walk_slab(s);
+    for (std::uint32_t rest = wanted; rest; rest &= rest - 1) {
+        const int s = __builtin_ctz(rest);
+        if (s % kAskSlabs == 0) next.ask();
+        if (!Image && following.is_in_one() && stays(s))
+            following.stay();
+        else
+            walk_slab(s);
     }
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
     if (Label) following.settle(first_x + static_cast<float>(slabs));
@@ -613,7 +612,6 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
         }
         any |= in_one_row[line];
     }
-    const std::uint32_t all = ~std::uint32_t{0} >> (kBlockSlabs - slabs);
     const Packet& packet = walk.packets[first];
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     const Lanes one(1.0f);
@@ -641,9 +639,8 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
     for (int line = 0; line < kFour; ++line) {
         float* const sum = walk.packets[first + line].sum;
         (Lanes::load(sum) + (sum_entry[line] + sum_exit[line])).store(sum);
-        if (const std::uint32_t rest = all & ~in_one_row[line])
-            walk_packet<false, kImage, std::uint8_t, Extent::some>(walk, block, first + line, places[line], rest,
-                                                                   collection, next);
+        if (const std::uint32_t rest = bits_of_slabs(box) & ~in_one_row[line])
+            walk_packet<false, kImage, std::uint8_t>(walk, block, first + line, places[line], rest, collection, next);
     }
 }
 
@@ -772,9 +769,9 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
         Places places;
         find_places<(What & kLabel) != 0>(walk, block, i, places);
         if (partial)
-            walk_packet<true, What, Code>(walk, block, i, places, 0, collection, next);
+            walk_packet<true, What, Code>(walk, block, i, places, bits_of_slabs(box), collection, next);
         else
-            walk_packet<false, What, Code>(walk, block, i, places, 0, collection, next);
+            walk_packet<false, What, Code>(walk, block, i, places, bits_of_slabs(box), collection, next);
     }
 }
 
