@@ -115,28 +115,8 @@ struct Description {
     }
 };
 
-inline Description describe(FindMemory memory_of, const py::object& volume,
-                            const std::optional<Matrix>& volume_voxel_from_world,
-                            const std::optional<Matrix>& volume_world_from_voxel, std::vector<float> knots,
-                            std::vector<float> slope_changes, const py::object& labels,
-                            const std::optional<Matrix>& labels_voxel_from_world,
-                            const std::optional<Matrix>& labels_world_from_voxel, std::vector<std::int64_t> values,
-                            std::vector<std::int64_t> first_value, std::vector<std::int64_t> value_indices,
-                            std::vector<float> min_path_mm) {
-    Description described;
-    if (knots.size() != slope_changes.size()) throw py::value_error("one slope change per knot");
-    if (!volume.is_none()) {
-        if (!volume_voxel_from_world || !volume_world_from_voxel) throw py::value_error("a volume needs its matrices");
-        described.volume = volume;
-        described.volume_grid = grid_of(memory_of(volume), *volume_voxel_from_world, *volume_world_from_voxel);
-    }
-    if (!labels.is_none()) {
-        if (!labels_voxel_from_world || !labels_world_from_voxel) throw py::value_error("labels need their matrices");
-        described.labels = labels;
-        described.label_grid = grid_of(memory_of(labels), *labels_voxel_from_world, *labels_world_from_voxel);
-        if (described.label_grid->type == NumberType::float32 || described.label_grid->type == NumberType::float64)
-            throw py::type_error("labels must be integers");
-    }
+inline void check_structures(const std::vector<std::int64_t>& values, const std::vector<std::int64_t>& first_value,
+                             const std::vector<std::int64_t>& value_indices, std::size_t structures) {
     // Codes have 16 bits.
     if (values.size() > UINT16_MAX)
         throw py::value_error("this backend tells up to 65535 label values apart; got " +
@@ -145,7 +125,7 @@ inline Description describe(FindMemory memory_of, const py::object& volume,
     for (std::size_t i = 1; i < values.size(); ++i)
         if (values[i - 1] >= values[i]) throw py::value_error("label values must ascend");
     const auto indices = static_cast<std::int64_t>(value_indices.size());
-    if (first_value.size() != min_path_mm.size() + 1 || first_value.front() != 0 || first_value.back() != indices)
+    if (first_value.size() != structures + 1 || first_value.front() != 0 || first_value.back() != indices)
         throw py::value_error("structures must divide the value indices");
     for (std::size_t i = 1; i < first_value.size(); ++i) {
         if (first_value[i - 1] > first_value[i]) throw py::value_error("structures must divide the value indices");
@@ -157,13 +137,44 @@ inline Description describe(FindMemory memory_of, const py::object& volume,
     for (const std::int64_t index : value_indices)
         if (index < 0 || index >= static_cast<std::int64_t>(values.size()))
             throw py::value_error("a structure has a value that is not there");
-    described.knots = std::move(knots);
-    described.slope_changes = std::move(slope_changes);
-    described.values = std::move(values);
-    described.first_value = std::move(first_value);
-    described.value_indices = std::move(value_indices);
-    described.min_path_mm = std::move(min_path_mm);
-    return described;
+}
+
+// Give a module its prepare(): what `make` makes of the arguments, and of More that this engine alone takes, which
+// `more` names.
+template <class... More, class Make, class... Names>
+void define_prepare(py::module_& module, FindMemory memory_of, const Make& make, const Names&... more) {
+    const auto prepare = [memory_of, make](
+                             const py::object& volume, const std::optional<Matrix>& volume_voxel_from_world,
+                             const std::optional<Matrix>& volume_world_from_voxel, std::vector<float> knots,
+                             std::vector<float> slope_changes, const py::object& labels,
+                             const std::optional<Matrix>& labels_voxel_from_world,
+                             const std::optional<Matrix>& labels_world_from_voxel, std::vector<std::int64_t> values,
+                             std::vector<std::int64_t> first_value, std::vector<std::int64_t> value_indices,
+                             std::vector<float> min_path_mm, const More&... others) {
+        if (knots.size() != slope_changes.size()) throw py::value_error("one slope change per knot");
+        std::optional<Grid> volume_grid, label_grid;
+        if (!volume.is_none()) {
+            if (!volume_voxel_from_world || !volume_world_from_voxel)
+                throw py::value_error("a volume needs its matrices");
+            volume_grid = grid_of(memory_of(volume), *volume_voxel_from_world, *volume_world_from_voxel);
+        }
+        if (!labels.is_none()) {
+            if (!labels_voxel_from_world || !labels_world_from_voxel)
+                throw py::value_error("labels need their matrices");
+            label_grid = grid_of(memory_of(labels), *labels_voxel_from_world, *labels_world_from_voxel);
+            if (label_grid->type == NumberType::float32 || label_grid->type == NumberType::float64)
+                throw py::type_error("labels must be integers");
+        }
+        check_structures(values, first_value, value_indices, min_path_mm.size());
+        return make(
+            Description{volume, labels, volume_grid, label_grid, std::move(knots), std::move(slope_changes),
+                        std::move(values), std::move(first_value), std::move(value_indices), std::move(min_path_mm)},
+            others...);
+    };
+    module.def("prepare", prepare, py::kw_only(), py::arg("volume"), py::arg("volume_voxel_from_world"),
+               py::arg("volume_world_from_voxel"), py::arg("knots"), py::arg("slope_changes"), py::arg("labels"),
+               py::arg("labels_voxel_from_world"), py::arg("labels_world_from_voxel"), py::arg("values"),
+               py::arg("first_value"), py::arg("value_indices"), py::arg("min_path_mm"), more...);
 }
 
 // The memory of an output, which must be there as it is: nothing is converted or copied.

@@ -14,20 +14,6 @@ struct Prepared {
     drrproj::Shared shared;
 };
 
-Prepared prepare(const py::object& volume, const std::optional<Matrix>& volume_voxel_from_world,
-                 const std::optional<Matrix>& volume_world_from_voxel, std::vector<float> knots,
-                 std::vector<float> slope_changes, const py::object& labels,
-                 const std::optional<Matrix>& labels_voxel_from_world,
-                 const std::optional<Matrix>& labels_world_from_voxel, std::vector<std::int64_t> values,
-                 std::vector<std::int64_t> first_value, std::vector<std::int64_t> value_indices,
-                 std::vector<float> min_path_mm) {
-    return {drrproj::describe(&drrproj::numpy_memory, volume, volume_voxel_from_world, volume_world_from_voxel,
-                              std::move(knots), std::move(slope_changes), labels, labels_voxel_from_world,
-                              labels_world_from_voxel, std::move(values), std::move(first_value),
-                              std::move(value_indices), std::move(min_path_mm)),
-            {}};
-}
-
 void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::int64_t, std::int64_t>& shape,
            const py::dict& outputs, int threads) {
     const drrproj::Request wanted =
@@ -45,10 +31,8 @@ void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::i
 PYBIND11_MODULE(_cpu, module) {
     module.doc() = "The exact walk in C++, for every instruction set of this machine.";
     py::class_<Prepared>(module, "Prepared", "Arrays described for the walk; keeps them alive.");
-    module.def("prepare", &prepare, py::kw_only(), py::arg("volume"), py::arg("volume_voxel_from_world"),
-               py::arg("volume_world_from_voxel"), py::arg("knots"), py::arg("slope_changes"), py::arg("labels"),
-               py::arg("labels_voxel_from_world"), py::arg("labels_world_from_voxel"), py::arg("values"),
-               py::arg("first_value"), py::arg("value_indices"), py::arg("min_path_mm"));
+    drrproj::define_prepare(module, &drrproj::numpy_memory,
+                            [](Description described) { return Prepared{std::move(described), {}}; });
     module.def("trace", &trace, py::arg("prepared"), py::arg("views"), py::arg("shape"), py::arg("outputs"),
                py::arg("threads"));
     module.def("why_unavailable", [] { return std::optional<std::string>(); });

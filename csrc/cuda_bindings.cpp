@@ -25,20 +25,10 @@ struct Prepared {
     drrproj::DeviceScene scene;
 };
 
-Prepared prepare(const py::object& volume, const std::optional<Matrix>& volume_voxel_from_world,
-                 const std::optional<Matrix>& volume_world_from_voxel, std::vector<float> knots,
-                 std::vector<float> slope_changes, const py::object& labels,
-                 const std::optional<Matrix>& labels_voxel_from_world,
-                 const std::optional<Matrix>& labels_world_from_voxel, std::vector<std::int64_t> values,
-                 std::vector<std::int64_t> first_value, std::vector<std::int64_t> value_indices,
-                 std::vector<float> min_path_mm, const std::optional<std::uintptr_t>& stream) {
+Prepared prepare(Description described, const std::optional<std::uintptr_t>& stream) {
     const drrproj::ArrayPlace place = place_of(stream);
-    check_places(volume, place);
-    check_places(labels, place);
-    Description described = drrproj::describe(
-        &drrproj::numpy_or_cuda_memory, volume, volume_voxel_from_world, volume_world_from_voxel, std::move(knots),
-        std::move(slope_changes), labels, labels_voxel_from_world, labels_world_from_voxel, std::move(values),
-        std::move(first_value), std::move(value_indices), std::move(min_path_mm));
+    check_places(described.volume, place);
+    check_places(described.labels, place);
     const drrproj::Scene scene = described.scene();
     const auto uploaded = [&] {
         const py::gil_scoped_release released;
@@ -68,11 +58,8 @@ void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::i
 PYBIND11_MODULE(DRRPROJ_MODULE, module) {
     module.doc() = "The exact walk on an NVIDIA GPU.";
     py::class_<Prepared>(module, "Prepared", "Arrays in the GPU's memory.");
-    module.def("prepare", &prepare, py::kw_only(), py::arg("volume"), py::arg("volume_voxel_from_world"),
-               py::arg("volume_world_from_voxel"), py::arg("knots"), py::arg("slope_changes"), py::arg("labels"),
-               py::arg("labels_voxel_from_world"), py::arg("labels_world_from_voxel"), py::arg("values"),
-               py::arg("first_value"), py::arg("value_indices"), py::arg("min_path_mm"),
-               py::arg("stream") = py::none());
+    drrproj::define_prepare<std::optional<std::uintptr_t>>(module, &drrproj::numpy_or_cuda_memory, &prepare,
+                                                           py::arg("stream") = py::none());
     module.def("trace", &trace, py::arg("prepared"), py::arg("views"), py::arg("shape"), py::arg("outputs"),
                py::arg("threads"), py::arg("stream") = py::none());
     module.def("why_unavailable", &drrproj::why_no_gpu);
