@@ -30,7 +30,7 @@ def table() -> Iterator[str]:
         if row["milliseconds"]:
             yield f"| {row['peer']} {row['version']} | {_times(row)} | {row['iou_mean']:.4f}, {row['iou_least']:.3f} |"
     yield ""
-    yield f"Machine: {machine['cpu']}, {machine['cores']} cores."
+    yield f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
 
 
 def _times(row: dict[str, Any]) -> str:

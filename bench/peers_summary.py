@@ -36,7 +36,8 @@ def table() -> Iterator[str]:
             peer = row["peer"]
             yield f"| {peer} {row['version']} | {_times(row)} | {_times(around.get(peer))} | {row['relative_l2']:.0e} |"
     yield ""
-    yield f"Times of drrproj's own, medians of calls in turns. Machine: {machine['cpu']}, {machine['cores']} cores."
+    made_on = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}"
+    yield f"Times of drrproj's own, medians of calls in turns. Machine: {made_on}."
 
 
 def _times(row: dict[str, Any] | None) -> str:

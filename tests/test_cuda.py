@@ -6,7 +6,6 @@ Its answers are the other files' work: every test with a ``backend`` runs on it 
 from __future__ import annotations
 
 import importlib
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,19 +15,11 @@ import pytest
 
 from drrproj import BackendUnavailable, Geometry, LabelVolume, Projector, Volume, backends, project
 
+pytestmark = pytest.mark.usefixtures("emulated")
+
 SHAPE, DETECTOR = (17, 15, 19), (23, 37)
 EVERYTHING = ("line_integral", "path_length", "mask", "label_line_integral", "depth")
 IMAGES = ("path_length", "label_line_integral", "entry_depth", "exit_depth")
-
-
-@pytest.fixture(autouse=True)
-def emulated(monkeypatch):
-    """Let ``backend="cuda"`` be the backend that runs on the host."""
-    module = pytest.importorskip(
-        "drrproj.backends._cuda_emulated", reason="only an editable install builds it: pip install -e '.[test]'"
-    )
-    monkeypatch.setitem(sys.modules, "drrproj.backends._cuda", module)
-    return module
 
 
 def scene(seed=1, order="C", dtype=np.float32, count=4):

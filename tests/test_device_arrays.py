@@ -11,14 +11,7 @@ from test_cuda import DETECTOR, EVERYTHING, arrays_of, bytes_of_volumes, scene
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, project
 
-
-@pytest.fixture(autouse=True)
-def emulated(monkeypatch):
-    module = pytest.importorskip(
-        "drrproj.backends._cuda_emulated", reason="only an editable install builds it: pip install -e '.[test]'"
-    )
-    monkeypatch.setitem(sys.modules, "drrproj.backends._cuda", module)
-    return module
+pytestmark = pytest.mark.usefixtures("emulated")
 
 
 @pytest.fixture(params=["cupy", "torch"])
