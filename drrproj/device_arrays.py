@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_integers", "checked", "exp", "is_on_device", "nan", "stream_of", "unique", "unpacked", "zeros"]
+__all__ = ["check_integers", "checked", "exp", "full", "is_on_device", "layout_of", "stream_of", "unique", "unpacked"]
 
 _KNOWN = ("cupy", "torch")
 
@@ -72,22 +72,25 @@ def stream_of(array: Any) -> int:
     return int(stream) or 1
 
 
-def _full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -> Any:
+class _Addresses:
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+
+
+def layout_of(array: Any) -> npt.NDArray[Any]:
+    """Return shape, type, strides and addresses as numpy would have them; reading voxels from it would crash."""
+    interface = array.__cuda_array_interface__
+    parts = {key: interface.get(key) for key in ("shape", "typestr", "data", "strides")}
+    return np.asarray(_Addresses({**parts, "version": 3}))
+
+
+def full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -> Any:
+    """Make an array of one value beside another one."""
     name, library = _library_of(array)
     if name == "torch":
         return library.full(tuple(shape), value, dtype=getattr(library, np.dtype(dtype).name), device=array.device)
     with array.device:
         return library.full(tuple(shape), value, dtype=np.dtype(dtype))
-
-
-def zeros(array: Any, shape: Sequence[int], dtype: npt.DTypeLike) -> Any:
-    """Make an array of zeros beside another one."""
-    return _full(array, shape, dtype, 0)
-
-
-def nan(array: Any, shape: Sequence[int]) -> Any:
-    """Make an array of float32 that are not numbers beside another one."""
-    return _full(array, shape, np.float32, np.nan)
 
 
 def unique(array: Any) -> list[int]:

@@ -14,10 +14,11 @@ from drrproj import device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.backends import Backend
 from drrproj.geometry import Geometry
+from drrproj.output_arrays import Blank, filled_arrays
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["MinPath", "Structure", "Walk", "prepared_walks", "shortest_paths", "structures_of", "traced"]
+__all__ = ["MinPath", "Structure", "Walk", "blanks_of", "prepared_walks", "shortest_paths", "structures_of", "traced"]
 
 MinPath = float | Mapping[int | str, float]
 
@@ -158,6 +159,30 @@ def prepared_walks(
     return tuple(walks)
 
 
+def _outputs(walks: Sequence[Walk], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the arrays that the wanted outputs are, in order."""
+    outputs = [name for output in wanted for name in (_DEPTHS if output == "depth" else (output,))]
+    with_background = any("background_line_integral" in walk.outputs for walk in walks)
+    return (*outputs, *(("background_line_integral",) if with_background else ()))
+
+
+def blanks_of(
+    walks: Sequence[Walk], wanted: Sequence[str], structures: int, geometry: Geometry, form: str
+) -> dict[str, Blank]:
+    """Return the arrays that are filled whole, before they are."""
+    rows, columns = geometry.shape
+    images = (len(geometry), rows, columns)
+    blanks: dict[str, Blank] = {}
+    for output in _outputs(walks, wanted):
+        if output == "mask":
+            blanks[output] = Blank((structures, len(geometry), rows, (columns + 7) // 8), np.uint8)
+        elif output not in _FLOAT_IMAGES:
+            blanks[output] = Blank(images, np.float32)
+        elif form == "dense":
+            blanks[output] = Blank((structures, *images), np.float32, math.nan if output in _DEPTHS else 0.0)
+    return blanks
+
+
 def traced(
     engine: Backend,
     walks: Sequence[Walk],
@@ -168,15 +193,16 @@ def traced(
     form: str,
     threads: int,
     volume: Volume,
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Walk all rays; return each output, images and masks per structure by label."""
-    outputs = [name for output in wanted for name in (_DEPTHS if output == "depth" else (output,))]
-    if any("background_line_integral" in walk.outputs for walk in walks):
-        outputs.append("background_line_integral")
-    cropped = [output for output in outputs if output in _FLOAT_IMAGES] if form == "crops" else []
-    results = _arrays(
-        [output for output in outputs if output not in cropped], len(names), len(geometry), geometry, volume
-    )
+    """Walk all rays; return each output, images and masks per structure by label.
+
+    What is ``given`` of the arrays that :func:`blanks_of` describes is filled in place of new ones.
+    """
+    outputs = _outputs(walks, wanted)
+    blanks = blanks_of(walks, wanted, len(names), geometry, form)
+    cropped = [output for output in outputs if output not in blanks]
+    results = filled_arrays(blanks, given, volume)
     stream = _stream(volume)
     crops: dict[str, list[list[npt.NDArray[np.float32]]]] = {output: [[] for _ in names] for output in cropped}
     boxes = np.zeros((len(names), len(geometry), 4), np.int32)
@@ -247,28 +273,6 @@ def _trace(
 def _stream(volume: Volume) -> dict[str, Any]:
     """Return the stream on which an array on a GPU is to be worked with, as an argument for the backend."""
     return {"stream": device_arrays.stream_of(volume.array)} if device_arrays.is_on_device(volume.array) else {}
-
-
-def _arrays(outputs: Sequence[str], labels: int, views: int, geometry: Geometry, volume: Volume) -> dict[str, Any]:
-    """Zeros for each output, NaN for depths, where the volume is.
-
-    Numpy leaves the pages of zeros that no ray touches unmapped.
-    """
-    rows, columns = geometry.shape
-    on_device = device_arrays.is_on_device(volume.array)
-    arrays: dict[str, Any] = {}
-    for output in outputs:
-        shape: tuple[int, ...] = (views, rows, columns)
-        if output == "mask":
-            shape = (labels, views, rows, (columns + 7) // 8)
-        elif output in _FLOAT_IMAGES:
-            shape = (labels, *shape)
-        dtype = np.uint8 if output == "mask" else np.float32
-        if output in _DEPTHS:
-            arrays[output] = device_arrays.nan(volume.array, shape) if on_device else np.full(shape, np.nan, dtype)
-        else:
-            arrays[output] = device_arrays.zeros(volume.array, shape, dtype) if on_device else np.zeros(shape, dtype)
-    return arrays
 
 
 def _half_open(box: npt.NDArray[np.int32], shape: tuple[int, int]) -> npt.NDArray[np.int32]:

@@ -8,7 +8,7 @@ import os
 import pickle
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -20,8 +20,9 @@ from drrproj import attenuation as attenuation_models
 from drrproj import backends, device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
-from drrproj.label_walks import MinPath, prepared_walks, shortest_paths, structures_of, traced
+from drrproj.label_walks import MinPath, blanks_of, prepared_walks, shortest_paths, structures_of, traced
 from drrproj.mirrored import mirrored_along
+from drrproj.output_arrays import Blank, check_given
 from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
 from drrproj.supersampling import Average
 from drrproj.threads import default_threads
@@ -59,6 +60,7 @@ def project(
     supersampling: int = 1,
     backend: str = "auto",
     threads: int | None = None,
+    out: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> Radiograph:
     """Project a volume, and its anatomy, to X-ray images.
 
@@ -104,6 +106,8 @@ def project(
         one runs or raises. ``cuda`` has been compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
         CPU threads. By default every core this process may use. The result does not depend on it, to the last bit.
+    out : mapping of str to array, optional
+        Arrays to fill in place of new ones, as :meth:`Projector.project` takes them.
 
     Returns
     -------
@@ -118,14 +122,15 @@ def project(
         If outputs, model or threads are unknown, labels lie in another patient space, a view misses the volume, or
         the volume holds infinite values.
     MemoryError
-        If the outputs are larger than this machine's memory.
+        If the outputs that are not given are larger than this machine's memory.
     BackendUnavailable
         If the backend cannot run here.
 
     Warns
     -----
     UserWarning
-        If a source stands inside the volume, or the labels look mirrored against the CT.
+        If a source stands inside the volume, the labels look mirrored against the CT, or a GPU's memory does not hold
+        the volume, which it then walks in pieces.
 
     Accuracy
     --------
@@ -158,7 +163,7 @@ def project(
         backend=backend,
         threads=threads,
     )
-    return projector.project(geometry)
+    return projector.project(geometry, out=out)
 
 
 class Projector:
@@ -205,7 +210,8 @@ class Projector:
     Warns
     -----
     UserWarning
-        If the labels look mirrored against the CT; and from a call, if a source stands inside the volume.
+        If the labels look mirrored against the CT, or a GPU's memory does not hold the volume, which every call then
+        copies there in pieces; and from a call, if a source stands inside the volume.
 
     Accuracy
     --------
@@ -272,10 +278,18 @@ class Projector:
         # A GPU's memory is that of the library which makes the outputs there.
         self._memory = float("inf") if on_device else _memory()
         self._walks = prepared_walks(engine, volume, model, walked, structures, shortest, wanted)
+        pieces = max(getattr(walk.prepared, "pieces", 1) for walk in self._walks)
+        if pieces > 1:
+            warnings.warn(
+                f"the GPU's memory does not hold the volume: it is walked in {pieces} pieces, which every call copies "
+                'there anew; crop it, resample it, or see whether backend="cpu" is faster',
+                UserWarning,
+                stacklevel=_CALLER - 1,
+            )
         self._record = pickle.dumps(
             {
                 "versions": {"drrproj": __version__, "python": platform.python_version(), "numpy": np.__version__},
-                "backend": {"name": name, "instruction_set": None, "threads": self._threads},
+                "backend": {"name": name, "instruction_set": None, "threads": self._threads, "pieces": pieces},
                 "volume": {**_grid_record(volume), "unit": volume.unit},
                 "labels": [
                     {
@@ -299,13 +313,20 @@ class Projector:
             }
         )
 
-    def project(self, geometry: Geometry) -> Radiograph:
+    def project(self, geometry: Geometry, *, out: Mapping[str, npt.NDArray[Any]] | None = None) -> Radiograph:
         """Project what was prepared to the views of a geometry.
 
         Parameters
         ----------
         geometry : Geometry
             The views.
+        out : mapping of str to array, optional
+            Arrays to fill in place of new ones, for those that are used again and again or lie somewhere particular,
+            as in a file (``numpy.memmap``) or shared memory; what was in them is lost. By name: ``line_integral`` and
+            ``background_line_integral`` (views, rows, columns) float32; ``path_length``, ``label_line_integral``,
+            ``entry_depth`` and ``exit_depth`` (structures, views, rows, columns) float32; ``mask`` (structures, views,
+            rows, ceil(columns / 8)) uint8, the masks' bits as in ``masks.packed``. In C order, where the volume is. The
+            radiograph holds these very arrays.
 
         Returns
         -------
@@ -315,18 +336,36 @@ class Projector:
         Raises
         ------
         TypeError
-            If the geometry is none.
+            If the geometry is none, or an array in ``out`` has another type or is elsewhere.
         ValueError
-            If a view misses the volume, or the volume holds infinite values.
+            If a view misses the volume, the volume holds infinite values, or an array in ``out`` is not made here, or
+            cannot be filled as it is.
         MemoryError
-            If the outputs are larger than this machine's memory.
+            If the outputs that are not given are larger than this machine's memory.
+
+        Examples
+        --------
+        >>> import numpy as np, drrproj
+        >>> water = drrproj.Volume(np.zeros((30, 20, 10), np.int16), np.diag([2, 2, 2, 1]))
+        >>> projector = drrproj.Projector(water)
+        >>> image = np.empty((1, 64, 64), np.float32)
+        >>> view = drrproj.Geometry.radiograph("AP", water, shape=(64, 64))
+        >>> for degrees in (0, 1, 2):
+        ...     shot = projector.project(view.rolled(degrees), out={"line_integral": image})
+        >>> shot.line_integral is image
+        True
         """
         if not isinstance(geometry, Geometry):
             raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
         _check_views(self._volume, self._corners, geometry)
         averaged = self._supersampling > 1
-        _check_memory(geometry, len(self._label_ids), self._outputs, self._form, averaged, self._memory)
-        images = self._averaged(geometry) if averaged else self._traced(geometry)
+        given = {} if out is None else dict(out)
+        blanks = blanks_of(self._walks, self._outputs, len(self._label_ids), geometry, self._form)
+        if given:
+            inputs = [self._volume.array, *(each.array for each in _checked_labels(self._labels))]
+            check_given(given, blanks, inputs, device_arrays.is_on_device(self._volume.array))
+        _check_memory(blanks, given, geometry, len(self._label_ids), averaged, self._memory)
+        images = self._averaged(geometry, given) if averaged else self._traced(geometry, given)
         # Each radiograph gets a record of its own: changing one must not change the others.
         record = pickle.loads(self._record)
         record["backend"]["instruction_set"] = backends.instruction_set(self._backend)
@@ -344,7 +383,7 @@ class Projector:
             record=record,
         )
 
-    def _traced(self, geometry: Geometry) -> dict[str, Any]:
+    def _traced(self, geometry: Geometry, given: Mapping[str, Any]) -> dict[str, Any]:
         images = traced(
             self._engine,
             self._walks,
@@ -355,6 +394,7 @@ class Projector:
             self._form,
             self._threads,
             self._volume,
+            given,
         )
         line_integral = images.get("line_integral")
         # On a GPU, asking would make the host wait for it.
@@ -362,21 +402,21 @@ class Projector:
             raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
         return images
 
-    def _averaged(self, geometry: Geometry) -> dict[str, Any]:
+    def _averaged(self, geometry: Geometry, given: Mapping[str, Any]) -> dict[str, Any]:
         """Trace each ray of a pixel in a pass of its own, so that no finer image is ever held."""
         offsets = (np.arange(self._supersampling) + 0.5) / self._supersampling - 0.5
 
-        def one_pass(offset: tuple[float, float]) -> dict[str, Any]:
+        def one_pass(offset: tuple[float, float], given: Mapping[str, Any]) -> dict[str, Any]:
             views = geometry.views.copy()
             views[:, :, 1] += views[:, :, 2:] @ offset
-            return self._traced(Geometry(views, geometry.shape, geometry.names))
+            return self._traced(Geometry(views, geometry.shape, geometry.names), given)
 
         first, *others = itertools.product(offsets, repeat=2)
         # The average is made in the arrays that the images of the first pass hold.
-        images = one_pass(first)
+        images = one_pass(first, given)
         average = Average(_arrays(images))
         for offset in others:
-            average.add(_arrays(one_pass(offset)))
+            average.add(_arrays(one_pass(offset, {})))
         average.finish()
         return images
 
@@ -551,27 +591,23 @@ def _memory() -> float:
 
 
 def _check_memory(
-    geometry: Geometry, labels: int, wanted: tuple[Output, ...], form: Form, averaged: bool, memory: float
+    blanks: Mapping[str, Blank],
+    given: Mapping[str, Any],
+    geometry: Geometry,
+    labels: int,
+    averaged: bool,
+    memory: float,
 ) -> None:
-    rows, columns = geometry.shape
-    pixels = len(geometry) * rows * columns
-    packed = len(geometry) * rows * ((columns + 7) // 8)
-    per_label = 0 if form == "crops" else 4 * pixels * labels
     # An average holds the images of one pass beside it, and counts photons in float64.
-    passes = 2 if averaged else 1
-    needed = {
-        "line_integral": (16 if averaged else 4) * pixels,
-        "path_length": passes * per_label,
-        "mask": passes * packed * labels,
-        "label_line_integral": per_label + 4 * pixels,
-        "depth": 2 * per_label,
-    }
-    total = sum(needed[output] for output in wanted)
+    needed = {name: blank.nbytes * ((name not in given) + averaged) for name, blank in blanks.items()}
+    if averaged and "line_integral" in needed:
+        needed["line_integral"] += 2 * blanks["line_integral"].nbytes
+    total = sum(needed.values())
     if total > memory:
-        largest = max(wanted, key=lambda output: needed[output])
-        crops = (
-            'label_images="crops" keeps of each image only the box around its structure; or ask' if per_label else "Ask"
-        )
+        rows, columns = geometry.shape
+        largest = max(needed, key=lambda name: needed[name])
+        dense = any(len(blank.shape) == 4 and blank.dtype is np.float32 for blank in blanks.values())
+        crops = 'label_images="crops" keeps of each image only the box around its structure; or ask' if dense else "Ask"
         raise MemoryError(
             f"the outputs need {total / 2**30:.1f} GiB ({largest}: {needed[largest] / 2**30:.1f} GiB for "
             f"{len(geometry)} views of {rows} x {columns} and {labels} labels); this machine has "

@@ -35,6 +35,9 @@ def stand_in(name, monkeypatch, stream=0):
         def __getitem__(self, key):
             return Array(self.host[key])
 
+        def __setitem__(self, key, value):
+            self.host[key] = value
+
         def __neg__(self):
             return Array(-self.host)
 

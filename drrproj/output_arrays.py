@@ -1,0 +1,85 @@
+"""The arrays that a projection fills: new ones, or those that the caller gives for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from drrproj import device_arrays
+from drrproj.volume import Volume
+
+__all__ = ["Blank", "check_given", "filled_arrays"]
+
+
+@dataclass(frozen=True)
+class Blank:
+    """An array before rays are walked: what no ray meets keeps ``value``."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    value: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the array takes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def __str__(self) -> str:
+        return f"{np.dtype(self.dtype)} of shape {self.shape}"
+
+
+def check_given(given: Mapping[str, Any], blanks: Mapping[str, Blank], inputs: Iterable[Any], on_device: bool) -> None:
+    """Refuse arrays that cannot be filled as they are, while ``inputs`` are read; none has been written to then.
+
+    Raises
+    ------
+    TypeError
+        If an array is not where the volume is, or has another type.
+    ValueError
+        If it is none of those that are made, has another shape, is not contiguous in C order or cannot be written to,
+        or shares memory with an input or with another array that is given.
+    """
+    taken = list(inputs)
+    for name, array in given.items():
+        if name not in blanks:
+            raise ValueError(f"out has {name!r}, which is not among the arrays made here: {', '.join(blanks)}")
+        blank = blanks[name]
+        wanted = f"out[{name!r}] must be {blank}"
+        if on_device != device_arrays.is_on_device(array) or not (on_device or isinstance(array, np.ndarray)):
+            place = "on the GPU, as the volume is" if on_device else "a numpy array"
+            raise TypeError(f"{wanted}, {place}; got {type(array).__module__}.{type(array).__name__}")
+        layout = device_arrays.layout_of(array) if on_device else array
+        if layout.dtype != np.dtype(blank.dtype) or not layout.dtype.isnative:
+            raise TypeError(f"{wanted}; got {layout.dtype}")
+        if layout.shape != blank.shape:
+            raise ValueError(f"{wanted}; got shape {layout.shape}")
+        if not layout.flags.c_contiguous or not layout.flags.writeable:
+            raise ValueError(f"{wanted}, contiguous in C order and open to writing; it is not")
+        for other in taken:
+            if np.may_share_memory(layout, device_arrays.layout_of(other) if on_device else other):
+                raise ValueError(f"out[{name!r}] shares memory with the volume, the labels or another array of out")
+        taken.append(array)
+
+
+def filled_arrays(blanks: Mapping[str, Blank], given: Mapping[str, Any], volume: Volume) -> dict[str, Any]:
+    """Return blank arrays where the volume is: those given, cleared, and new ones for the others.
+
+    Numpy leaves the pages of new zeros that no ray touches unmapped.
+    """
+    on_device = device_arrays.is_on_device(volume.array)
+    arrays: dict[str, Any] = {}
+    for name, blank in blanks.items():
+        if name in given:
+            arrays[name] = given[name]
+            arrays[name][...] = blank.value
+        elif on_device:
+            arrays[name] = device_arrays.full(volume.array, blank.shape, blank.dtype, blank.value)
+        elif blank.value == 0.0:
+            arrays[name] = np.zeros(blank.shape, blank.dtype)
+        else:
+            arrays[name] = np.full(blank.shape, blank.value, blank.dtype)
+    return arrays
