@@ -179,15 +179,15 @@ void by_stride(const Grid& grid, int axes[3]) {
     std::stable_sort(axes, axes + 3, [&](int a, int b) { return std::abs(grid.stride[a]) > std::abs(grid.stride[b]); });
 }
 
-DeviceGrid device_grid(const Grid& grid, const int axes[3], std::int64_t& voxels) {
+DeviceGrid device_grid(const Grid& grid, const int axes[3]) {
     DeviceGrid placed{};
-    voxels = 1;
+    std::int64_t voxels = 1;
     for (int i = 2; i >= 0; --i) {
         const int axis = axes[i];
         if (voxels > kMostPlaneVoxels)
             throw std::invalid_argument(
                 "the CUDA backend walks volumes whose planes have up to 2^28 voxels; crop it, or use backend=\"cpu\"");
-        placed.size[axis] = grid.size[axis];
+        placed.size[axis] = placed.end[axis] = grid.size[axis];
         placed.stride[axis] = static_cast<std::int32_t>(voxels);
         placed.first += kPadding * voxels;
         voxels *= grid.size[axis] + 2 * kPadding;
@@ -198,6 +198,38 @@ DeviceGrid device_grid(const Grid& grid, const int axes[3], std::int64_t& voxels
     std::copy(metric, metric + 6, placed.metric);
     return placed;
 }
+
+// The voxels of a grid on the device: all of them, or where they do not fit one piece after the other, of some planes
+// each across the axis with the widest stride.
+struct Voxels {
+    Grid grid{};
+    int axes[3] = {};    // from the widest stride on
+    DeviceGrid place{};  // of all of them
+    std::size_t plane_bytes = 0;
+    std::int64_t most_planes = 0;  // of a piece
+    DeviceArray<std::uint8_t> memory;
+    std::int64_t held = -1;  // the piece that is there
+
+    Voxels() = default;
+    Voxels(const Grid& of, const int (&along)[3], std::size_t bytes_per_voxel)
+        : grid(of), place(device_grid(of, along)), most_planes(of.size[along[0]]) {
+        std::copy(along, along + 3, axes);
+        plane_bytes = static_cast<std::size_t>(place.stride[axes[0]]) * bytes_per_voxel;
+    }
+    std::int64_t planes() const { return grid.size[axes[0]]; }
+    std::int64_t pieces() const { return most_planes > 0 ? (planes() + most_planes - 1) / most_planes : 0; }
+    std::size_t bytes() const {
+        return most_planes > 0 ? static_cast<std::size_t>(most_planes + 2 * kPadding) * plane_bytes : 0;
+    }
+    void cut_into(std::int64_t pieces) { most_planes = (planes() + pieces - 1) / pieces; }
+    DeviceGrid piece(std::int64_t number) const {
+        DeviceGrid part = place;
+        part.begin[axes[0]] = number * most_planes;
+        part.end[axes[0]] = std::min(planes(), (number + 1) * most_planes);
+        part.first -= part.begin[axes[0]] * part.stride[axes[0]];
+        return part;
+    }
+};
 
 DeviceView device_view(const Grid& grid, const double* view) {
     DeviceView placed{};
@@ -214,19 +246,21 @@ DeviceView device_view(const Grid& grid, const double* view) {
     return placed;
 }
 
-// Have `convert` launched for all voxels of a grid, some planes at a time where they come from the host.
+// Have `convert` launched for the voxels of a piece, some planes at a time where they come from the host.
 template <class Convert>
-void move_voxels(const Grid& grid, const int axes[3], const DeviceGrid& placed, bool is_on_device, cudaStream_t stream,
+void move_voxels(const Voxels& all, const DeviceGrid& piece, bool is_on_device, cudaStream_t stream,
                  const Convert& convert) {
+    const Grid& grid = all.grid;
+    const std::int64_t first_plane = piece.begin[all.axes[0]];
     Moved moved{};
     moved.source.type = grid.type;
-    moved.first = placed.first;
+    moved.first = piece.first + first_plane * piece.stride[all.axes[0]];
     for (int i = 0; i < 3; ++i) {
-        moved.source.size[i] = grid.size[axes[i]];
-        moved.source.stride[i] = grid.stride[axes[i]];
-        moved.stride[i] = placed.stride[axes[i]];
+        moved.source.size[i] = piece.end[all.axes[i]] - piece.begin[all.axes[i]];
+        moved.source.stride[i] = grid.stride[all.axes[i]];
+        moved.stride[i] = piece.stride[all.axes[i]];
     }
-    const char* const voxels = static_cast<const char*>(grid.voxels);
+    const char* const voxels = static_cast<const char*>(grid.voxels) + first_plane * moved.source.stride[0];
     if (is_on_device) {
         moved.source.voxels = voxels;
         convert(moved);
@@ -240,8 +274,9 @@ void move_voxels(const Grid& grid, const int axes[3], const DeviceGrid& placed, 
     }
     const std::int64_t planes = moved.source.size[0], wide = moved.source.stride[0];
     const auto span = [&](std::int64_t count) { return after - before + std::abs(wide) * (count - 1); };
+    const auto most = static_cast<std::int64_t>(std::min(kStagedBytes, free_bytes() / 2));
     std::int64_t some = planes;
-    while (some > 1 && span(some) > static_cast<std::int64_t>(kStagedBytes)) some = (some + 1) / 2;
+    while (some > 1 && span(some) > most) some = (some + 1) / 2;
     const DeviceArray<char> staged(static_cast<std::size_t>(span(some)));
     for (std::int64_t plane = 0; plane < planes; plane += some) {
         const std::int64_t count = std::min(some, planes - plane);
@@ -308,15 +343,16 @@ std::optional<std::string> why_no_gpu() {
 
 struct DeviceScene::Held {
     int device = 0;
-    Grid image_grid{}, label_grid{};  // for their matrices
-    bool has_image = false, has_labels = false, together = false, wide = false;
-    DeviceGrid image_place{}, label_place{};
-    DeviceArray<float> image;
-    DeviceArray<std::uint8_t> codes;  // of 8 bits, or of 16 where `wide`
+    bool together = false, wide = false;
+    Voxels image, codes;       // floats; of 8 bits, or of 16 where `wide`
+    bool from_device = false;  // are the caller's voxels there?
+    std::int32_t bends = 0;
+    DeviceArray<float> knots, slope_changes;
     std::int64_t value_count = 0, structures = 0;
-    DeviceArray<std::int64_t> first_value, value_indices;
+    DeviceArray<std::int64_t> values, first_value, value_indices;
     DeviceArray<float> min_path_mm;
 
+    std::mutex alone;  // for a call that changes which piece is in memory
     std::mutex door;
     std::vector<std::unique_ptr<Workspace>> idle;
 
@@ -332,99 +368,121 @@ struct DeviceScene::Held {
         idle.push_back(std::move(workspace));
     }
 
-    void upload(const Scene& scene, bool is_on_device, cudaStream_t stream);
+    bool is_cut() const { return image.pieces() > 1 || codes.pieces() > 1; }
+    void place_voxels();
+    void upload(const Scene& scene, cudaStream_t stream);
+    DeviceGrid hold_image(std::int64_t piece, cudaStream_t stream);
+    DeviceGrid hold_codes(std::int64_t piece, cudaStream_t stream);
     template <class Code>
-    void upload_codes(const Scene& scene, const int axes[3], std::int64_t voxels, bool is_on_device,
-                      cudaStream_t stream);
+    void convert_codes(const DeviceGrid& piece, cudaStream_t stream) const;
     template <int What>
-    void collect(const Rays& rays, std::int64_t blocks, const Collected& collected, float* line_integral,
-                 float* background, cudaStream_t stream) const;
+    void collect(const Rays& rays, std::int64_t blocks, const DeviceGrid& piece, const Collected& collected,
+                 const LineIntegrals& line_integrals, const LineIntegrals& background, cudaStream_t stream) const;
     void project(Workspace& workspace, const Views& views, const Outputs& outputs, bool is_on_device,
-                 cudaStream_t stream, const std::function<bool()>& interrupted) const;
+                 cudaStream_t stream, const std::function<bool()>& interrupted);
 };
 
-template <class Code>
-void DeviceScene::Held::upload_codes(const Scene& scene, const int axes[3], std::int64_t voxels, bool is_on_device,
-                                     cudaStream_t stream) {
-    const auto bytes = static_cast<std::size_t>(voxels) * sizeof(Code);
-    codes = DeviceArray<std::uint8_t>(bytes);
-    codes.clear(bytes, stream);
-    const auto values = on_device(scene.structures.values, scene.structures.value_count, stream);
-    move_voxels(*scene.label, axes, label_place, is_on_device, stream, [&](const Moved& moved) {
-        launch(ConvertLabels<Code>{moved, values.get(), scene.structures.value_count,
-                                   reinterpret_cast<Code*>(codes.get())},
-               blocks_for(moved.source.count()), stream);
-    });
-    check(cudaStreamSynchronize(stream), "convert labels");
+// Choose the pieces, and have memory for one of each.
+void DeviceScene::Held::place_voxels() {
+    const std::size_t needed = image.bytes() + codes.bytes(), free = free_bytes();
+    const std::size_t rest = std::min(kStagedBytes + kChunkBytes, free / 8);
+    const std::int64_t most = std::max(image.planes(), codes.planes());
+    for (std::int64_t pieces = 2; image.bytes() + codes.bytes() > (pieces == 2 ? free - rest : free / 2); ++pieces) {
+        if (pieces > most)
+            throw DeviceMemoryError(
+                text("the volumes need %.3g GiB of the GPU's memory, of which %.3g GiB are free, too few even for one "
+                     "plane of voxels after the other; crop them, resample them, or use backend=\"cpu\"",
+                     gibibytes(needed), gibibytes(free)));
+        if (image.pieces() > 0) image.cut_into(pieces);
+        if (codes.pieces() > 0) codes.cut_into(pieces);
+    }
+    image.memory = DeviceArray<std::uint8_t>(image.bytes());
+    codes.memory = DeviceArray<std::uint8_t>(codes.bytes());
 }
 
-void DeviceScene::Held::upload(const Scene& scene, bool is_on_device, cudaStream_t stream) {
-    has_image = scene.image != nullptr;
-    has_labels = scene.label != nullptr;
-    together = has_image && has_labels && same_place(*scene.image, *scene.label);
+void DeviceScene::Held::upload(const Scene& scene, cudaStream_t stream) {
+    together = scene.image && scene.label && same_place(*scene.image, *scene.label);
     wide = scene.structures.value_count > UINT8_MAX;
     int image_axes[3] = {}, label_axes[3] = {};
-    std::int64_t image_voxels = 0, label_voxels = 0;
-    if (has_image) {
-        image_grid = *scene.image;
-        by_stride(image_grid, image_axes);
-        image_place = device_grid(image_grid, image_axes, image_voxels);
+    if (scene.image) {
+        by_stride(*scene.image, image_axes);
+        image = Voxels(*scene.image, image_axes, sizeof(float));
+        bends = scene.attenuation.bends;
+        knots = on_device(scene.attenuation.knot, bends, stream);
+        slope_changes = on_device(scene.attenuation.slope_change, bends, stream);
     }
-    if (has_labels) {
-        label_grid = *scene.label;
-        by_stride(label_grid, label_axes);
+    if (scene.label) {
+        by_stride(*scene.label, label_axes);
         // On one grid the labels lie as the image does: one walk finds both.
-        label_place = device_grid(label_grid, together ? image_axes : label_axes, label_voxels);
-    }
-    const std::size_t needed = static_cast<std::size_t>(image_voxels) * sizeof(float) +
-                               static_cast<std::size_t>(label_voxels) * (wide ? 2 : 1);
-    const std::size_t free = free_bytes();
-    if (needed > free)
-        throw DeviceMemoryError(
-            text("the volumes need %.3g GiB of the GPU's memory, of which %.3g GiB are free; crop "
-                 "them, resample them, or use backend=\"cpu\"",
-                 gibibytes(needed), gibibytes(free)));
-    if (has_image) {
-        image = DeviceArray<float>(static_cast<std::size_t>(image_voxels));
-        image.clear(image.count(), stream);
-        const auto knots = on_device(scene.attenuation.knot, scene.attenuation.bends, stream);
-        const auto changes = on_device(scene.attenuation.slope_change, scene.attenuation.bends, stream);
-        const Attenuation law{knots.get(), changes.get(), scene.attenuation.bends};
-        move_voxels(image_grid, image_axes, image_place, is_on_device, stream, [&](const Moved& moved) {
-            launch(ConvertImage{moved, law, image.get()}, blocks_for(moved.source.count()), stream);
-        });
-        check(cudaStreamSynchronize(stream), "convert voxels");
-    }
-    if (has_labels) {
+        codes = Voxels(*scene.label, together ? image_axes : label_axes, wide ? 2 : 1);
         const Structures& all = scene.structures;
         value_count = all.value_count;
         structures = all.count;
+        values = on_device(all.values, all.value_count, stream);
         first_value = on_device(all.first_value, all.count + 1, stream);
         value_indices = on_device(all.value_indices, all.first_value[all.count], stream);
         min_path_mm = on_device(all.min_path_mm, all.count, stream);
-        if (wide)
-            upload_codes<std::uint16_t>(scene, label_axes, label_voxels, is_on_device, stream);
-        else
-            upload_codes<std::uint8_t>(scene, label_axes, label_voxels, is_on_device, stream);
     }
+    place_voxels();
+    if (scene.image) hold_image(0, stream);
+    if (scene.label) hold_codes(0, stream);
+    check(cudaStreamSynchronize(stream), "convert voxels");
+}
+
+// Have a piece of the image in memory, and say where it lies.
+DeviceGrid DeviceScene::Held::hold_image(std::int64_t number, cudaStream_t stream) {
+    const DeviceGrid piece = image.piece(number);
+    if (image.held == number) return piece;
+    image.held = -1;
+    image.memory.clear(image.memory.count(), stream);
+    const Attenuation law{knots.get(), slope_changes.get(), bends};
+    float* const to = reinterpret_cast<float*>(image.memory.get());
+    move_voxels(image, piece, from_device, stream, [&](const Moved& moved) {
+        launch(ConvertImage{moved, law, to}, blocks_for(moved.source.count()), stream);
+    });
+    image.held = number;
+    return piece;
+}
+
+template <class Code>
+void DeviceScene::Held::convert_codes(const DeviceGrid& piece, cudaStream_t stream) const {
+    Code* const to = reinterpret_cast<Code*>(codes.memory.get());
+    move_voxels(codes, piece, from_device, stream, [&](const Moved& moved) {
+        launch(ConvertLabels<Code>{moved, values.get(), value_count, to}, blocks_for(moved.source.count()), stream);
+    });
+}
+
+DeviceGrid DeviceScene::Held::hold_codes(std::int64_t number, cudaStream_t stream) {
+    const DeviceGrid piece = codes.piece(number);
+    if (codes.held == number) return piece;
+    codes.held = -1;
+    codes.memory.clear(codes.memory.count(), stream);
+    if (wide)
+        convert_codes<std::uint16_t>(piece, stream);
+    else
+        convert_codes<std::uint8_t>(piece, stream);
+    codes.held = number;
+    return piece;
 }
 
 template <int What>
-void DeviceScene::Held::collect(const Rays& rays, std::int64_t blocks, const Collected& collected, float* line_integral,
-                                float* background, cudaStream_t stream) const {
+void DeviceScene::Held::collect(const Rays& rays, std::int64_t blocks, const DeviceGrid& piece,
+                                const Collected& collected, const LineIntegrals& line_integrals,
+                                const LineIntegrals& background, cudaStream_t stream) const {
+    const auto* const voxels = reinterpret_cast<const float*>(image.memory.get());
     if (wide)
-        launch(CollectLabels<What, std::uint16_t>{rays, label_place, image.get(),
-                                                  reinterpret_cast<const std::uint16_t*>(codes.get()), collected,
-                                                  line_integral, background},
+        launch(CollectLabels<What, std::uint16_t>{rays, piece, voxels,
+                                                  reinterpret_cast<const std::uint16_t*>(codes.memory.get()), collected,
+                                                  line_integrals, background},
                blocks, stream);
     else
-        launch(CollectLabels<What, std::uint8_t>{rays, label_place, image.get(), codes.get(), collected, line_integral,
+        launch(CollectLabels<What, std::uint8_t>{rays, piece, voxels, codes.memory.get(), collected, line_integrals,
                                                  background},
                blocks, stream);
 }
 
 void DeviceScene::Held::project(Workspace& workspace, const Views& views, const Outputs& outputs, bool is_on_device,
-                                cudaStream_t stream, const std::function<bool()>& interrupted) const {
+                                cudaStream_t stream, const std::function<bool()>& interrupted) {
     const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
     const bool with_depth = outputs.entry_depth || outputs.exit_depth;
     const bool labels = outputs.path_length || outputs.mask || outputs.box || with_depth || with_integral;
@@ -439,8 +497,8 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         placed.grow_to(all.size());
         copy(placed.get(), all.data(), all.size() * sizeof(DeviceView), cudaMemcpyHostToDevice, stream);
     };
-    if (has_image) place_views(image_grid, workspace.image_views);
-    if (has_labels) place_views(label_grid, workspace.label_views);
+    if (image.pieces() > 0) place_views(image.grid, workspace.image_views);
+    if (codes.pieces() > 0) place_views(codes.grid, workspace.label_views);
 
     const auto destination = [&](auto* whole, auto& chunk, std::int64_t per_line, std::int64_t count) {
         using Number = std::remove_pointer_t<decltype(whole)>;
@@ -467,7 +525,9 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         const std::size_t kept = (workspace.path.count() + workspace.integral.count() + workspace.from_start.count() +
                                   workspace.from_end.count() + workspace.path_length.count()) *
                                  sizeof(float);
-        const std::size_t most = std::min(kChunkBytes, (free_bytes() + kept) / 2) / bytes_per_line;
+        const std::size_t half = (free_bytes() + kept) / 2;
+        // Each chunk of rays asks for every piece anew: the fewer the better.
+        const std::size_t most = (is_cut() ? half : std::min(kChunkBytes, half)) / bytes_per_line;
         chunk_lines = std::min(lines, static_cast<std::int64_t>(std::max<std::size_t>(1, most)));
     }
 
@@ -489,8 +549,13 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
                   static_cast<std::uint32_t>(across)};
         float* const lines_of_image = line_integral.of_chunk(first, count);
         const bool fused = labels && together && (outputs.line_integral || with_integral);
-        if (outputs.line_integral && !fused)
-            launch(ProjectImage{rays, image_place, image.get(), lines_of_image}, blocks, stream);
+        for (std::int64_t piece = 0; piece < image.pieces() && outputs.line_integral && !fused; ++piece) {
+            const DeviceGrid part = hold_image(piece, stream);
+            launch(
+                ProjectImage{
+                    rays, part, reinterpret_cast<const float*>(image.memory.get()), {lines_of_image, piece > 0}},
+                blocks, stream);
+        }
         if (labels) {
             rays.views = workspace.label_views.get();
             const auto scratch = [&](DeviceArray<float>& array, bool wanted) -> float* {
@@ -508,12 +573,17 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
                                       workspace.mm_per_slab.get(),
                                       pixels};
             float* const background_lines = background.of_chunk(first, count);
-            if (with_integral)
-                collect<kImage | kIntegral>(rays, blocks, collected, lines_of_image, background_lines, stream);
-            else if (fused)
-                collect<kImage>(rays, blocks, collected, lines_of_image, nullptr, stream);
-            else
-                collect<0>(rays, blocks, collected, nullptr, nullptr, stream);
+            for (std::int64_t piece = 0; piece < codes.pieces(); ++piece) {
+                if (fused) hold_image(piece, stream);
+                const DeviceGrid part = hold_codes(piece, stream);
+                const LineIntegrals whole{lines_of_image, piece > 0}, rest{background_lines, piece > 0};
+                if (with_integral)
+                    collect<kImage | kIntegral>(rays, blocks, part, collected, whole, rest, stream);
+                else if (fused)
+                    collect<kImage>(rays, blocks, part, collected, whole, rest, stream);
+                else
+                    collect<0>(rays, blocks, part, collected, whole, rest, stream);
+            }
             const StructureOutputs made{path_length.of_chunk(first, count),
                                         mask.of_chunk(first, count),
                                         share.of_chunk(first, count),
@@ -527,7 +597,7 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
             entry.transfer(first, count, cudaMemcpyHostToDevice, stream);
             exit.transfer(first, count, cudaMemcpyHostToDevice, stream);
             FinishStructures finish{
-                rays,       label_place, collected, first_value.get(), value_indices.get(), min_path_mm.get(),
+                rays,       codes.place, collected, first_value.get(), value_indices.get(), min_path_mm.get(),
                 structures, made};
             if (is_on_device) {
                 finish.outputs.image_stride = lines * columns;
@@ -546,7 +616,8 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
     if (outputs.box && !is_on_device)
         copy(outputs.box, box, static_cast<std::size_t>(structures * views.count * 4) * sizeof(*box),
              cudaMemcpyDeviceToHost, stream);
-    if (!is_on_device) check(cudaStreamSynchronize(stream), "finish a projection");
+    // The next call may come on another stream, and change the piece that is in memory.
+    if (!is_on_device || is_cut()) check(cudaStreamSynchronize(stream), "finish a projection");
 }
 
 DeviceScene::DeviceScene(const Scene& scene, const ArrayPlace& place) : held_(std::make_unique<Held>()) {
@@ -559,16 +630,21 @@ DeviceScene::DeviceScene(const Scene& scene, const ArrayPlace& place) : held_(st
     }
     const CurrentDevice current(held_->device);
     const Stream own;
-    held_->upload(scene, place.on_device, place.on_device ? stream_of(place) : own.get());
+    held_->from_device = place.on_device;
+    held_->upload(scene, place.on_device ? stream_of(place) : own.get());
 }
 
 DeviceScene::~DeviceScene() = default;
 DeviceScene::DeviceScene(DeviceScene&&) noexcept = default;
 DeviceScene& DeviceScene::operator=(DeviceScene&&) noexcept = default;
 
+std::int64_t DeviceScene::pieces() const { return std::max(held_->image.pieces(), held_->codes.pieces()); }
+
 void DeviceScene::project(const Views& views, const Outputs& outputs, const ArrayPlace& place,
                           const std::function<bool()>& interrupted) const {
     const CurrentDevice current(held_->device);
+    std::unique_lock<std::mutex> alone(held_->alone, std::defer_lock);
+    if (held_->is_cut()) alone.lock();
     std::unique_ptr<Workspace> workspace = held_->take_workspace();
     const cudaStream_t stream = place.on_device ? stream_of(place) : workspace->stream.get();
     // The caller's stream may differ from the one that used the workspace before.

@@ -35,11 +35,15 @@ struct ArrayPlace {
 // one at once.
 class DeviceScene {
   public:
-    // Copies the voxels; from the host they have been read when it returns.
+    // Copies the voxels; from the host they have been read when it returns. Where they do not fit, they are walked in
+    // pieces, and every projection reads them again.
     DeviceScene(const Scene& scene, const ArrayPlace& place);
     ~DeviceScene();
     DeviceScene(DeviceScene&&) noexcept;
     DeviceScene& operator=(DeviceScene&&) noexcept;
+
+    // How many pieces the voxels are walked in; with one, the caller's are not needed any more.
+    std::int64_t pieces() const;
 
     // Project every view. Outputs on the host are there when it returns; those on the device when the stream is done
     // with them. `interrupted` is asked now and then; when it says true, outputs stay unfinished.

@@ -35,8 +35,7 @@ Prepared prepare(Description described, const std::optional<std::uintptr_t>& str
         return drrproj::DeviceScene(scene, place);
     };
     drrproj::DeviceScene on_device = uploaded();
-    // The device has its own copy.
-    described.volume = described.labels = py::none();
+    if (on_device.pieces() <= 1) described.volume = described.labels = py::none();
     return {std::move(described), std::move(on_device)};
 }
 
@@ -57,7 +56,10 @@ void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::i
 
 PYBIND11_MODULE(DRRPROJ_MODULE, module) {
     module.doc() = "The exact walk on an NVIDIA GPU.";
-    py::class_<Prepared>(module, "Prepared", "Arrays in the GPU's memory.");
+    py::class_<Prepared>(module, "Prepared", "Arrays in the GPU's memory.")
+        .def_property_readonly(
+            "pieces", [](const Prepared& prepared) { return prepared.scene.pieces(); },
+            "How many pieces the voxels are cut into, because the GPU's memory does not hold all of them at once.");
     drrproj::define_prepare<std::optional<std::uintptr_t>>(module, &drrproj::numpy_or_cuda_memory, &prepare,
                                                            py::arg("stream") = py::none());
     module.def("trace", &trace, py::arg("prepared"), py::arg("views"), py::arg("shape"), py::arg("outputs"),

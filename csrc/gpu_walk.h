@@ -34,12 +34,13 @@ constexpr int kSumSlabs = 32;  // summed on their own: a float loses less so
 constexpr int kPadding = 2;
 constexpr double kMargin = 1e-3;  // of a slab, for the rounding of where a ray enters and leaves
 
-// Voxels on the device, with their padding, dense.
+// Voxels on the device, with their padding, dense: all of a grid, or a piece of it.
 struct DeviceGrid {
-    std::int64_t size[3];    // without padding
-    std::int32_t stride[3];  // in voxels
-    std::int64_t first;      // of voxel (0, 0, 0), in voxels from the beginning of the memory
-    double metric[6];        // |world d|^2 of an index-space d: xx, yy, zz, 2xy, 2xz, 2yz
+    std::int64_t size[3];           // of the grid, without padding
+    std::int64_t begin[3], end[3];  // of the piece, which alone is there
+    std::int32_t stride[3];         // in voxels
+    std::int64_t first;             // where voxel (0, 0, 0) is or would be, in voxels from the beginning of the memory
+    double metric[6];               // |world d|^2 of an index-space d: xx, yy, zz, 2xy, 2xz, 2yz
 };
 
 // A view in the index space of one grid, voxel i covering [i, i + 1).
@@ -69,13 +70,13 @@ DRRPROJ_HOST_DEVICE inline void swap_if(bool wanted, std::int32_t& a, std::int32
     b = wanted ? was : b;
 }
 
-// Keep of the ray what lies within the grid's `size` along a coordinate, in whole slabs; the padding serves the rest.
-DRRPROJ_HOST_DEVICE inline void clip(double start, double motion, double size, double& begin, double& end) {
+// Keep of the ray what lies from `low` to `high` along a coordinate, in whole slabs; the padding serves the rest.
+DRRPROJ_HOST_DEVICE inline void clip(double start, double motion, double low, double high, double& begin, double& end) {
     if (motion != 0.0) {
-        const double enters = -start / motion, leaves = (size - start) / motion;
+        const double enters = (low - start) / motion, leaves = (high - start) / motion;
         begin = larger(begin, floor(smaller(enters, leaves) - kMargin));
         end = smaller(end, ceil(larger(enters, leaves) + kMargin));
-    } else if (!(start >= 0.0 && start < size)) {
+    } else if (!(start >= low && start < high)) {
         end = begin;
     }
 }
@@ -91,6 +92,10 @@ DRRPROJ_HOST_DEVICE inline Ray ray_of(const DeviceView& view, const DeviceGrid& 
     const double squared = d0 * (m[0] * d0 + m[3] * d1 + m[4] * d2) + d1 * (m[1] * d1 + m[5] * d2) + m[2] * d2 * d2;
     double size_0 = static_cast<double>(grid.size[0]), size_1 = static_cast<double>(grid.size[1]);
     double size_2 = static_cast<double>(grid.size[2]);
+    double low_0 = static_cast<double>(grid.begin[0]), low_1 = static_cast<double>(grid.begin[1]);
+    double low_2 = static_cast<double>(grid.begin[2]);
+    double high_0 = static_cast<double>(grid.end[0]), high_1 = static_cast<double>(grid.end[1]);
+    double high_2 = static_cast<double>(grid.end[2]);
     std::int32_t stride_0 = grid.stride[0], stride_1 = grid.stride[1], stride_2 = grid.stride[2];
 
     // Bring the steepest axis to the front, the first of equally steep ones; selections keep all of it in registers.
@@ -104,6 +109,8 @@ DRRPROJ_HOST_DEVICE inline Ray ray_of(const DeviceView& view, const DeviceGrid& 
     bring(s0, s1, s2);
     bring(d0, d1, d2);
     bring(size_0, size_1, size_2);
+    bring(low_0, low_1, low_2);
+    bring(high_0, high_1, high_2);
     bring(stride_0, stride_1, stride_2);
 
     Ray ray;
@@ -115,8 +122,8 @@ DRRPROJ_HOST_DEVICE inline Ray ray_of(const DeviceView& view, const DeviceGrid& 
     ray.dv = d2 * per_slab;
     ray.u = p1 - p0 * ray.du;
     ray.v = p2 - p0 * ray.dv;
-    ray.begin = view.parallel ? 0.0 : larger(0.0, smaller(s0, p0));
-    ray.end = view.parallel ? size_0 : smaller(size_0, larger(s0, p0));
+    ray.begin = view.parallel ? low_0 : larger(low_0, smaller(s0, p0));
+    ray.end = view.parallel ? high_0 : smaller(high_0, larger(s0, p0));
     ray.size_x = size_0;
     ray.mm_per_slab = sqrt(squared) * fabs(per_slab);
     ray.origin_x = view.parallel ? p0 : s0;
@@ -127,8 +134,8 @@ DRRPROJ_HOST_DEVICE inline Ray ray_of(const DeviceView& view, const DeviceGrid& 
         ray.mm_per_slab = 0.0;
         return ray;
     }
-    clip(ray.u, ray.du, size_1, ray.begin, ray.end);
-    clip(ray.v, ray.dv, size_2, ray.begin, ray.end);
+    clip(ray.u, ray.du, low_1, high_1, ray.begin, ray.end);
+    clip(ray.v, ray.dv, low_2, high_2, ray.begin, ray.end);
     return ray;
 }
 
@@ -299,12 +306,22 @@ struct ImageCollector {
     DRRPROJ_HOST_DEVICE void pause() { sum.pause(); }
 };
 
+// An image of line integrals, from the launch's first line on: written, or where there is a piece before added to.
+struct LineIntegrals {
+    float* images;
+    bool add;
+
+    DRRPROJ_HOST_DEVICE void keep(std::int64_t ray, float line_integral) const {
+        images[ray] = add ? images[ray] + line_integral : line_integral;
+    }
+};
+
 // Line integrals of an image alone.
 struct ProjectImage {
     Rays rays;
     DeviceGrid grid;
     const float* image;
-    float* line_integral;  // from the launch's first line on
+    LineIntegrals line_integrals;
 
     DRRPROJ_HOST_DEVICE void operator()(std::uint32_t block, int thread) const {
         std::int64_t line;
@@ -313,11 +330,12 @@ struct ProjectImage {
         const Ray ray = rays.ray(grid, line, column);
         ImageCollector collector{{image, grid, ray}};
         walk(ray, collector);
-        line_integral[line * rays.columns + column] = collector.sum.total * static_cast<float>(ray.mm_per_slab);
+        line_integrals.keep(line * rays.columns + column, collector.sum.total * static_cast<float>(ray.mm_per_slab));
     }
 };
 
-// What rays collect of label codes: arrays (codes from 1 on, rays), zeros before; null where not asked for.
+// What rays collect of label codes, of one piece after the other: arrays (codes from 1 on, rays), zeros before; null
+// where not asked for.
 struct Collected {
     float* path;         // slabs
     float* integral;     // of attenuation, per slab
@@ -419,8 +437,7 @@ struct CollectLabels {
     const float* image;
     const Code* codes;
     Collected collected;
-    float* line_integral;  // either may be null
-    float* background_line_integral;
+    LineIntegrals line_integrals, background_line_integrals;  // either may be null
 
     DRRPROJ_HOST_DEVICE void operator()(std::uint32_t block, int thread) const {
         std::int64_t line;
@@ -434,8 +451,9 @@ struct CollectLabels {
         walk(ray, collector);
         collector.settle(collector.x_end);
         collected.mm_per_slab[at] = mm;
-        if ((What & kImage) && line_integral) line_integral[at] = collector.sum.total * mm;
-        if ((What & kIntegral) && background_line_integral) background_line_integral[at] = collector.background * mm;
+        if ((What & kImage) && line_integrals.images) line_integrals.keep(at, collector.sum.total * mm);
+        if ((What & kIntegral) && background_line_integrals.images)
+            background_line_integrals.keep(at, collector.background * mm);
     }
 };
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from device_stand_ins import stand_in
-from test_cuda import DETECTOR, EVERYTHING, arrays_of, bytes_of_volumes, scene
+from test_cuda import DETECTOR, EVERYTHING, arrays_of, assert_close, bytes_of_volumes, scene
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, project
 
@@ -166,3 +166,50 @@ def test_a_backend_refuses_arrays_in_two_places(library, emulated):
     read_only.host.setflags(write=False)
     with pytest.raises(TypeError, match="must be a contiguous array of its type"):
         emulated.trace(prepared, views, DETECTOR, {"line_integral": read_only}, 1, stream=1)
+
+
+@pytest.mark.filterwarnings("ignore:the GPU's memory")
+def test_a_volume_on_the_gpu_that_does_not_fit_once_more_is_walked_in_pieces(library, monkeypatch):
+    ct, labels, geometry = scene()
+    whole = project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda")
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", "40000")
+    on_gpu, anatomy = moved(library, ct, labels)
+    cut = project(on_gpu, geometry, labels=anatomy, outputs=EVERYTHING)
+    assert cut.record["backend"]["pieces"] > 1
+    assert_close({name: library.to_host(array) for name, array in arrays_of(cut).items()}, arrays_of(whole), 0.0)
+
+
+def test_arrays_on_the_gpu_are_filled_where_they_are(library):
+    ct, labels, geometry = scene()
+    expected = arrays_of(project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda"))
+    on_gpu, anatomy = moved(library, ct, labels)
+    given = {name: library.to_gpu(np.full_like(array, 7)) for name, array in expected.items()}
+    shot = project(on_gpu, geometry, labels=anatomy, outputs=EVERYTHING, out=given)
+    assert library.made == []
+    for name, array in arrays_of(shot).items():
+        assert array is given[name]
+        np.testing.assert_array_equal(library.to_host(array), expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        (lambda array, to_gpu: array, TypeError, "on the GPU, as the volume is; got numpy.ndarray"),
+        (lambda array, to_gpu: to_gpu(array[:, :-1]), ValueError, r"must be float32 of shape .*; got shape"),
+        (lambda array, to_gpu: to_gpu(array.astype(np.float64)), TypeError, "must be float32 of shape .*; got float64"),
+        (lambda array, to_gpu: to_gpu(np.asfortranarray(array)), ValueError, "contiguous in C order"),
+    ],
+)
+def test_arrays_on_the_gpu_that_cannot_be_filled_are_refused(library, wrong, error, said):
+    ct, labels, geometry = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    image = np.zeros((len(geometry), *DETECTOR), np.float32)
+    with pytest.raises(error, match=said):
+        project(on_gpu, geometry, out={"line_integral": wrong(image, library.to_gpu)})
+
+
+def test_an_array_on_the_gpu_is_not_filled_for_a_volume_on_the_host(library):
+    ct, _, geometry = scene()
+    image = library.to_gpu(np.zeros((len(geometry), *DETECTOR), np.float32))
+    with pytest.raises(TypeError, match=r"a numpy array; got (cupy|torch)\.Array"):
+        project(ct, geometry, out={"line_integral": image})

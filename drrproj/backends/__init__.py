@@ -52,7 +52,8 @@ class Backend(Protocol):
     """What a backend module offers.
 
     ``cuda`` takes arrays on a GPU as well, all of a call, with the ``stream`` to work on as one more argument of both
-    functions; the work may then still go on when they return.
+    functions; the work may then still go on when they return. What it prepares has ``pieces``: more than one where the
+    GPU's memory does not hold all voxels at once.
     """
 
     def why_unavailable(self) -> str | None:

@@ -4,7 +4,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-class Prepared: ...
+class Prepared:
+    @property
+    def pieces(self) -> int: ...
 
 def prepare(
     *,
