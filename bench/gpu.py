@@ -1,6 +1,6 @@
 """Tests the CUDA backend on a machine with a GPU and measures it there. Never run so far: no GPU was at hand.
 
-    pip install -e ".[test]" cupy-cuda13x torch      with nvcc on the PATH; one of the two libraries is enough
+    pip install -e ".[test]" cupy-cuda13x torch      with nvcc on the PATH; one library is enough, jax is tried too
     python bench/gpu.py --json gpu.json              tests, compute-sanitizer, benchmark
     python bench/gpu.py --only bench                 or tests, or sanitizer
 

@@ -1,12 +1,13 @@
 """Arrays in the memory of a GPU: which those are, and the little that drrproj asks of the libraries they come from.
 
-An array that has ``__cuda_array_interface__`` is on a GPU. What is made of it comes from its own library, on the stream
-that is that library's current one, and nothing goes through the host. No library is imported here: whoever has an array
-has its library.
+What is made of such an array comes from its own library, on the stream that is that library's current one, and nothing
+goes through the host. CuPy and torch are known here. The arrays of any other library that has DLPack and the array API
+standard, as JAX has them, are seen through CuPy and shared with it: CuPy keeps the streams in order there.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +15,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_integers", "checked", "exp", "full", "is_on_device", "layout_of", "stream_of", "unique", "unpacked"]
+from drrproj.extras import from_extra
+
+__all__ = [
+    "check_integers",
+    "checked",
+    "exp",
+    "full",
+    "handed_over",
+    "is_on_device",
+    "layout_of",
+    "memory_of",
+    "stream_of",
+    "unique",
+    "unpacked",
+]
 
 _KNOWN = ("cupy", "torch")
+_DLPACK_CUDA = (2, 13)  # memory of a device, and memory that it shares with the host
 
 
 def is_on_device(array: Any) -> bool:
     """Say whether an array is in the memory of a GPU."""
-    return hasattr(array, "__cuda_array_interface__")
+    if isinstance(array, np.ndarray):
+        return False
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    return hasattr(array, "__dlpack_device__") and int(array.__dlpack_device__()[0]) in _DLPACK_CUDA
 
 
 def checked(array: Any, what: str) -> Any:
@@ -30,43 +50,61 @@ def checked(array: Any, what: str) -> Any:
     Raises
     ------
     TypeError
-        If it comes from a library that is not known, or its numbers have no walk.
+        If its library cannot share it, or its numbers have no walk.
     ValueError
         If it is not 3-D, or empty.
+    ModuleNotFoundError
+        If it is to be seen through CuPy, which is not installed.
     """
-    _library_of(array)
-    interface = array.__cuda_array_interface__
-    dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
-    if dtype.kind not in "buif" or dtype.itemsize > 8 or dtype == np.float16 or not dtype.isnative:
-        raise TypeError(f"{what} on a GPU must hold integers, float32 or float64; got {dtype}. Convert it there")
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"{what} must be a 3-D array with voxels; got shape {shape}")
+    layout = layout_of(array)
+    if layout.dtype.kind not in "buif" or layout.dtype == np.float16 or not layout.dtype.isnative:
+        raise TypeError(f"{what} on a GPU must hold integers, float32 or float64; got {layout.dtype}. Convert it there")
+    if layout.ndim != 3 or 0 in layout.shape:
+        raise ValueError(f"{what} must be a 3-D array with voxels; got shape {layout.shape}")
     return array
 
 
 def check_integers(array: Any) -> None:
     """Refuse labels of floating point, which would have to be converted."""
-    if np.dtype(array.__cuda_array_interface__["typestr"]).kind == "f":
+    if layout_of(array).dtype.kind == "f":
         raise TypeError("labels on a GPU must be integers; got floating point. Convert them there")
 
 
 def _library_of(array: Any) -> tuple[str, Any]:
     name = type(array).__module__.partition(".")[0]
-    if name not in _KNOWN:
-        raise TypeError(
-            f"arrays on a GPU must be CuPy's or torch's; got {type(array).__module__}.{type(array).__name__}. "
-            "cupy.asarray(array) or cupy.from_dlpack(array) shares its memory"
-        )
-    return name, sys.modules[name]
+    if name in _KNOWN:
+        return name, sys.modules[name]
+    if hasattr(array, "__dlpack__") and hasattr(array, "__array_namespace__"):
+        return "other", array.__array_namespace__()
+    raise TypeError(
+        f"arrays on a GPU must be CuPy's, torch's, or of a library with DLPack and the array API standard; got "
+        f"{type(array).__module__}.{type(array).__name__}. cupy.asarray(array) shares its memory"
+    )
+
+
+def memory_of(array: Any) -> Any:
+    """Return what a backend reads and writes: the array itself, or CuPy's view of another library's."""
+    if not is_on_device(array) or _library_of(array)[0] != "other":
+        return array
+    with from_extra("cuda", f"seeing an array of {type(array).__module__} on a GPU"):
+        cupy = importlib.import_module("cupy")
+    return cupy.from_dlpack(array)
+
+
+def handed_over(array: Any, made: Any) -> Any:
+    """Return what was made beside the memory of an array as an array of its library."""
+    name, library = _library_of(array)
+    return library.from_dlpack(made) if name == "other" else made
 
 
 def stream_of(array: Any) -> int:
     """Return the stream that the array's library works on now, as CUDA's handle."""
-    name, library = _library_of(array)
+    memory = memory_of(array)
+    name, library = _library_of(memory)
     if name == "torch":
-        stream = library.cuda.current_stream(array.device).cuda_stream
+        stream = library.cuda.current_stream(memory.device).cuda_stream
     else:
-        with array.device:
+        with memory.device:
             stream = library.cuda.get_current_stream().ptr
     # 0 is the legacy default stream, which has the handle 1 as well.
     return int(stream) or 1
@@ -79,24 +117,26 @@ class _Addresses:
 
 def layout_of(array: Any) -> npt.NDArray[Any]:
     """Return shape, type, strides and addresses as numpy would have them; reading voxels from it would crash."""
-    interface = array.__cuda_array_interface__
+    interface = memory_of(array).__cuda_array_interface__
     parts = {key: interface.get(key) for key in ("shape", "typestr", "data", "strides")}
     return np.asarray(_Addresses({**parts, "version": 3}))
 
 
 def full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -> Any:
-    """Make an array of one value beside another one."""
-    name, library = _library_of(array)
+    """Make memory of one value beside that of an array."""
+    memory = memory_of(array)
+    name, library = _library_of(memory)
     if name == "torch":
-        return library.full(tuple(shape), value, dtype=getattr(library, np.dtype(dtype).name), device=array.device)
-    with array.device:
+        return library.full(tuple(shape), value, dtype=getattr(library, np.dtype(dtype).name), device=memory.device)
+    with memory.device:
         return library.full(tuple(shape), value, dtype=np.dtype(dtype))
 
 
 def unique(array: Any) -> list[int]:
     """Return the values that occur; they alone go to the host."""
-    _, library = _library_of(array)
-    return [int(value) for value in library.unique(array).tolist()]
+    memory = memory_of(array)
+    _, library = _library_of(memory)
+    return [int(value) for value in library.unique(memory).tolist()]
 
 
 def exp(array: Any) -> Any:
@@ -109,4 +149,4 @@ def unpacked(packed: Any, columns: int) -> Any:
     """Return the bits of bytes along the last axis, the highest one first, as booleans."""
     _, library = _library_of(packed)
     bits = library.stack([packed >> shift & 1 for shift in range(7, -1, -1)], -1)
-    return bits.reshape((*packed.shape[:-1], 8 * packed.shape[-1]))[..., :columns] != 0
+    return library.reshape(bits, (*packed.shape[:-1], 8 * packed.shape[-1]))[..., :columns] != 0

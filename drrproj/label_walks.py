@@ -113,7 +113,7 @@ def prepared_walks(
     """Prepare what the wanted outputs need to be walked, as few walks as there can be."""
     wanted = tuple(name for output in wanted for name in (_DEPTHS if output == "depth" else (output,)))
     image: dict[str, Any] = {
-        "volume": volume.array,
+        "volume": device_arrays.memory_of(volume.array),
         "volume_voxel_from_world": volume.voxel_from_world,
         "volume_world_from_voxel": volume.affine,
         "knots": model.knots if model else (),
@@ -237,6 +237,9 @@ def traced(
                     met |= whole["exit_depth"][label, 0, top:bottom, left:right] != 0
                     crop[~met] = np.nan
                 crops[output][label].append(crop)
+    if device_arrays.is_on_device(volume.array):
+        for output in results.keys() - given.keys():
+            results[output] = device_arrays.handed_over(volume.array, results[output])
     images: dict[str, Any] = {}
     for output in outputs:
         if output in cropped:
@@ -297,7 +300,7 @@ def _members(structures: Sequence[Structure], shortest: Sequence[float]) -> dict
 
 def _grid(array: npt.NDArray[Any], place: Volume | LabelVolume) -> dict[str, Any]:
     return {
-        "labels": array,
+        "labels": device_arrays.memory_of(array),
         "labels_voxel_from_world": place.voxel_from_world,
         "labels_world_from_voxel": place.affine,
     }

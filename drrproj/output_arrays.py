@@ -49,8 +49,12 @@ def check_given(given: Mapping[str, Any], blanks: Mapping[str, Blank], inputs: I
             raise ValueError(f"out has {name!r}, which is not among the arrays made here: {', '.join(blanks)}")
         blank = blanks[name]
         wanted = f"out[{name!r}] must be {blank}"
-        if on_device != device_arrays.is_on_device(array) or not (on_device or isinstance(array, np.ndarray)):
-            place = "on the GPU, as the volume is" if on_device else "a numpy array"
+        if on_device:
+            place = "an array of CuPy or torch on the GPU, as the volume is"
+            fits = device_arrays.is_on_device(array) and device_arrays.memory_of(array) is array
+        else:
+            place, fits = "a numpy array", isinstance(array, np.ndarray)
+        if not fits:
             raise TypeError(f"{wanted}, {place}; got {type(array).__module__}.{type(array).__name__}")
         layout = device_arrays.layout_of(array) if on_device else array
         if layout.dtype != np.dtype(blank.dtype) or not layout.dtype.isnative:

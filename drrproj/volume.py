@@ -131,8 +131,8 @@ class Volume(_Grid):
     ----------
     array : array_like, shape (i, j, k), any real dtype, any strides
         Voxel values. Kept as it is, without a copy; only float16, extended precision, foreign byte order and
-        unaligned memory are converted, because no backend walks them. An array of CuPy or torch on a GPU stays there,
-        for ``backend="cuda"``.
+        unaligned memory are converted, because no backend walks them. An array on a GPU (of CuPy, of torch, or of a
+        library with DLPack and the array API standard, as JAX) stays there, for ``backend="cuda"``.
     affine : array_like, shape (4, 4)
         ``world_from_voxel``: maps a voxel index to millimetres. Shear, flips and anisotropy are welcome.
     unit : {"HU", "1/mm"}

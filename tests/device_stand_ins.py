@@ -1,6 +1,6 @@
-"""Stand-ins for CuPy and torch where no GPU is: arrays in the host's memory that say they are on a GPU.
+"""Stand-ins for CuPy, torch and JAX where no GPU is: arrays in the host's memory that say they are on a GPU.
 
-They have of the two libraries what drrproj asks of them, and as those they refuse to become numpy arrays unasked.
+They have of the libraries what drrproj asks of them, and as those they refuse to become numpy arrays unasked.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import numpy as np
 
 
 def stand_in(name, monkeypatch, stream=0):
-    """Install a stand-in for a library, and return a function that "moves" numpy arrays to the GPU and one back."""
+    """Install a stand-in for a library, and return a function that "moves" numpy arrays to the GPU and one back.
+
+    What a backend may write to is another stand-in's, CuPy's, where the library has but DLPack.
+    """
 
     class Array:
         def __init__(self, host):
             self.host = host
-
-        @property
-        def __cuda_array_interface__(self):
-            interface = dict(self.host.__array_interface__)
-            interface.pop("descr")
-            return interface | {"version": 3}
 
         def __array__(self, *_, **__):
             raise TypeError("an array on a GPU does not become numpy's unasked")
@@ -34,9 +31,6 @@ def stand_in(name, monkeypatch, stream=0):
 
         def __getitem__(self, key):
             return Array(self.host[key])
-
-        def __setitem__(self, key, value):
-            self.host[key] = value
 
         def __neg__(self):
             return Array(-self.host)
@@ -52,13 +46,35 @@ def stand_in(name, monkeypatch, stream=0):
 
         __hash__ = None
 
-        def reshape(self, shape):
-            return Array(self.host.reshape(shape))
-
         def tolist(self):
             return self.host.tolist()
 
+    def interface_of(array):
+        interface = dict(array.host.__array_interface__)
+        interface.pop("descr")
+        return interface | {"version": 3}
+
+    def set_part(array, key, value):
+        array.host[key] = value
+
     Array.__module__ = name
+    functions = {
+        "exp": lambda array: Array(np.exp(array.host)),
+        "reshape": lambda array, shape: Array(array.host.reshape(shape)),
+        "stack": lambda arrays, axis: Array(np.stack([array.host for array in arrays], axis)),
+    }
+    if name == "jax":
+        cupy = stand_in("cupy", monkeypatch, stream)
+        sys.modules["cupy"].from_dlpack = lambda array: cupy.kind(array.__dlpack__())
+        namespace = SimpleNamespace(**functions, from_dlpack=lambda made: Array(made.host))
+        Array.__dlpack__ = lambda self: self.host
+        Array.__dlpack_device__ = lambda self: (2, 0)
+        Array.__array_namespace__ = lambda self: namespace
+        return SimpleNamespace(
+            to_gpu=Array, to_host=lambda array: array.host, made=cupy.made, kind=Array, memory=cupy.kind
+        )
+    Array.__cuda_array_interface__ = property(interface_of)
+    Array.__setitem__ = set_part
     made = []
 
     def full(shape, value, dtype, device=None):
@@ -74,9 +90,8 @@ def stand_in(name, monkeypatch, stream=0):
         full=full,
         uint8=np.uint8,
         float32=np.float32,
-        exp=lambda array: Array(np.exp(array.host)),
         unique=lambda array: Array(np.unique(array.host)),
-        stack=lambda arrays, axis: Array(np.stack([array.host for array in arrays], axis)),
+        **functions,
     )
     monkeypatch.setitem(sys.modules, name, library)
-    return SimpleNamespace(to_gpu=Array, to_host=lambda array: array.host, made=made, kind=Array)
+    return SimpleNamespace(to_gpu=Array, to_host=lambda array: array.host, made=made, kind=Array, memory=Array)

@@ -17,7 +17,8 @@ VALUES = {"volume", "geometry", "attenuation", "radiograph", "display"}
 ARROWS = {
     "version": set(),
     "threads": set(),
-    "device_arrays": set(),
+    "extras": set(),
+    "device_arrays": {"extras"},
     "volume": {"overlaps", "device_arrays"},
     "materials": set(),
     "attenuation": {"materials"},
@@ -25,14 +26,15 @@ ARROWS = {
     "directions": set(),
     "geometry": {"volume", "directions"},
     "radiograph": {"geometry", "device_arrays"},
-    "extras": set(),
+    "output_arrays": {"volume", "device_arrays"},
     "display": {"radiograph", "extras"},
     "backends": set(),
     "interchange": {"geometry", "volume"},
-    "label_walks": VALUES | {"backends", "device_arrays"},
+    "label_walks": VALUES | {"backends", "device_arrays", "output_arrays"},
     "mirrored": {"volume"},
     "supersampling": set(),
-    "project": VALUES | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays"},
+    "project": VALUES
+    | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},
     "tissue": {"volume", "extras"},
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": VALUES | {"materials", "project", "threads"},
@@ -54,7 +56,7 @@ OWNERS = {
     "tifffile": {"io"},
     "pycocotools": {"io", "dataset"},
     "numba": {"backends"},
-    "cupy": {"backends"},
+    "cupy": {"device_arrays"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

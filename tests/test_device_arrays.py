@@ -14,7 +14,7 @@ from drrproj import Geometry, LabelVolume, Projector, Volume, project
 pytestmark = pytest.mark.usefixtures("emulated")
 
 
-@pytest.fixture(params=["cupy", "torch"])
+@pytest.fixture(params=["cupy", "torch", "jax"])
 def library(request, monkeypatch):
     return stand_in(request.param, monkeypatch)
 
@@ -98,7 +98,7 @@ def test_a_prepared_projector_projects_many_times(library):
 
 
 @pytest.mark.parametrize(("stream", "handle"), [(0, 1), (0x7F00, 0x7F00)])
-@pytest.mark.parametrize("name", ["cupy", "torch"])
+@pytest.mark.parametrize("name", ["cupy", "torch", "jax"])
 def test_the_work_goes_to_the_stream_that_is_current(monkeypatch, emulated, name, stream, handle):
     library = stand_in(name, monkeypatch, stream)
     given = []
@@ -147,8 +147,25 @@ def test_what_cannot_be_done_on_a_gpu_is_refused(library):
 def test_arrays_of_another_library_are_refused_with_the_way_out(monkeypatch):
     other = stand_in("numba", monkeypatch)
     monkeypatch.undo()
-    with pytest.raises(TypeError, match=r"must be CuPy's or torch's; got numba.Array. cupy.asarray\(array\)"):
+    with pytest.raises(TypeError, match=r"CuPy's, torch's, or .* DLPack.*; got numba.Array. cupy.asarray\(array\)"):
         Volume(other.to_gpu(np.zeros((3, 4, 5))), np.eye(4))
+
+
+def test_arrays_that_are_seen_through_cupy_ask_for_it(monkeypatch):
+    library = stand_in("jax", monkeypatch)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ModuleNotFoundError, match=r'an array of jax on a GPU needs cupy.*"drrproj\[cuda\]"'):
+        Volume(library.to_gpu(np.zeros((3, 4, 5))), np.eye(4))
+
+
+def test_arrays_that_do_not_change_are_not_filled(monkeypatch):
+    library = stand_in("jax", monkeypatch)
+    ct, labels, geometry = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    image = library.to_gpu(np.full((len(geometry), *DETECTOR), 7, np.float32))
+    with pytest.raises(TypeError, match="an array of CuPy or torch on the GPU, as the volume is; got jax"):
+        project(on_gpu, geometry, out={"line_integral": image})
+    assert (image.host == 7).all()
 
 
 def test_a_backend_refuses_arrays_in_two_places(library, emulated):
@@ -158,11 +175,11 @@ def test_a_backend_refuses_arrays_in_two_places(library, emulated):
     rest = {"knots": (), "slope_changes": (), "values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
     views, image = Geometry.radiograph("PA", ct, shape=DETECTOR).views, np.zeros((1, *DETECTOR), np.float32)
     with pytest.raises(TypeError, match="arrays must all be on the host, or with a stream all on a GPU"):
-        emulated.prepare(volume=library.to_gpu(ct.array), **grid, **nothing, **rest)
-    prepared = emulated.prepare(volume=library.to_gpu(ct.array), **grid, **nothing, **rest, stream=1)
+        emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest)
+    prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest, stream=1)
     with pytest.raises(TypeError, match="arrays must all be on the host, or with a stream all on a GPU"):
         emulated.trace(prepared, views, DETECTOR, {"line_integral": image}, 1, stream=1)
-    read_only = library.to_gpu(image)
+    read_only = library.memory(image)
     read_only.host.setflags(write=False)
     with pytest.raises(TypeError, match="must be a contiguous array of its type"):
         emulated.trace(prepared, views, DETECTOR, {"line_integral": read_only}, 1, stream=1)
@@ -183,7 +200,7 @@ def test_arrays_on_the_gpu_are_filled_where_they_are(library):
     ct, labels, geometry = scene()
     expected = arrays_of(project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda"))
     on_gpu, anatomy = moved(library, ct, labels)
-    given = {name: library.to_gpu(np.full_like(array, 7)) for name, array in expected.items()}
+    given = {name: library.memory(np.full_like(array, 7)) for name, array in expected.items()}
     shot = project(on_gpu, geometry, labels=anatomy, outputs=EVERYTHING, out=given)
     assert library.made == []
     for name, array in arrays_of(shot).items():
@@ -194,10 +211,10 @@ def test_arrays_on_the_gpu_are_filled_where_they_are(library):
 @pytest.mark.parametrize(
     ("wrong", "error", "said"),
     [
-        (lambda array, to_gpu: array, TypeError, "on the GPU, as the volume is; got numpy.ndarray"),
-        (lambda array, to_gpu: to_gpu(array[:, :-1]), ValueError, r"must be float32 of shape .*; got shape"),
-        (lambda array, to_gpu: to_gpu(array.astype(np.float64)), TypeError, "must be float32 of shape .*; got float64"),
-        (lambda array, to_gpu: to_gpu(np.asfortranarray(array)), ValueError, "contiguous in C order"),
+        (lambda array, memory: array, TypeError, "an array of CuPy or torch on the GPU.*; got numpy.ndarray"),
+        (lambda array, memory: memory(array[:, :-1]), ValueError, r"must be float32 of shape .*; got shape"),
+        (lambda array, memory: memory(array.astype(np.float64)), TypeError, "must be float32 of shape .*; got float64"),
+        (lambda array, memory: memory(np.asfortranarray(array)), ValueError, "contiguous in C order"),
     ],
 )
 def test_arrays_on_the_gpu_that_cannot_be_filled_are_refused(library, wrong, error, said):
@@ -205,11 +222,11 @@ def test_arrays_on_the_gpu_that_cannot_be_filled_are_refused(library, wrong, err
     on_gpu, _ = moved(library, ct, labels)
     image = np.zeros((len(geometry), *DETECTOR), np.float32)
     with pytest.raises(error, match=said):
-        project(on_gpu, geometry, out={"line_integral": wrong(image, library.to_gpu)})
+        project(on_gpu, geometry, out={"line_integral": wrong(image, library.memory)})
 
 
 def test_an_array_on_the_gpu_is_not_filled_for_a_volume_on_the_host(library):
     ct, _, geometry = scene()
     image = library.to_gpu(np.zeros((len(geometry), *DETECTOR), np.float32))
-    with pytest.raises(TypeError, match=r"a numpy array; got (cupy|torch)\.Array"):
+    with pytest.raises(TypeError, match=r"a numpy array; got (cupy|torch|jax)\.Array"):
         project(ct, geometry, out={"line_integral": image})

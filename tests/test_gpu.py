@@ -94,6 +94,29 @@ def test_the_other_device_is_used_where_the_volume_is_there(library):
     assert_same(library, project(ct, geometry, labels=labels, outputs=EVERYTHING))
 
 
+def test_what_goes_in_from_jax_comes_out_as_its_own():
+    jax, _ = pytest.importorskip("jax"), Library("cupy")
+    if jax.default_backend() != "gpu":
+        pytest.skip("jax sees no GPU")
+    ct, labels, geometry = scene()
+    anatomy = LabelVolume(jax.numpy.asarray(labels.array), labels.affine, dict(labels.names), groups=labels.groups)
+    shot = project(Volume(jax.numpy.asarray(ct.array), ct.affine, unit=ct.unit), geometry, labels=anatomy)
+    expected = project(ct, geometry, labels=labels, backend="cuda")
+    for found, right in ((shot.line_integral, expected.line_integral), (shot.masks["all"], expected.masks["all"])):
+        assert isinstance(found, jax.Array)
+        np.testing.assert_array_equal(np.asarray(found), right)
+
+
+def test_arrays_on_the_gpu_are_filled(library):
+    ct, labels, geometry = on_gpu(library)
+    fresh = arrays_of(project(ct, geometry, labels=labels, outputs=EVERYTHING))
+    given = {name: library.to_gpu(np.full_like(library.to_host(array), 7)) for name, array in fresh.items()}
+    shot = project(ct, geometry, labels=labels, outputs=EVERYTHING, out=given)
+    for name, array in arrays_of(shot).items():
+        assert array is given[name]
+        np.testing.assert_array_equal(library.to_host(array), library.to_host(fresh[name]), err_msg=name)
+
+
 @pytest.mark.parametrize("module", ["cupy", "torch"])
 def test_an_array_passes_through_dlpack(module):
     source, target = Library("torch"), Library("cupy")
