@@ -1,13 +1,15 @@
 """Tests the CUDA backend on a machine with a GPU and measures it there. Never run so far: no GPU was at hand.
 
     pip install -e ".[test]" cupy-cuda13x torch      with nvcc on the PATH; one library is enough, jax is tried too
+    pip install diffct nanodrr                       to be measured beside (bench/gpu_peers.py)
     python bench/gpu.py --json gpu.json              tests, compute-sanitizer, benchmark
     python bench/gpu.py --only bench                 or tests, or sanitizer
 
 The tests are all that ask for a backend, on the device, and those of arrays that are on it (`tests/test_gpu.py`). Times
 are of calls queued on end on one stream: `kernel_ms` between two events on it, `wall_ms` by the clock of the host, of a
 single call that is waited for. Reading and writing a copy of the volume on the device is the ceiling beside them. One
-view of every case is compared with the CPU first; a wrong answer is the exit code 1.
+view of every case is compared with the CPU first; a wrong answer is the exit code 1. Peers that are installed take
+turns with drrproj on cases of theirs.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gpu_peers
 import numpy as np
 import phantom
 
@@ -147,7 +150,11 @@ def bench() -> dict[str, Any]:
         print(json.dumps(row), flush=True)
         rows.append(row)
         del projector, image
-    return {"machine": _machine(), "cases": rows, "targets": _targets(rows)}
+    peers = []
+    for peer in gpu_peers.CASES:
+        peers.append(gpu_peers.compare(peer))
+        print(json.dumps(peers[-1]), flush=True)
+    return {"machine": _machine(), "cases": rows, "peers": peers, "targets": _targets(rows)}
 
 
 def _errors(gpu: Gpu, shot: Any, truth: Any) -> dict[str, float]:

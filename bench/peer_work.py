@@ -87,7 +87,11 @@ class Beam(NamedTuple):
 
 def prepare(case: str) -> Work:
     """Build a case; the same numbers in every process."""
-    size, detector, count = SIZES[case]
+    return build(*SIZES[case])
+
+
+def build(size: tuple[int, int, int], detector: tuple[int, int], count: int) -> Work:
+    """Build so many views around a volume of that size."""
     volume = Volume(phantom.grains(size), phantom.affine(size), unit="1/mm")
     ap = dict(directions(volume, detector))["AP cone"].views[0]
     if count > 1:
