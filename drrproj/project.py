@@ -398,7 +398,7 @@ class Projector:
         )
         line_integral = images.get("line_integral")
         # On a GPU, asking would make the host wait for it.
-        if isinstance(line_integral, np.ndarray) and not np.isfinite(line_integral.sum(dtype=np.float64)):
+        if isinstance(line_integral, np.ndarray) and not _is_finite(line_integral):
             raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
         return images
 
@@ -613,6 +613,12 @@ def _check_memory(
             f"{len(geometry)} views of {rows} x {columns} and {labels} labels); this machine has "
             f"{memory / 2**30:.1f} GiB. {crops} for fewer views, structures or outputs, or a smaller shape"
         )
+
+
+def _is_finite(image: npt.NDArray[np.float32]) -> bool:
+    # The sum of float32 is the faster one, and may overflow where that of float64 does not.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(image.sum()) or np.isfinite(image.sum(dtype=np.float64)))
 
 
 def _arrays(images: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:

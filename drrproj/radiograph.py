@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,8 +37,9 @@ class _ByLabel(Mapping[str, Array]):
     def __init__(self, label_ids: Sequence[int], names: Sequence[str]) -> None:
         self._label_ids = tuple(label_ids)
         self._names = tuple(names)
+        occurrences = Counter(self._label_ids)
         self._places: dict[int | str, int] = {
-            label_id: place for place, label_id in enumerate(self._label_ids) if self._label_ids.count(label_id) == 1
+            label_id: place for place, label_id in enumerate(self._label_ids) if occurrences[label_id] == 1
         }
         self._places.update({name: place for place, name in enumerate(self._names)})
 
