@@ -16,6 +16,7 @@
 #include <thread>
 #include <utility>
 
+#include "emptiness.h"
 #include "tile.h"
 
 namespace drrproj {
@@ -24,7 +25,7 @@ namespace {
 struct InstructionSet {
     const char* name;
     TraceTile trace_tile;
-    LookIntoCells look_into_cells;
+    LookIntoImage look_into_image;
     int lanes;
     bool (*runs_here)();
 };
@@ -32,16 +33,16 @@ struct InstructionSet {
 const InstructionSet kInstructionSets[] = {
 #if defined(DRRPROJ_X86)
     // Feature by feature: the compilers' names for whole levels are not known to all of them.
-    {"avx512", avx512::trace_tile, avx512::look_into_cells, 16,
+    {"avx512", avx512::trace_tile, avx512::look_into_image, 16,
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
      }},
-    {"avx2", avx2::trace_tile, avx2::look_into_cells, 8,
+    {"avx2", avx2::trace_tile, avx2::look_into_image, 8,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"); }},
 #endif
-    {"baseline", baseline::trace_tile, baseline::look_into_cells, 8, [] { return true; }},
+    {"baseline", baseline::trace_tile, baseline::look_into_image, 8, [] { return true; }},
 };
 
 std::string& chosen_instruction_set() {
@@ -516,23 +517,33 @@ bool are_alike(const Plan& a, const Plan& b, const Grid& grid, std::int64_t rows
     return true;
 }
 
-// A volume is summarized when more views than this were asked of it: looking for what is empty takes about as long as
-// a view.
-constexpr std::int64_t kViewsWithoutSummary = 8;
+// A grid is looked into when more views than this were asked of it. For a CT that takes about as long as a view, and
+// few of its cells are empty; labels have fewer bytes, and most of a patient is background.
+constexpr std::int64_t kImageViews = 8, kLabelViews = 1;
 // Less emptiness than this share of the cells does not pay for asking.
 constexpr double kLeastEmpty = 1.0 / 16;
 
 }  // namespace
 
-struct Shared::Kept {
-    Workspaces workspaces;
+struct Emptiness::Kept {
     std::atomic<std::int64_t> views{0};
     std::mutex door;  // only ever tried
-    std::atomic<bool> summarized{false};
-    std::vector<std::uint8_t> image_cells, label_cells;
+    std::atomic<bool> known{false};
+    std::vector<std::uint8_t> hold_something;  // none where the grid is too full
 };
 
-Shared::Shared() : kept_(std::make_unique<Kept>()) {}
+Emptiness::Emptiness() : kept_(std::make_unique<Kept>()) {}
+Emptiness::~Emptiness() = default;
+
+struct Shared::Kept {
+    Workspaces workspaces;
+    Emptiness of_image;
+    std::shared_ptr<Emptiness> of_labels;
+};
+
+Shared::Shared(std::shared_ptr<Emptiness> of_labels) : kept_(std::make_unique<Kept>()) {
+    kept_->of_labels = of_labels ? std::move(of_labels) : std::make_shared<Emptiness>();
+}
 Shared::~Shared() = default;
 Shared::Shared(Shared&&) noexcept = default;
 Shared& Shared::operator=(Shared&&) noexcept = default;
@@ -540,6 +551,7 @@ Shared& Shared::operator=(Shared&&) noexcept = default;
 void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
              const std::function<bool()>& interrupted, const Shared& shared) {
     Shared::Kept& kept = *shared.kept_;
+    Emptiness::Kept &of_image = *kept.of_image.kept_, &of_labels = *kept.of_labels->kept_;
     const InstructionSet& chosen = chosen_set();
     const std::vector<std::int32_t> table = index_table(scene);
     const bool shared_out = outputs.label_line_integral || outputs.background_line_integral;
@@ -550,8 +562,9 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
                           (shared_out || same_order(*scene.image, *scene.label));
     const std::int64_t pixels = views.rows * views.columns;
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
-    const auto cells_of = [](const Grid* grid, const std::vector<std::uint8_t>& hold_something) {
-        Cells cells{hold_something.empty() ? nullptr : hold_something.data(), {}};
+    const auto cells_of = [](const Grid* grid, const Emptiness::Kept& of) {
+        const bool known = of.known.load(std::memory_order_acquire) && !of.hold_something.empty();
+        Cells cells{known ? of.hold_something.data() : nullptr, {}};
         for (int axis = 0; axis < 3 && grid; ++axis)
             cells.count[axis] = (grid->size[axis] + kCellVoxels - 1) / kCellVoxels;
         return cells;
@@ -564,10 +577,8 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         job.index_of_small_value = table.data();
         job.wide_codes = scene.structures.value_count > UINT8_MAX;
         job.structures = scene.structures;
-        const bool known = kept.summarized.load(std::memory_order_acquire);
-        static const std::vector<std::uint8_t> unknown;
-        job.image_cells = cells_of(image_grid, known ? kept.image_cells : unknown);
-        job.label_cells = cells_of(label_grid, known ? kept.label_cells : unknown);
+        job.image_cells = cells_of(image_grid, of_image);
+        job.label_cells = cells_of(label_grid, of_labels);
         job.rows = views.rows;
         job.columns = views.columns;
         job.image_stride = views.count * pixels;
@@ -576,29 +587,33 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         return job;
     };
 
-    const auto summarize = [&](const Grid* grid, bool is_label, std::vector<std::uint8_t>& hold_something) {
+    // Look into a grid if it is time to; false when interrupted.
+    const auto look_into = [&](const Grid* grid, bool is_label, Emptiness::Kept& of) {
+        const std::int64_t least = is_label ? kLabelViews : kImageViews;
+        if (of.views.fetch_add(views.count) + views.count <= least || of.known) return true;
+        const std::unique_lock<std::mutex> lock(of.door, std::try_to_lock);
+        if (!lock || of.known) return true;
         Job job = job_of(is_label ? nullptr : grid, is_label ? grid : nullptr);
         const Cells cells = is_label ? job.label_cells : job.image_cells;
         std::vector<std::uint8_t> found(static_cast<std::size_t>(cells.count[0] * cells.count[1] * cells.count[2]));
-        choose_axes(job.plan, *grid, widest_stride(*grid));
-        const bool done = share_out(static_cast<std::size_t>(cells.count[job.plan.axis_x]), scene, kept.workspaces,
-                                    threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
-                                        chosen.look_into_cells(job, static_cast<std::int64_t>(i), found.data(),
-                                                               found.data(), scratch);
+        const int axis = widest_stride(*grid);
+        choose_axes(job.plan, *grid, axis);
+        const bool done = share_out(static_cast<std::size_t>(cells.count[axis]), scene, kept.workspaces, threads,
+                                    interrupted, [&](std::size_t i, const Scratch& scratch) {
+                                        const auto number = static_cast<std::int64_t>(i);
+                                        if (is_label)
+                                            look_into_labels(*grid, axis, number, cells, found.data());
+                                        else
+                                            chosen.look_into_image(job, number, found.data(), scratch);
                                     });
+        if (!done) return false;
         const auto empty = static_cast<double>(std::count(found.begin(), found.end(), 0));
-        if (done && empty > kLeastEmpty * static_cast<double>(found.size())) hold_something = std::move(found);
-        return done;
+        if (empty > kLeastEmpty * static_cast<double>(found.size())) of.hold_something = std::move(found);
+        of.known.store(true, std::memory_order_release);
+        return true;
     };
-    if (kept.views.fetch_add(views.count) + views.count > kViewsWithoutSummary && !kept.summarized) {
-        const std::unique_lock<std::mutex> lock(kept.door, std::try_to_lock);
-        if (lock && !kept.summarized) {
-            const bool done = (!scene.image || summarize(scene.image, false, kept.image_cells)) &&
-                              (!scene.label || summarize(scene.label, true, kept.label_cells));
-            if (!done) return;
-            kept.summarized.store(true, std::memory_order_release);
-        }
-    }
+    if (image && !look_into(scene.image, false, of_image)) return;
+    if (label && !look_into(scene.label, true, of_labels)) return;
 
     std::vector<Job> jobs;
     std::vector<Task> tasks;

@@ -10,10 +10,25 @@
 
 namespace drrproj {
 
+class Shared;
+
+// Where a grid's voxels are nothing but zeros, looked for once views enough have been asked of it; no bit of a result
+// changes with it. Scenes may share what was found of one grid and one choice of label values.
+class Emptiness {
+  public:
+    Emptiness();
+    ~Emptiness();
+
+  private:
+    struct Kept;
+    std::unique_ptr<Kept> kept_;
+    friend void project(const Scene&, const Views&, const Outputs&, int, const std::function<bool()>&, const Shared&);
+};
+
 // What projections of one scene share: memory to work in, and where the scene is empty.
 class Shared {
   public:
-    Shared();
+    explicit Shared(std::shared_ptr<Emptiness> of_labels);
     ~Shared();
     Shared(Shared&&) noexcept;
     Shared& operator=(Shared&&) noexcept;

@@ -30,9 +30,17 @@ void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::i
 
 PYBIND11_MODULE(_cpu, module) {
     module.doc() = "The exact walk in C++, for every instruction set of this machine.";
+    using drrproj::Emptiness;
+    py::class_<Emptiness, std::shared_ptr<Emptiness>>(
+        module, "Emptiness", "Where a label array is empty, once that was looked for: for all that is prepared of it.")
+        .def(py::init<>());
     py::class_<Prepared>(module, "Prepared", "Arrays described for the walk; keeps them alive.");
-    drrproj::define_prepare(module, &drrproj::numpy_memory,
-                            [](Description described) { return Prepared{std::move(described), {}}; });
+    drrproj::define_prepare<std::shared_ptr<Emptiness>>(
+        module, &drrproj::numpy_memory,
+        [](Description described, std::shared_ptr<Emptiness> of_labels) {
+            return Prepared{std::move(described), drrproj::Shared(std::move(of_labels))};
+        },
+        py::arg("emptiness") = py::none());
     module.def("trace", &trace, py::arg("prepared"), py::arg("views"), py::arg("shape"), py::arg("outputs"),
                py::arg("threads"));
     module.def("why_unavailable", [] { return std::optional<std::string>(); });

@@ -350,6 +350,7 @@ struct alignas(64) Places {
     float from_u[kBlockSlabs], from_v[kBlockSlabs];  // kRound less that column and row
     // What of it the packet may meet, where labels are walked.
     std::int32_t rows[kBlockSlabs], column[kBlockSlabs], last_column[kBlockSlabs];
+    std::uint32_t in_one_row;  // a bit for each slab that is read so
 };
 
 // Adding it rounds a small float to a whole number, which the lowest bits of the sum then hold.
@@ -380,6 +381,7 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
     bound(0, extents.u_low, extents.u_high, block.u);
     bound(1, extents.v_low, extents.v_high, block.v);
     const Lanes one(1.0f), width(static_cast<float>(N)), rows_of_slab(static_cast<float>(box.rows));
+    places.in_one_row = 0;
     for (int s = 0; s < box.slabs; s += N) {
         const Lanes slab = Lanes::load(kSlabs.number + s);
         const auto at = [&](const float (&bounds)[2], const float (&changes)[2], int which) {
@@ -404,8 +406,10 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
             prefer(in_4, Reading::tall_patch);
             breadth = choose(in_4, width, breadth);
         }
-        prefer(wide & is_at_most(rows, 1), Reading::one_row);
-        breadth = choose(wide & is_at_most(rows, 1), width + width, breadth);
+        const Mask in_one_row = wide & is_at_most(rows, 1);
+        prefer(in_one_row, Reading::one_row);
+        breadth = choose(in_one_row, width + width, breadth);
+        places.in_one_row |= bits(in_one_row) << s;
         // Loads that straddle no lines are faster: begin where a line begins, if what is read still holds all.
         const Lanes line = floor(from / width) * width, column = choose(less(to - line, breadth), line, from);
         to_index(reading).store(places.reading + s);
@@ -466,7 +470,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
-    const Coordinate v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
+    Coordinate v{};
+    if (wanted & ~places.in_one_row)
+        v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
     Lanes ray_begin, ray_end;
     if (Partial) {
         alignas(64) float limits[2][N];
@@ -603,14 +609,10 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
     Places places[kFour];
-    std::uint32_t in_one_row[kFour] = {}, any = 0;
+    std::uint32_t any = 0;
     for (int line = 0; line < kFour; ++line) {
         find_places<false>(walk, block, first + line, places[line]);
-        for (int s = 0; s < slabs; s += N) {
-            const Index reading = load_voxels(reinterpret_cast<const float*>(places[line].reading + s));
-            in_one_row[line] |= bits(equal(reading, broadcast(Reading::one_row))) << s;
-        }
-        any |= in_one_row[line];
+        any |= places[line].in_one_row;
     }
     const Packet& packet = walk.packets[first];
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
@@ -623,13 +625,13 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
             if (!(any >> s & 1)) continue;
             // Lines that meet one row read the same columns.
             int some_line = 0;
-            while (!(in_one_row[some_line] >> s & 1)) ++some_line;
+            while (!(places[some_line].in_one_row >> s & 1)) ++some_line;
             const Lanes step(kSlabs.number[s] - static_cast<float>(middle)), from_u(places[some_line].from_u[s]);
             const Lanes u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
             const Lanes entry = crossing_share(u_at - (u_rounded - from_u), u.crossing), exit = one - entry;
             const Index entry_u = bits_of(u_rounded) + u.voxel, exit_u = entry_u + u.step;
             for (int line = 0; line < kFour; ++line) {
-                if (!(in_one_row[line] >> s & 1)) continue;
+                if (!(places[line].in_one_row >> s & 1)) continue;
                 const float* const row = block.image + places[line].at[s];
                 sum_entry[line] = multiply_add(entry, as_lanes(window(row, entry_u)), sum_entry[line]);
                 sum_exit[line] = multiply_add(exit, as_lanes(window(row, exit_u)), sum_exit[line]);
@@ -639,7 +641,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
     for (int line = 0; line < kFour; ++line) {
         float* const sum = walk.packets[first + line].sum;
         (Lanes::load(sum) + (sum_entry[line] + sum_exit[line])).store(sum);
-        if (const std::uint32_t rest = bits_of_slabs(box) & ~in_one_row[line])
+        if (const std::uint32_t rest = bits_of_slabs(box) & ~places[line].in_one_row)
             walk_packet<false, kImage, std::uint8_t>(walk, block, first + line, places[line], rest, collection, next);
     }
 }
@@ -1102,10 +1104,9 @@ void trace_tile(const Job& job, const Tile& tile, const Scratch& scratch) {
     if (mixed || first / 2 == job.plan.axis_x) trace(job, tile, scratch);
 }
 
-void look_into_cells(const Job& job, std::int64_t number, std::uint8_t* image_cells, std::uint8_t* label_cells,
-                     const Scratch& scratch) {
-    const Grid& grid = job.image ? *job.image : *job.label;
-    const Cells& cells = job.image ? job.image_cells : job.label_cells;
+void look_into_image(const Job& job, std::int64_t number, std::uint8_t* hold_something, const Scratch& scratch) {
+    const Grid& grid = *job.image;
+    const Cells& cells = job.image_cells;
     Box box{};
     box.axis_x = job.plan.axis_x;
     box.axis_u = job.plan.axis_u;
@@ -1122,8 +1123,7 @@ void look_into_cells(const Job& job, std::int64_t number, std::uint8_t* image_ce
             at[box.axis_u] = u / kCellVoxels;
             const std::int64_t cell = (at[0] * cells.count[1] + at[1]) * cells.count[2] + at[2];
             for (int s = 0; s < box.slabs; ++s) box.u[s] = u, box.v[s] = v;
-            if (job.image && !image_cells[cell]) image_cells[cell] = stage_image(job, box, 0, scratch.image[0]);
-            if (job.label && !label_cells[cell]) label_cells[cell] = stage_label(job, box, 0, scratch.label[0]);
+            if (!hold_something[cell]) hold_something[cell] = stage_image(job, box, 0, scratch.image[0]);
         }
     }
 }

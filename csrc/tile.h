@@ -88,21 +88,20 @@ struct Scratch {
 };
 
 using TraceTile = void (*)(const Job&, const Tile&, const Scratch&);
-// Fill in those of the job's cells that have this number along the grid's widest stride.
-using LookIntoCells = void (*)(const Job&, std::int64_t, std::uint8_t* image_cells, std::uint8_t* label_cells,
-                               const Scratch&);
+// Mark those of the image's cells that hold anything and have this number along the grid's widest stride.
+using LookIntoImage = void (*)(const Job&, std::int64_t, std::uint8_t* hold_something, const Scratch&);
 
 namespace baseline {
 void trace_tile(const Job&, const Tile&, const Scratch&);
-void look_into_cells(const Job&, std::int64_t, std::uint8_t*, std::uint8_t*, const Scratch&);
+void look_into_image(const Job&, std::int64_t, std::uint8_t*, const Scratch&);
 }  // namespace baseline
 namespace avx2 {
 void trace_tile(const Job&, const Tile&, const Scratch&);
-void look_into_cells(const Job&, std::int64_t, std::uint8_t*, std::uint8_t*, const Scratch&);
+void look_into_image(const Job&, std::int64_t, std::uint8_t*, const Scratch&);
 }  // namespace avx2
 namespace avx512 {
 void trace_tile(const Job&, const Tile&, const Scratch&);
-void look_into_cells(const Job&, std::int64_t, std::uint8_t*, std::uint8_t*, const Scratch&);
+void look_into_image(const Job&, std::int64_t, std::uint8_t*, const Scratch&);
 }  // namespace avx512
 
 }  // namespace drrproj

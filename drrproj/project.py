@@ -173,8 +173,9 @@ class Projector:
     the same record. What depends on the volume alone is checked, read and prepared here; a call pays for its rays
     and for checks of its views.
 
-    After eight views the C++ engine looks once where the arrays hold nothing but air or background, and skips that from
-    then on; no bit of a result changes with it. It also keeps the memory it works in, up to 5 MiB a thread.
+    After eight views the C++ engine looks once where the CT holds nothing but air, and skips that from then on; where
+    labels are background it looks at the second view, and the label volume remembers it for other calls. No bit of a
+    result changes with either. It also keeps the memory it works in, up to 5 MiB a thread.
 
     Do not change an array while a projector holds it: it is not copied, and what was once read of it, such as the
     label ids and where it is empty, is not read again. After a change make a new volume and a new projector. Several

@@ -203,6 +203,9 @@ class LabelVolume(_Grid):
     (:meth:`with_groups`), and where structures **overlap**, a voxel's value stands for several ids at once
     (:meth:`from_masks`).
 
+    Do not change the array once its ids were read or it was projected: which ids it has, and where it is background, is
+    remembered. After a change make a new one.
+
     Parameters
     ----------
     array : array_like of integers, shape (i, j, k), any strides

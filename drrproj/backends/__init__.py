@@ -54,6 +54,9 @@ class Backend(Protocol):
     ``cuda`` takes arrays on a GPU as well, all of a call, with the ``stream`` to work on as one more argument of both
     functions; the work may then still go on when they return. What it prepares has ``pieces``: more than one where the
     GPU's memory does not hold all voxels at once.
+
+    ``cpu`` has ``Emptiness``, where label arrays are background; its ``prepare`` takes one as ``emptiness``, to be
+    shared by all that is prepared of one label array and the same values.
     """
 
     def why_unavailable(self) -> str | None:

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+class Emptiness: ...
 class Prepared: ...
 
 def prepare(
@@ -20,6 +21,7 @@ def prepare(
     first_value: Sequence[int],
     value_indices: Sequence[int],
     min_path_mm: Sequence[float],
+    emptiness: Emptiness | None = None,
 ) -> Prepared: ...
 def trace(
     prepared: Prepared,
