@@ -308,6 +308,13 @@ inline std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t hig
     return value < low ? low : value > high ? high : value;
 }
 
+// Whole lines of the brick, which hold the voxels from `from` to `to` and perhaps some more of the row.
+template <class Voxel>
+inline void clear(Voxel* row, std::int64_t from, std::int64_t to) {
+    for (std::int64_t i = from / kLineFloats * kLineFloats; i < to; i += kLineFloats)
+        __builtin_memset(row + i, 0, kLineFloats * sizeof(Voxel));
+}
+
 // Copy one row of voxels, for all slabs of the box, into the brick; false when every value is zero.
 template <class Number, class Convert, class Voxel = typename Convert::Voxel>
 bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert convert) {
@@ -322,9 +329,10 @@ bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert conv
         const std::int64_t u_begin = clamp(box.u[0], 0, size_u), u_end = clamp(box.u[0] + box.width, 0, size_u);
         const std::int64_t v = box.v[0] + row;
         const bool outside = v < 0 || v >= size_v || u_begin == u_end;
-        if (outside || u_end - u_begin < box.width)
-            for (int i = 0; i < box.slabs; ++i)
-                __builtin_memset(to + i * slab_size, 0, static_cast<std::size_t>(box.width) * sizeof(Voxel));
+        for (int i = 0; i < box.slabs; ++i) {
+            clear(to + i * slab_size, 0, outside ? box.width : u_begin - box.u[0]);
+            clear(to + i * slab_size, outside ? box.width : u_end - box.u[0], box.width);
+        }
         if (!outside)
             stage_turned<Number>(
                 {box, row, static_cast<int>(u_begin - box.u[0]), voxels + v * stride_v + u_begin * stride_u, stride_x,
@@ -336,8 +344,8 @@ bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert conv
         const std::int64_t v = box.v[s] + row;
         const std::int64_t u_begin = clamp(box.u[s], 0, size_u), u_end = clamp(box.u[s] + box.width, 0, size_u);
         const bool outside = v < 0 || v >= size_v || u_begin == u_end;
-        if (outside || u_end - u_begin < box.width)
-            __builtin_memset(to, 0, static_cast<std::size_t>(box.width) * sizeof(Voxel));
+        clear(to, 0, outside ? box.width : u_begin - box.u[s]);
+        clear(to, outside ? box.width : u_end - box.u[s], box.width);
         if (!outside)
             stage_row<Number>(voxels + s * stride_x + v * stride_v + u_begin * stride_u, stride_u,
                               static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
