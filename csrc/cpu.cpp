@@ -146,7 +146,7 @@ struct Shape {
 // Wide tiles read whole rows of voxels, which memory gives faster than parts of rows; compact ones stage fewer voxels
 // where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
 // are relative, measured on 512 x 512 x 400.
-constexpr Shape kShapes[] = {{8, 512, 1.0, 1.5},   {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
+constexpr Shape kShapes[] = {{4, 512, 1.0, 1.5},   {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
                              {16, 64, 1.35, 1.05}, {32, 64, 1.4, 1.1},   {32, 32, 1.7, 1.15}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
@@ -305,9 +305,14 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         // for the next one in the cache.
         plan.block_slabs = plan.upright || plan.tile_lanes >= 256 ? kBlockSlabs : kBlockSlabs / 2;
         shape_packets(plan, grid, row, column, lanes);
-        const double* const across = plan.lanes_are_rows ? plan.column_step : plan.row_step;
-        const double aside = std::fabs(across[plan.axis_u]) + std::fabs(across[plan.axis_x]);
-        plan.lines_share_u = plan.packet_lines == 1 && aside <= 1e-12 * std::fabs(across[plan.axis_v]);
+        const auto moves_along = [&](const double* step, int along) {
+            const double all = std::fabs(step[0]) + std::fabs(step[1]) + std::fabs(step[2]);
+            return all - std::fabs(step[along]) <= 1e-12 * std::fabs(step[along]);
+        };
+        const double* const to_next_line = plan.lanes_are_rows ? plan.column_step : plan.row_step;
+        const double* const to_next_lane = plan.lanes_are_rows ? plan.row_step : plan.column_step;
+        plan.lines_share_u = plan.packet_lines == 1 && moves_along(to_next_line, plan.axis_v);
+        plan.lanes_share_v = plan.lines_share_u && moves_along(to_next_lane, plan.axis_u);
         plans.push_back(plan);
     }
     return plans;

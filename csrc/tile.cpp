@@ -646,6 +646,117 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
     }
 }
 
+// Of a line whose rays share v: for each slab of a block the row of voxels that they are in at its beginning, and what
+// share of the slab they stay there.
+struct alignas(64) Rows {
+    std::int32_t at[kBlockSlabs];  // where the row begins in the brick
+    float leaves[kBlockSlabs];
+    std::ptrdiff_t to_next;  // from the row to the one behind a crossing
+    std::uint32_t crossed;   // a bit for each slab in which they leave the row
+};
+
+void find_rows(const Walk& walk, const Block& block, int index, Rows& rows) {
+    const Packet& packet = walk.packets[index];
+    const Box& box = block.box;
+    const int middle = box.slabs / 2;
+    const double at = packet.v[0] + (block.x + middle) * packet.dv[0] - block.v, voxel = __builtin_floor(at);
+    const Lanes from_centre(static_cast<float>(at - voxel - 0.5)), zero(0.0f), one(1.0f), round(kRound);
+    const Lanes motion(packet.motion_v[0]), slope(packet.slope_v[0]);
+    const Crossing<Lanes> crossing{slope, Lanes(0.5f) * larger(slope, zero - slope)};
+    const Lanes rows_of_slab(static_cast<float>(box.rows)), pitch(static_cast<float>(box.pitch));
+    rows.to_next = packet.motion_v[0] < 0.0f ? -box.pitch : box.pitch;
+    rows.crossed = 0;
+    for (int s = 0; s < box.slabs; s += N) {
+        const Lanes slab = Lanes::load(kSlabs.number + s);
+        const Lanes v_at = multiply_add(slab - Lanes(static_cast<float>(middle)), motion, from_centre);
+        const Lanes whole = (v_at + round) - round, leaves = crossing_share(v_at - whole, crossing);
+        const Lanes row = whole + Lanes(static_cast<float>(voxel)) - Lanes::load(block.corner_v + s);
+        to_index(multiply_add(slab, rows_of_slab, row) * pitch).store(rows.at + s);
+        leaves.store(rows.leaves + s);
+        rows.crossed |= bits(less(leaves, one)) << s;
+    }
+}
+
+// For each slab of a block the columns that a packet meets in any of its rows.
+struct alignas(64) Columns {
+    std::int32_t at[kBlockSlabs];  // of the lowest column read, in the brick
+    float from_u[kBlockSlabs];     // kRound less that column
+    std::uint32_t wide;            // a bit for each slab in which they do not fit two registers
+};
+
+void find_columns(const Walk& walk, const Block& block, int index, Columns& columns) {
+    const Extents& extents = walk.extents;
+    const double slabs = block.x - walk.begin;
+    const auto low_change = static_cast<float>(extents.u_low.change[index]);
+    const auto high_change = static_cast<float>(extents.u_high.change[index]);
+    const float low = static_cast<float>(extents.u_low.at(index, slabs) - block.u) + smaller(0.0f, low_change);
+    const float high = static_cast<float>(extents.u_high.at(index, slabs) - block.u) + larger(0.0f, high_change);
+    const Lanes margin(kPacketMargin), width(static_cast<float>(N)), two(2.0f * static_cast<float>(N) - 0.5f);
+    columns.wide = 0;
+    for (int s = 0; s < block.box.slabs; s += N) {
+        const Lanes slab = Lanes::load(kSlabs.number + s), corner = Lanes::load(block.corner_u + s);
+        const Lanes from = floor(multiply_add(slab, Lanes(low_change), Lanes(low)) - margin) - corner;
+        const Lanes to = floor(multiply_add(slab, Lanes(high_change), Lanes(high)) + margin) - corner;
+        // Loads that straddle no lines are faster: begin where a line begins, if what is read still holds all.
+        const Lanes line = floor(from / width) * width, column = choose(less(to - line, two), line, from);
+        to_index(column).store(columns.at + s);
+        (Lanes(kRound) - column - corner).store(columns.from_u + s);
+        columns.wide |= bits(~less(to - column, two)) << s;
+    }
+}
+
+// Four lines whose rays share u from line to line, and v along each: they cross in u together, and in v one after the
+// other.
+__attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& block, int first, Collection& collection,
+                                              Staging& next) {
+    const Box& box = block.box;
+    const int slabs = box.slabs, middle = slabs / 2;
+    Rows rows[kFour];
+    Columns columns;
+    for (int line = 0; line < kFour; ++line) find_rows(walk, block, first + line, rows[line]);
+    find_columns(walk, block, first, columns);
+    const Packet& packet = walk.packets[first];
+    const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
+    const Lanes one(1.0f);
+    Lanes sum_entry[kFour], sum_exit[kFour];
+    for (int line = 0; line < kFour; ++line) sum_entry[line] = sum_exit[line] = Lanes(0.0f);
+    for (int s = 0; s < slabs;) {
+        next.ask(kFour);
+        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) {
+            if (columns.wide >> s & 1) continue;
+            const Lanes step(kSlabs.number[s] - static_cast<float>(middle)), from_u(columns.from_u[s]);
+            const Lanes u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
+            const Lanes leaves_u = crossing_share(u_at - (u_rounded - from_u), u.crossing), exit = one - leaves_u;
+            const Index entry_u = bits_of(u_rounded) + u.voxel, exit_u = entry_u + u.step;
+            for (int line = 0; line < kFour; ++line) {
+                const float* const row = block.image + rows[line].at[s] + columns.at[s];
+                const Lanes at_entry = as_lanes(window(row, entry_u)), behind_u = as_lanes(window(row, exit_u));
+                if (!(rows[line].crossed >> s & 1)) {
+                    sum_entry[line] = multiply_add(leaves_u, at_entry, sum_entry[line]);
+                    sum_exit[line] = multiply_add(exit, behind_u, sum_exit[line]);
+                    continue;
+                }
+                const float* const behind = row + rows[line].to_next;
+                const Lanes leaves_v(rows[line].leaves[s]);
+                const Shares<Lanes> shares = slab_shares(leaves_u, leaves_v);
+                const Lanes at_middle = choose(less(leaves_u, leaves_v), behind_u, as_lanes(window(behind, entry_u)));
+                sum_entry[line] = multiply_add(shares.entry, at_entry, sum_entry[line]);
+                sum_entry[line] = multiply_add(shares.middle, at_middle, sum_entry[line]);
+                sum_exit[line] = multiply_add(shares.exit, as_lanes(window(behind, exit_u)), sum_exit[line]);
+            }
+        }
+    }
+    for (int line = 0; line < kFour; ++line) {
+        float* const sum = walk.packets[first + line].sum;
+        (Lanes::load(sum) + (sum_entry[line] + sum_exit[line])).store(sum);
+        const std::uint32_t rest = bits_of_slabs(box) & columns.wide;
+        if (!rest) continue;
+        Places places;
+        find_places<false>(walk, block, first + line, places);
+        walk_packet<false, kImage, std::uint8_t>(walk, block, first + line, places, rest, collection, next);
+    }
+}
+
 // A part of index space, by array axis.
 struct Region {
     double low[3], high[3];
@@ -750,7 +861,12 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
             const auto is_whole = [&](int k) { return extents.relevant[block.parity][k] && !is_partial(k); };
             // All or none of them: the last bits must not depend on what is known to be empty.
             if (each_of_four(i, is_whole)) {
-                if (!each_of_four(i, meets_nothing)) walk_four(walk, block, i, collection, next);
+                if (!each_of_four(i, meets_nothing)) {
+                    if (walk.job.plan.lanes_share_v)
+                        walk_four_rows(walk, block, i, collection, next);
+                    else
+                        walk_four(walk, block, i, collection, next);
+                }
                 i += kFour - 1;
                 continue;
             }

@@ -38,6 +38,7 @@ struct Plan {
     int tile_lines, tile_lanes;
     int packet_lines;    // lines that a packet's rays come from
     bool lines_share_u;  // rays of different lines differ in v alone
+    bool lanes_share_v;  // and rays of different lanes in u alone
     int block_slabs;
 };
 
