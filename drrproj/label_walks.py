@@ -51,11 +51,7 @@ class Walk:
 
 def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
     """Return the structures of all label volumes, in order; their names must differ."""
-    structures = [
-        Structure(label_id, labels.name_of(label_id), labels, values)
-        for labels in anatomy
-        for label_id, values in labels.values_by_structure.items()
-    ]
+    structures = [structure for labels in anatomy for structure in _structures_of(labels)]
     seen: set[str] = set()
     for structure in structures:
         if structure.name in seen:
@@ -65,6 +61,17 @@ def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
             )
         seen.add(structure.name)
     return tuple(structures)
+
+
+def _structures_of(labels: LabelVolume) -> tuple[Structure, ...]:
+    # They stay with the labels, which do not change: making a hundred of them takes as long as checking a view.
+    if "_structures" not in vars(labels):
+        vars(labels)["_structures"] = tuple(
+            Structure(label_id, labels.name_of(label_id), labels, values)
+            for label_id, values in labels.values_by_structure.items()
+        )
+    structures: tuple[Structure, ...] = vars(labels)["_structures"]
+    return structures
 
 
 def shortest_paths(
