@@ -304,17 +304,30 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
         };
         return Range{low(u), high(u), low(v), high(v)};
     };
-    std::int64_t width = 0, rows = 0;
     const Range all = range(0, slabs);
-    for (int s = 0; s < slabs; ++s) {
-        const Range met = box.upright ? all : range(s, s + 1);
-        block.corner_u[s] = static_cast<float>(met.u_low);
-        block.corner_v[s] = static_cast<float>(met.v_low);
-        box.u[s] = met.u_low + static_cast<std::int64_t>(block.u);
-        box.v[s] = met.v_low + static_cast<std::int64_t>(block.v);
-        width = larger(width, met.u_high - met.u_low + 1);
-        rows = larger(rows, met.v_high - met.v_low + 1);
-    }
+    // Slab by slab what `range` would give, in loops that compilers turn into vectors; how far the slabs reach.
+    const auto follow = [&](const Span& span, double origin, std::int64_t all_low, std::int64_t all_high,
+                            float* corners, std::int64_t* places) {
+        alignas(64) double low[kBlockSlabs], size[kBlockSlabs];
+        const double low_change = span.low[1] - span.low[0], high_change = span.high[1] - span.high[0];
+        for (int s = 0; s < kBlockSlabs; ++s) {
+            const double from = static_cast<double>(s) / slabs, to = static_cast<double>(s + 1) / slabs;
+            low[s] = __builtin_floor(span.low[0] + smaller(from * low_change, to * low_change) - kBoxMargin);
+            size[s] = __builtin_floor(span.high[0] + larger(from * high_change, to * high_change) + kBoxMargin) -
+                      low[s] + 1.0;
+        }
+        for (int s = 0; s < kBlockSlabs && box.upright; ++s) {
+            low[s] = static_cast<double>(all_low);
+            size[s] = static_cast<double>(all_high - all_low + 1);
+        }
+        for (int s = 0; s < kBlockSlabs; ++s) corners[s] = static_cast<float>(low[s]);
+        for (int s = 0; s < kBlockSlabs; ++s) places[s] = static_cast<std::int64_t>(low[s] + origin);
+        double most = 0.0;
+        for (int s = 0; s < slabs; ++s) most = larger(most, size[s]);
+        return static_cast<std::int64_t>(most);
+    };
+    const std::int64_t width = follow(u, block.u, all.u_low, all.u_high, block.corner_u, box.u);
+    const std::int64_t rows = follow(v, block.v, all.v_low, all.v_high, block.corner_v, box.v);
     for (int run = 0; run < kRuns && run * kRunSlabs < slabs; ++run) {
         const Range met = range(run * kRunSlabs, smaller((run + 1) * kRunSlabs, slabs));
         box.first_column[run] = static_cast<int>(met.u_low - all.u_low);
