@@ -349,8 +349,9 @@ struct Task {
 
 // What one thread works in.
 struct Workspace {
+    // Labels are walked with an image and without: pages that nothing touches cost nothing.
     explicit Workspace(const Scene& scene)
-        : images{Zeros(scene.image ? kBrick : 0), Zeros(scene.image ? kBrick : 0)},
+        : images{Zeros(kBrick), Zeros(kBrick)},
           labels{Zeros(scene.label ? kCodes : 0), Zeros(scene.label ? kCodes : 0)},
           uniform(scene.label ? kUniformCodes * sizeof(std::int32_t) : 0),
           packets(kPacketBytes),
@@ -367,6 +368,7 @@ struct Workspace {
                 {collected.floats(), numbers, numbers + values + 1, numbers + 2 * values + 1,
                  static_cast<std::uint64_t*>(touched.get())}};
     }
+    bool fits(const Scene& scene) const { return values == values_of(scene); }
     static std::size_t values_of(const Scene& scene) { return static_cast<std::size_t>(scene.structures.value_count); }
 
     static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
@@ -405,7 +407,7 @@ class Workspaces {
 void work(std::size_t tasks, const Scene& scene, Workspaces& workspaces, std::atomic<std::size_t>& next,
           const std::function<bool()>& stop, const std::function<void(std::size_t, const Scratch&)>& task) {
     std::unique_ptr<Workspace> workspace = workspaces.take();
-    if (!workspace) workspace = std::make_unique<Workspace>(scene);
+    if (!workspace || !workspace->fits(scene)) workspace = std::make_unique<Workspace>(scene);
     for (std::size_t i = next++; i < tasks && !stop(); i = next++) task(i, workspace->scratch());
     workspaces.keep(std::move(workspace));
 }
@@ -522,6 +524,14 @@ bool are_alike(const Plan& a, const Plan& b, const Grid& grid, std::int64_t rows
     return true;
 }
 
+// Where a grid's voxels are nothing but zeros.
+struct Emptiness {
+    std::atomic<std::int64_t> views{0};
+    std::mutex door;  // only ever tried
+    std::atomic<bool> known{false};
+    std::vector<std::uint8_t> hold_something;  // none where the grid is too full
+};
+
 // A grid is looked into when more views than this were asked of it. For a CT that takes about as long as a view, and
 // few of its cells are empty; labels have fewer bytes, and most of a patient is background.
 constexpr std::int64_t kImageViews = 8, kLabelViews = 1;
@@ -530,24 +540,22 @@ constexpr double kLeastEmpty = 1.0 / 16;
 
 }  // namespace
 
-struct Emptiness::Kept {
-    std::atomic<std::int64_t> views{0};
-    std::mutex door;  // only ever tried
-    std::atomic<bool> known{false};
-    std::vector<std::uint8_t> hold_something;  // none where the grid is too full
+struct LabelCache::Kept {
+    Workspaces workspaces;
+    Emptiness emptiness;
 };
 
-Emptiness::Emptiness() : kept_(std::make_unique<Kept>()) {}
-Emptiness::~Emptiness() = default;
+LabelCache::LabelCache() : kept_(std::make_unique<Kept>()) {}
+LabelCache::~LabelCache() = default;
 
 struct Shared::Kept {
     Workspaces workspaces;
     Emptiness of_image;
-    std::shared_ptr<Emptiness> of_labels;
+    std::shared_ptr<LabelCache> labels;
 };
 
-Shared::Shared(std::shared_ptr<Emptiness> of_labels) : kept_(std::make_unique<Kept>()) {
-    kept_->of_labels = of_labels ? std::move(of_labels) : std::make_shared<Emptiness>();
+Shared::Shared(std::shared_ptr<LabelCache> labels) : kept_(std::make_unique<Kept>()) {
+    kept_->labels = labels ? std::move(labels) : std::make_shared<LabelCache>();
 }
 Shared::~Shared() = default;
 Shared::Shared(Shared&&) noexcept = default;
@@ -556,7 +564,8 @@ Shared& Shared::operator=(Shared&&) noexcept = default;
 void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
              const std::function<bool()>& interrupted, const Shared& shared) {
     Shared::Kept& kept = *shared.kept_;
-    Emptiness::Kept &of_image = *kept.of_image.kept_, &of_labels = *kept.of_labels->kept_;
+    Emptiness &of_image = kept.of_image, &of_labels = kept.labels->kept_->emptiness;
+    Workspaces& workspaces = scene.label ? kept.labels->kept_->workspaces : kept.workspaces;
     const InstructionSet& chosen = chosen_set();
     const std::vector<std::int32_t> table = index_table(scene);
     const bool shared_out = outputs.label_line_integral || outputs.background_line_integral;
@@ -567,7 +576,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
                           (shared_out || same_order(*scene.image, *scene.label));
     const std::int64_t pixels = views.rows * views.columns;
     const std::int64_t packed = views.rows * ((views.columns + 7) / 8);
-    const auto cells_of = [](const Grid* grid, const Emptiness::Kept& of) {
+    const auto cells_of = [](const Grid* grid, const Emptiness& of) {
         const bool known = of.known.load(std::memory_order_acquire) && !of.hold_something.empty();
         Cells cells{known ? of.hold_something.data() : nullptr, {}};
         for (int axis = 0; axis < 3 && grid; ++axis)
@@ -593,7 +602,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     };
 
     // Look into a grid if it is time to; false when interrupted.
-    const auto look_into = [&](const Grid* grid, bool is_label, Emptiness::Kept& of) {
+    const auto look_into = [&](const Grid* grid, bool is_label, Emptiness& of) {
         const std::int64_t least = is_label ? kLabelViews : kImageViews;
         if (of.views.fetch_add(views.count) + views.count <= least || of.known) return true;
         const std::unique_lock<std::mutex> lock(of.door, std::try_to_lock);
@@ -603,7 +612,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         std::vector<std::uint8_t> found(static_cast<std::size_t>(cells.count[0] * cells.count[1] * cells.count[2]));
         const int axis = widest_stride(*grid);
         choose_axes(job.plan, *grid, axis);
-        const bool done = share_out(static_cast<std::size_t>(cells.count[axis]), scene, kept.workspaces, threads,
+        const bool done = share_out(static_cast<std::size_t>(cells.count[axis]), scene, workspaces, threads,
                                     interrupted, [&](std::size_t i, const Scratch& scratch) {
                                         const auto number = static_cast<std::int64_t>(i);
                                         if (is_label)
@@ -670,7 +679,7 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         for (std::int64_t view = 0; view < views.count; ++view) add(view, nullptr, scene.label);
     hand_out();
 
-    share_out(tasks.size(), scene, kept.workspaces, threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
+    share_out(tasks.size(), scene, workspaces, threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
         chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
     });
 }

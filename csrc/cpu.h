@@ -12,12 +12,12 @@ namespace drrproj {
 
 class Shared;
 
-// Where a grid's voxels are nothing but zeros, looked for once views enough have been asked of it; no bit of a result
-// changes with it. Scenes may share what was found of one grid and one choice of label values.
-class Emptiness {
+// What projections of one label grid keep for those that follow, of whatever scenes: where it is background, once that
+// was looked for, and memory to work in. No bit of a result changes with it.
+class LabelCache {
   public:
-    Emptiness();
-    ~Emptiness();
+    LabelCache();
+    ~LabelCache();
 
   private:
     struct Kept;
@@ -28,7 +28,7 @@ class Emptiness {
 // What projections of one scene share: memory to work in, and where the scene is empty.
 class Shared {
   public:
-    explicit Shared(std::shared_ptr<Emptiness> of_labels);
+    explicit Shared(std::shared_ptr<LabelCache> labels);
     ~Shared();
     Shared(Shared&&) noexcept;
     Shared& operator=(Shared&&) noexcept;

@@ -30,17 +30,17 @@ void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::i
 
 PYBIND11_MODULE(_cpu, module) {
     module.doc() = "The exact walk in C++, for every instruction set of this machine.";
-    using drrproj::Emptiness;
-    py::class_<Emptiness, std::shared_ptr<Emptiness>>(
-        module, "Emptiness", "Where a label array is empty, once that was looked for: for all that is prepared of it.")
+    using drrproj::LabelCache;
+    py::class_<LabelCache, std::shared_ptr<LabelCache>>(
+        module, "LabelCache", "What projections of one label array keep for those that follow.")
         .def(py::init<>());
     py::class_<Prepared>(module, "Prepared", "Arrays described for the walk; keeps them alive.");
-    drrproj::define_prepare<std::shared_ptr<Emptiness>>(
+    drrproj::define_prepare<std::shared_ptr<LabelCache>>(
         module, &drrproj::numpy_memory,
-        [](Description described, std::shared_ptr<Emptiness> of_labels) {
-            return Prepared{std::move(described), drrproj::Shared(std::move(of_labels))};
+        [](Description described, std::shared_ptr<LabelCache> labels) {
+            return Prepared{std::move(described), drrproj::Shared(std::move(labels))};
         },
-        py::arg("emptiness") = py::none());
+        py::arg("label_cache") = py::none());
     module.def("trace", &trace, py::arg("prepared"), py::arg("views"), py::arg("shape"), py::arg("outputs"),
                py::arg("threads"));
     module.def("why_unavailable", [] { return std::optional<std::string>(); });

@@ -859,7 +859,7 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
     // Where nothing but labels is asked for, one label from end to end needs no walk.
     constexpr bool Skips = !(What & kImage);
     if (Skips) find_uniform(box, static_cast<const Code*>(block.label), uniform);
-    const bool known = walk.job.image_cells.hold_something || walk.job.label_cells.hold_something;
+    const bool known = !Skips && (walk.job.image_cells.hold_something || walk.job.label_cells.hold_something);
     const double begin = block.x, end = block.x + box.slabs;
     const auto meets_nothing = [&](int i) {
         return !extents.relevant[block.parity][i] || (known && !may_hold_something(walk.job, region_of(walk, box, i)));
@@ -890,6 +890,7 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
             const int code = uniform_code(walk, block, uniform, i);
             if (code != kMixed && (code == 0 || !partial)) {
                 next.ask((box.slabs + kAskSlabs - 1) / kAskSlabs);
+                if (code == 0) continue;
                 Following<What> following(collection, i, static_cast<float>(walk.size_x), index_of_codes(walk.job),
                                           code);
                 following.stay(box.slabs);

@@ -150,9 +150,7 @@ def prepared_walks(
         with_lines = lines if number == 0 else ()
         if own or with_shares or with_lines:
             drawn = image if with_shares or with_lines else no_image
-            prepared = engine.prepare(
-                **drawn, **grid, **members, **stream, **_emptiness(engine, labels, grid["labels"])
-            )
+            prepared = engine.prepare(**drawn, **grid, **members, **stream, **_cache(engine, labels, grid["labels"]))
             walks.append(Walk(prepared, place, (*with_lines, *own, *with_shares)))
         if shares and not whole:
             if aligned is None:
@@ -282,17 +280,17 @@ def _trace(
         engine.trace(walk.prepared, views, shape, outputs, threads, **stream)
 
 
-def _emptiness(engine: Backend, labels: LabelVolume, array: npt.NDArray[Any]) -> dict[str, Any]:
-    """Return what an engine that looks for it knows of where labels are empty, as an argument for the backend.
+def _cache(engine: Backend, labels: LabelVolume, array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return what an engine keeps from call to call of an array of labels, as an argument for the backend.
 
-    It stays with the labels, whose array does not change once their ids were read: the next call knows it as well.
+    It stays with the labels, whose array does not change once their ids were read.
     """
-    kind = getattr(engine, "Emptiness", None)
+    kind = getattr(engine, "LabelCache", None)
     if kind is None:
         return {}
-    known: dict[Any, Any] = vars(labels).setdefault("_emptiness", {})
+    known: dict[Any, Any] = vars(labels).setdefault("_caches", {})
     seen_as = (kind, array.__array_interface__["data"][0], array.shape, array.strides)
-    return {"emptiness": known.setdefault(seen_as, kind())}
+    return {"label_cache": known.setdefault(seen_as, kind())}
 
 
 def _stream(volume: Volume) -> dict[str, Any]:

@@ -55,8 +55,8 @@ class Backend(Protocol):
     functions; the work may then still go on when they return. What it prepares has ``pieces``: more than one where the
     GPU's memory does not hold all voxels at once.
 
-    ``cpu`` has ``Emptiness``, where label arrays are background; its ``prepare`` takes one as ``emptiness``, to be
-    shared by all that is prepared of one label array and the same values.
+    ``cpu`` has ``LabelCache``: where a label array is background, and memory to work in. Its ``prepare`` takes one as
+    ``label_cache``, to be shared by all that is prepared of one label array and the same values.
     """
 
     def why_unavailable(self) -> str | None:

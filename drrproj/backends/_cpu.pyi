@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-class Emptiness: ...
+class LabelCache: ...
 class Prepared: ...
 
 def prepare(
@@ -21,7 +21,7 @@ def prepare(
     first_value: Sequence[int],
     value_indices: Sequence[int],
     min_path_mm: Sequence[float],
-    emptiness: Emptiness | None = None,
+    label_cache: LabelCache | None = None,
 ) -> Prepared: ...
 def trace(
     prepared: Prepared,
