@@ -108,18 +108,20 @@ class _Grid:
         """Matrix (4, 4) from RAS+ mm to voxel indices."""
         return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
-    @property
+    @cached_property
     def center(self) -> npt.NDArray[np.float64]:
-        """Centre of the voxel box, world mm, shape (3,)."""
+        """Centre of the voxel box, world mm, shape (3,); read-only, as the affine is."""
         middle = (np.array(self.shape) - 1) / 2
         center: npt.NDArray[np.float64] = self.affine[:3, :3] @ middle + self.affine[:3, 3]
+        center.setflags(write=False)
         return center
 
-    @property
+    @cached_property
     def corners(self) -> npt.NDArray[np.float64]:
-        """The eight outer corners of the voxel box, world mm, shape (8, 3)."""
+        """The eight outer corners of the voxel box, world mm, shape (8, 3); read-only, as the affine is."""
         indices = _UNIT_CUBE * self.shape - 0.5
         corners: npt.NDArray[np.float64] = indices @ self.affine[:3, :3].T + self.affine[:3, 3]
+        corners.setflags(write=False)
         return corners
 
 
