@@ -347,6 +347,51 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     return true;
 }
 
+// The blocks of a tile as they were chosen, where a walk through its labels follows that through its image.
+class ChosenBlocks {
+  public:
+    explicit ChosenBlocks(bool walked_twice) : walked_twice_(walked_twice) {}
+
+    // What choose_box() gives, from memory where it was asked the same at this place of the walk before.
+    bool choose(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& block) {
+        if (next_ < count_ && kept_[next_].x == x && kept_[next_].slabs == slabs) {
+            const Kept& kept = kept_[next_++];
+            const Block was = block;
+            block = kept.block;
+            block.parity = was.parity;
+            block.image = was.image;
+            block.label = was.label;
+            __builtin_memcpy(walk.extents.relevant[block.parity], kept.relevant, static_cast<std::size_t>(walk.count));
+            return kept.meets;
+        }
+        const bool meets = choose_box(walk, grid, x, slabs, block);
+        if (walked_twice_ && next_ == count_ && count_ < kMost) {
+            Kept& kept = kept_[count_++];
+            kept.x = x;
+            kept.slabs = slabs;
+            kept.meets = meets;
+            kept.block = block;
+            __builtin_memcpy(kept.relevant, walk.extents.relevant[block.parity], static_cast<std::size_t>(walk.count));
+            next_ = count_;
+        }
+        return meets;
+    }
+    void start_again() { next_ = 0; }
+
+  private:
+    static constexpr int kMost = 32;
+    struct Kept {
+        std::int64_t x;
+        int slabs;
+        bool meets;
+        Block block;
+        std::uint8_t relevant[kMostPackets];
+    };
+    Kept kept_[kMost];
+    const bool walked_twice_;
+    int count_ = 0, next_ = 0;
+};
+
 // What is read of the voxels that a slab meets: of entry, behind the first crossing, behind both.
 template <int Count>
 struct Codes {
@@ -1083,7 +1128,7 @@ void trace_halves(const Job& job, const Tile& tile, const Scratch& scratch) {
 }
 
 // Stage block after block, and walk the tile's packets through each.
-void walk_blocks(Walk& walk, const Scratch& scratch, Collection& collection) {
+void walk_blocks(Walk& walk, const Scratch& scratch, ChosenBlocks& chosen, Collection& collection) {
     const Job& job = walk.job;
     const Plan& plan = job.plan;
     const Grid& grid = job.image ? *job.image : *job.label;
@@ -1108,7 +1153,7 @@ void walk_blocks(Walk& walk, const Scratch& scratch, Collection& collection) {
     const auto next_block = [&](Block& block) {
         while (x < last) {
             if (slabs > last - x) slabs = static_cast<int>(last - x);
-            const bool meets = choose_box(walk, grid, x, slabs, block);
+            const bool meets = chosen.choose(walk, grid, x, slabs, block);
             if (meets && block.box.slabs == 0) {
                 slabs = (slabs + 1) / 2;
                 continue;
@@ -1188,18 +1233,21 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     // Shares of many values are rare: their walk collects everything, which spares compiling another.
     const bool with_depth = outputs.entry_depth || outputs.exit_depth || (job.wide_codes && with_integral);
     Collection collection(scratch.collected, quantities(with_integral, with_depth));
-    if (job.image && job.label && !with_integral) {
+    const bool in_turns = job.image && job.label && !with_integral;
+    ChosenBlocks chosen(in_turns);
+    if (in_turns) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
         Job part = job;
         part.label = nullptr;
         Walk walk_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x, packets, extents,
                        walk.count, walk.begin, walk.end, walk.in_fours, {},          {}};
-        walk_blocks(walk_part, scratch, collection);
+        walk_blocks(walk_part, scratch, chosen, collection);
         part.image = nullptr;
         part.label = job.label;
-        walk_blocks(walk_part, scratch, collection);
+        chosen.start_again();
+        walk_blocks(walk_part, scratch, chosen, collection);
     } else {
-        walk_blocks(walk, scratch, collection);
+        walk_blocks(walk, scratch, chosen, collection);
     }
     if (outputs.line_integral)
         for (int index = 0; index < walk.count; ++index) {
