@@ -535,6 +535,8 @@ struct Emptiness {
 // A grid is looked into when more views than this were asked of it. For a CT that takes about as long as a view, and
 // few of its cells are empty; labels have fewer bytes, and most of a patient is background.
 constexpr std::int64_t kImageViews = 8, kLabelViews = 1;
+// Following so many rays, each through a slab, takes about as long as starting a thread for it.
+constexpr std::int64_t kStepsPerThread = std::int64_t{1} << 18;
 // Less emptiness than this share of the cells does not pay for asking.
 constexpr double kLeastEmpty = 1.0 / 16;
 
@@ -679,7 +681,12 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
         for (std::int64_t view = 0; view < views.count; ++view) add(view, nullptr, scene.label);
     hand_out();
 
-    share_out(tasks.size(), scene, workspaces, threads, interrupted, [&](std::size_t i, const Scratch& scratch) {
+    std::int64_t slabs = 1;
+    for (const Grid* grid : {scene.image, scene.label})
+        if (grid) slabs = std::max(slabs, *std::max_element(grid->size, grid->size + 3));
+    const auto team =
+        static_cast<int>(std::min<std::int64_t>(threads, 1 + views.count * pixels * slabs / kStepsPerThread));
+    share_out(tasks.size(), scene, workspaces, team, interrupted, [&](std::size_t i, const Scratch& scratch) {
         chosen.trace_tile(jobs[tasks[i].job], tasks[i].tile, scratch);
     });
 }
