@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,7 @@ _DEPTHS = ("entry_depth", "exit_depth")
 _SHARES = ("label_line_integral", "background_line_integral")
 
 
-@dataclass(frozen=True, eq=False)
-class Structure:
+class Structure(NamedTuple):
     """What is reported on its own: the voxels of one label volume that have one of some values."""
 
     label_id: int
@@ -51,7 +50,11 @@ class Walk:
 
 def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
     """Return the structures of all label volumes, in order; their names must differ."""
-    structures = [structure for labels in anatomy for structure in _structures_of(labels)]
+    structures = [
+        Structure(label_id, labels.name_of(label_id), labels, values)
+        for labels in anatomy
+        for label_id, values in labels.values_by_structure.items()
+    ]
     seen: set[str] = set()
     for structure in structures:
         if structure.name in seen:
@@ -61,17 +64,6 @@ def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
             )
         seen.add(structure.name)
     return tuple(structures)
-
-
-def _structures_of(labels: LabelVolume) -> tuple[Structure, ...]:
-    # They stay with the labels, which do not change: making a hundred of them takes as long as checking a view.
-    if "_structures" not in vars(labels):
-        vars(labels)["_structures"] = tuple(
-            Structure(label_id, labels.name_of(label_id), labels, values)
-            for label_id, values in labels.values_by_structure.items()
-        )
-    structures: tuple[Structure, ...] = vars(labels)["_structures"]
-    return structures
 
 
 def shortest_paths(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import phantoms
@@ -128,6 +130,19 @@ def test_a_voxel_in_much_background_is_found_wherever_it_is(backend, store):
             shot = project(ct, view, labels=labels, outputs=("path_length",), backend=backend)
         # A voxel of 1 mm in pixels of 0.5 mm.
         assert shot.path_length.array.sum() == pytest.approx(4, abs=1e-3)
+
+
+def test_labels_that_were_projected_are_freed_with_their_last_name(backend, scene):
+    volume, labels, geometry = scene
+    labels = LabelVolume(labels.array.copy(), labels.affine)
+    there = weakref.ref(labels.array)
+    gc.disable()
+    try:
+        project(volume, geometry, labels=labels, backend=backend)
+        del labels
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_labels_that_were_projected_can_be_copied_and_pickled(scene):
