@@ -508,6 +508,17 @@ Coordinate coordinate_of(const double (&position)[N], const double (&motion)[N],
             {slope, Lanes(0.5f) * larger(slope, zero - slope)}};
 }
 
+// Where the rays of a packet are in a coordinate when a slab begins: in which voxel, and for what share of the slab.
+struct Standing {
+    Lanes rounded;  // with the voxel in its lowest bits, less where reading begins
+    Lanes leaves;
+    Index voxel() const { return bits_of(rounded); }
+};
+inline Standing standing_at(const Coordinate& coordinate, Lanes step, Lanes from) {
+    const Lanes at = multiply_add(step, coordinate.motion, coordinate.middle), rounded = at + from;
+    return {rounded, crossing_share(at - (rounded - from), coordinate.crossing)};
+}
+
 // By code; null where codes are indices.
 const std::int32_t* index_of_codes(const Job& job) {
     return size_of(job.label->type) == 1 ? job.index_of_small_value : nullptr;
@@ -564,9 +575,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             begin = smaller(larger(ray_begin - slab, zero), one);
             end = smaller(larger(ray_end - slab, zero), one);
         }
-        const Lanes from_u(places.from_u[s]), u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
-        const Lanes leaves_u = crossing_share(u_at - (u_rounded - from_u), u.crossing);
-        const Index entry_u = bits_of(u_rounded) + u.voxel;
+        const Standing in_u = standing_at(u, step, Lanes(places.from_u[s]));
+        const Lanes leaves_u = in_u.leaves;
+        const Index entry_u = in_u.voxel() + u.voxel;
         if (places.reading[s] == Reading::one_row) {
             // Only crossings in u matter.
             const Lanes leaves = Partial ? smaller(larger(leaves_u, begin), end) : leaves_u;
@@ -588,8 +599,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
             return;
         }
-        const Lanes from_v(places.from_v[s]), v_at = multiply_add(step, v.motion, v.middle), v_rounded = v_at + from_v;
-        const Lanes leaves_v = crossing_share(v_at - (v_rounded - from_v), v.crossing);
+        const Standing in_v = standing_at(v, step, Lanes(places.from_v[s]));
+        const Lanes leaves_v = in_v.leaves;
         const Shares<Lanes> shares =
             Partial ? slab_shares(leaves_u, leaves_v, begin, end) : slab_shares(leaves_u, leaves_v);
         const Mask u_first = less(leaves_u, leaves_v);
@@ -611,8 +622,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         };
         const auto collect_patch = [&](auto registers, int per_row) {
             const int shift = kRegisterShift + per_row - 1;
-            const Index entry = shifted(bits_of(v_rounded) + v.voxel, shift) + entry_u,
-                        across_v = shifted(v.step, shift);
+            const Index entry = shifted(in_v.voxel() + v.voxel, shift) + entry_u, across_v = shifted(v.step, shift);
             const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + u.step + across_v;
             collect([&](const auto* from) {
                 const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
@@ -635,8 +645,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             default: {
                 const Lanes round(kRound), pitch(static_cast<float>(box.pitch));
                 const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step) * pitch;
-                const Lanes entry =
-                    multiply_add(v_rounded - round + to_lanes(v.voxel), pitch, u_rounded - round + to_lanes(u.voxel));
+                const Lanes entry = multiply_add(in_v.rounded - round + to_lanes(v.voxel), pitch,
+                                                 in_u.rounded - round + to_lanes(u.voxel));
                 // A voxel without a share may lie outside the brick: read the voxel of entry instead.
                 const auto there = [&](Lanes share, Lanes way) {
                     return to_index(choose(positive(share), entry + way, entry));
@@ -684,10 +694,10 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
             // Lines that meet one row read the same columns.
             int some_line = 0;
             while (!(places[some_line].in_one_row >> s & 1)) ++some_line;
-            const Lanes step(kSlabs.number[s] - static_cast<float>(middle)), from_u(places[some_line].from_u[s]);
-            const Lanes u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
-            const Lanes entry = crossing_share(u_at - (u_rounded - from_u), u.crossing), exit = one - entry;
-            const Index entry_u = bits_of(u_rounded) + u.voxel, exit_u = entry_u + u.step;
+            const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+            const Standing in_u = standing_at(u, step, Lanes(places[some_line].from_u[s]));
+            const Lanes entry = in_u.leaves, exit = one - entry;
+            const Index entry_u = in_u.voxel() + u.voxel, exit_u = entry_u + u.step;
             for (int line = 0; line < kFour; ++line) {
                 if (!(places[line].in_one_row >> s & 1)) continue;
                 const float* const row = block.image + places[line].at[s];
@@ -782,10 +792,10 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
         next.ask(kFour);
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) {
             if (columns.wide >> s & 1) continue;
-            const Lanes step(kSlabs.number[s] - static_cast<float>(middle)), from_u(columns.from_u[s]);
-            const Lanes u_at = multiply_add(step, u.motion, u.middle), u_rounded = u_at + from_u;
-            const Lanes leaves_u = crossing_share(u_at - (u_rounded - from_u), u.crossing), exit = one - leaves_u;
-            const Index entry_u = bits_of(u_rounded) + u.voxel, exit_u = entry_u + u.step;
+            const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+            const Standing in_u = standing_at(u, step, Lanes(columns.from_u[s]));
+            const Lanes leaves_u = in_u.leaves, exit = one - leaves_u;
+            const Index entry_u = in_u.voxel() + u.voxel, exit_u = entry_u + u.step;
             for (int line = 0; line < kFour; ++line) {
                 const float* const row = block.image + rows[line].at[s] + columns.at[s];
                 const Lanes at_entry = as_lanes(window(row, entry_u)), behind_u = as_lanes(window(row, exit_u));
