@@ -361,7 +361,7 @@ struct Workspace {
           values(values_of(scene)) {}
     Scratch scratch() const {
         auto* const numbers = static_cast<std::int32_t*>(indices.get());
-        return {{images[0].floats(), images[1].floats()},
+        return {{images[0].floats() + kBrickLead, images[1].floats() + kBrickLead},
                 {labels[0].get(), labels[1].get()},
                 static_cast<std::int32_t*>(uniform.get()),
                 packets.get(),
@@ -371,7 +371,7 @@ struct Workspace {
     bool fits(const Scene& scene) const { return values == values_of(scene); }
     static std::size_t values_of(const Scene& scene) { return static_cast<std::size_t>(scene.structures.value_count); }
 
-    static constexpr std::size_t kBrick = (kBrickFloats + kBrickSlack) * sizeof(float);
+    static constexpr std::size_t kBrick = (kBrickLead + kBrickFloats + kBrickSlack) * sizeof(float);
     static constexpr std::size_t kCodes = (kBrickFloats + kBrickSlack) * sizeof(std::uint16_t);
     Zeros images[2], labels[2], uniform, packets, collected, indices, touched;
     std::size_t values;

@@ -1,8 +1,9 @@
 // A packet of float lanes: one ray per lane. One type, three ways to compile it.
 //
-// Besides arithmetic it has the three ways to read voxels: `window` picks from 2 * width neighbours and `Patch` from
-// some rows of a few, both with in-register permutes; `gather` reads each lane's own address. Voxels are floats, or
-// codes of labels: numbers of 8 or 16 bits. What is read of either is an Index, the bits of a float or the code.
+// Besides arithmetic it has the four ways to read voxels: `window` picks from 2 * width neighbours and `Patch` from
+// some rows of a few, both with in-register permutes; `gather` and `PairSum` read each lane's own address. Voxels are
+// floats, or codes of labels: numbers of 8 or 16 bits. What is read of either is an Index, the bits of a float or the
+// code.
 #pragma once
 
 #include <cstddef>
@@ -91,6 +92,13 @@ inline Index gather(const std::uint8_t* from, Index i) {
 inline Index gather(const std::uint16_t* from, Index i) {
     return {_mm512_and_si512(_mm512_i32gather_epi32(i.x, from, 2), _mm512_set1_epi32(0xffff))};
 }
+
+// Patches leave little for pairs to gain.
+constexpr bool kHasPairs = false;
+struct PairSum {
+    void add(const float*, Index, Lanes, Lanes) {}
+    Lanes total() const { return Lanes(0.0f); }
+};
 
 // Registers of neighbouring voxels; the lowest bits of an index say which voxel of which register.
 constexpr bool kHasPatches = true;
@@ -270,6 +278,37 @@ inline void transpose(const float* from, std::ptrdiff_t stride, Put put) {
     }
 }
 
+// Sums of pairs of neighbouring voxels, each lane's own. A pair takes one read of 64 bits, so four voxels take two
+// reads where three gathered ones take three, and the processor splits those into steps of its own besides.
+constexpr bool kHasPairs = true;
+class PairSum {
+  public:
+    // Add to each lane `first` times the voxel at `i` and `second` times the one behind it.
+    __attribute__((always_inline)) void add(const float* from, Index i, Lanes first, Lanes second) {
+        const __m128i lower = _mm256_castsi256_si128(i.x), upper = _mm256_extracti128_si256(i.x, 1);
+        const std::int64_t i01 = _mm_cvtsi128_si64(lower), i23 = _mm_extract_epi64(lower, 1);
+        const std::int64_t i45 = _mm_cvtsi128_si64(upper), i67 = _mm_extract_epi64(upper, 1);
+        low_ = _mm256_fmadd_ps(four(from, i01, i45), _mm256_unpacklo_ps(first.x, second.x), low_);
+        high_ = _mm256_fmadd_ps(four(from, i23, i67), _mm256_unpackhi_ps(first.x, second.x), high_);
+    }
+    Lanes total() const {
+        return _mm256_add_ps(_mm256_shuffle_ps(low_, high_, 0x88), _mm256_shuffle_ps(low_, high_, 0xdd));
+    }
+
+  private:
+    // Two indices of 32 bits come in one of 64.
+    static __m128 two(const float* from, std::int64_t both) {
+        const auto at = [&](std::int64_t i) { return reinterpret_cast<const double*>(from + i); };
+        return _mm_castpd_ps(_mm_loadh_pd(_mm_load_sd(at(static_cast<std::int32_t>(both))), at(both >> 32)));
+    }
+    static __m256 four(const float* from, std::int64_t lower, std::int64_t upper) {
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(two(from, lower)), two(from, upper), 1);
+    }
+
+    // Pairs of lanes 0, 1, 4, 5 and 2, 3, 6, 7: the order in which weights interleave.
+    __m256 low_ = _mm256_setzero_ps(), high_ = _mm256_setzero_ps();
+};
+
 #else
 
 // Two vectors of the compiler's own, which it maps to what every processor of today has.
@@ -396,6 +435,36 @@ DRRPROJ_INLINE Index window(const Voxel* from, Index i) {
     constexpr int kLast = 2 * Lanes::width - 1;
     return gather(from, Index{{i.x[0] & kLast, i.x[1] & kLast}});
 }
+// Sums of pairs of neighbouring voxels, each lane's own; a pair takes one read of 64 bits.
+constexpr bool kHasPairs = true;
+class PairSum {
+  public:
+    // Add to each lane `first` times the voxel at `i` and `second` times the one behind it.
+    DRRPROJ_INLINE void add(const float* from, Index i, Lanes first, Lanes second) {
+        for (int half = 0; half < 2; ++half) {
+            const Floats a = first.x[half], b = second.x[half];
+            const Integers at = i.x[half];
+            sums_[2 * half] += two(from + at[0], from + at[1]) * Floats{a[0], b[0], a[1], b[1]};
+            sums_[2 * half + 1] += two(from + at[2], from + at[3]) * Floats{a[2], b[2], a[3], b[3]};
+        }
+    }
+    DRRPROJ_INLINE Lanes total() const { return {total_of(sums_[0], sums_[1]), total_of(sums_[2], sums_[3])}; }
+
+  private:
+    DRRPROJ_INLINE static Floats two(const float* lower, const float* upper) {
+        double pairs[2];
+        __builtin_memcpy(&pairs[0], lower, sizeof(double));
+        __builtin_memcpy(&pairs[1], upper, sizeof(double));
+        Floats both;
+        __builtin_memcpy(&both, pairs, sizeof(both));
+        return both;
+    }
+    DRRPROJ_INLINE static Floats total_of(Floats a, Floats b) {
+        return Floats{a[0], a[2], b[0], b[2]} + Floats{a[1], a[3], b[1], b[3]};
+    }
+
+    Floats sums_[4] = {};
+};
 DRRPROJ_INLINE Lanes reversed(Lanes a) {
     return {Floats{a.x[1][3], a.x[1][2], a.x[1][1], a.x[1][0]}, Floats{a.x[0][3], a.x[0][2], a.x[0][1], a.x[0][0]}};
 }

@@ -519,6 +519,42 @@ inline Standing standing_at(const Coordinate& coordinate, Lanes step, Lanes from
     return {rounded, crossing_share(at - (rounded - from), coordinate.crossing)};
 }
 
+// The image summed over the four voxels that a ray may meet in a slab: two neighbours of a row, and those of the next.
+class Squares {
+  public:
+    Squares(const Coordinate& u, const Coordinate& v, int pitch) : pitch_(static_cast<float>(pitch)) {
+        const unsigned down_u = bits(less(u.motion, Lanes(0.0f))), down_v = bits(less(v.motion, Lanes(0.0f)));
+        alike_ = (down_u == 0 || down_u == all_lanes) && (down_v == 0 || down_v == all_lanes);
+        forwards_ = down_u == 0;
+        to_next_row_ = down_v == 0 ? pitch : -pitch;
+        const Lanes first = to_lanes(u.voxel) - Lanes(forwards_ ? 0.0f : 1.0f);
+        first_ = multiply_add(to_lanes(v.voxel), pitch_, first);
+    }
+    // Do all rays of the packet move the same way? Only then do their squares lie alike.
+    bool alike() const { return alike_; }
+    void add(const float* image, const Standing& in_u, const Standing& in_v, const Shares<Lanes>& shares,
+             Mask u_first) {
+        const Lanes round(kRound), zero(0.0f);
+        const Index at = to_index(multiply_add(in_v.rounded - round, pitch_, in_u.rounded - round + first_));
+        // One of the two is zero: what is read there does not count.
+        const Lanes next_column = choose(u_first, shares.middle, zero), next_row = shares.middle - next_column;
+        if (forwards_) {
+            sum_.add(image, at, shares.entry, next_column);
+            sum_.add(image + to_next_row_, at, next_row, shares.exit);
+        } else {
+            sum_.add(image, at, next_column, shares.entry);
+            sum_.add(image + to_next_row_, at, shares.exit, next_row);
+        }
+    }
+    Lanes total() const { return sum_.total(); }
+
+  private:
+    Lanes pitch_, first_;
+    bool alike_, forwards_;
+    std::ptrdiff_t to_next_row_;
+    PairSum sum_;
+};
+
 // By code; null where codes are indices.
 const std::int32_t* index_of_codes(const Job& job) {
     return size_of(job.label->type) == 1 ? job.index_of_small_value : nullptr;
@@ -552,6 +588,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     }
     const Lanes zero(0.0f), one(1.0f);
     Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
+    constexpr bool kInSquares = kHasPairs && What == kImage;
+    Squares squares(u, v, box.pitch);
     const float size_x = static_cast<float>(walk.size_x), first_x = static_cast<float>(block.x);
     const Code* const labels = static_cast<const Code*>(block.label);
     const std::int32_t* const index_of_code = Label ? index_of_codes(walk.job) : nullptr;
@@ -643,6 +681,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
                 collect_patch(std::integral_constant<int, 8>(), 2);
                 break;
             default: {
+                if (kInSquares && squares.alike())
+                    return squares.add(block.image + places.at[s], in_u, in_v, shares, u_first);
                 const Lanes round(kRound), pitch(static_cast<float>(box.pitch));
                 const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step) * pitch;
                 const Lanes entry = multiply_add(in_v.rounded - round + to_lanes(v.voxel), pitch,
@@ -667,6 +707,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         else
             walk_slab(s);
     }
+    if (kInSquares) sum_middle = sum_middle + squares.total();
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
     if (Label) following.settle(first_x + static_cast<float>(slabs));
 }

@@ -18,6 +18,7 @@ constexpr int kPatchLanes = 16;                            // packets of so many
 constexpr int kLineFloats = 16;                            // rows of a brick begin where lines of the cache begin
 constexpr int kMostPitch = 1024;                           // from row to row of a brick, floats
 constexpr int kBrickSlack = 8 * kMostPitch + 64;           // patches may read this far past a brick's end
+constexpr int kBrickLead = kMostPitch + kLineFloats;       // and squares this far before its beginning
 constexpr int kUniformCodes = kBrickFloats / 8;            // one for 8 columns of a row
 constexpr int kPacketBytes = kTileRays * 112 + 512 * 104;  // packets of a tile, with their extents
 
@@ -81,8 +82,8 @@ constexpr int kTouchedWords = kTileRays / 8 / 64;
 constexpr int kCollectedFloats = 4 * (kTileRays + kLineFloats);
 
 struct Scratch {
-    float* image[2];        // kBrickFloats + kBrickSlack each, zeroed once
-    void* label[2];         // as many codes of 8 or 16 bits
+    float* image[2];        // kBrickFloats each, with kBrickLead before and kBrickSlack behind, zeroed once
+    void* label[2];         // kBrickFloats + kBrickSlack codes of 8 or 16 bits, zeroed once
     std::int32_t* uniform;  // kUniformCodes
     void* packets;          // kPacketBytes, aligned to 64
     Collected collected;
