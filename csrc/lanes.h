@@ -80,6 +80,7 @@ inline void store_voxels(std::uint8_t* to, Index a) {
 inline void store_voxels(std::uint16_t* to, Index a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(a.x));
 }
+constexpr bool kWindowsAreFast = true;
 template <class Voxel>
 inline Index window(const Voxel* from, Index i) {
     return {_mm512_permutex2var_epi32(load_voxels(from).x, i.x, load_voxels(from + 16).x)};
@@ -488,6 +489,9 @@ inline Lanes load_numbers(const Number* from) {
 }
 
 #if !defined(__AVX512F__)
+// A window takes two permutes of several steps each, or none at all.
+constexpr bool kWindowsAreFast = false;
+
 // With fewer permutes a patch takes longer than a gather.
 constexpr bool kHasPatches = false;
 template <int Registers>

@@ -65,6 +65,7 @@ struct Walk {
     int count;
     double begin, end;
     bool in_fours;                  // each four packets are neighbouring lines and differ in v alone
+    int fours_in_line;              // that come one after the other, if so
     double line_of[N], lane_of[N];  // of a packet's rays, from its first
 };
 
@@ -207,6 +208,7 @@ void set_up(Walk& walk, const Tile& tile) {
             for (int i = 0; i < fours; ++i) add(line + i * packet_lines, lane);
     const int lanes_of_packets = (tile.lanes + packet_lanes - 1) / packet_lanes;
     walk.in_fours = fours == kFour && walk.count == tile.lines * lanes_of_packets;
+    walk.fours_in_line = lanes_of_packets;
     for (int i = 0; i < walk.count && walk.in_fours; ++i) {
         const Packet& first = walk.packets[i / kFour * kFour];
         Packet& packet = walk.packets[i];
@@ -814,15 +816,23 @@ void find_columns(const Walk& walk, const Block& block, int index, Columns& colu
     }
 }
 
+// What the slabs of `rest` are to lines that a walk of four of them left out.
+void walk_rest(const Walk& walk, const Block& block, int first, std::uint32_t rest, Collection& collection,
+               Staging& next) {
+    for (int line = 0; rest && line < kFour; ++line) {
+        Places places;
+        find_places<false>(walk, block, first + line, places);
+        walk_packet<false, kImage, std::uint8_t>(walk, block, first + line, places, rest, collection, next);
+    }
+}
+
 // Four lines whose rays share u from line to line, and v along each: they cross in u together, and in v one after the
 // other.
-__attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& block, int first, Collection& collection,
-                                              Staging& next) {
+__attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& block, int first,
+                                              const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    Rows rows[kFour];
     Columns columns;
-    for (int line = 0; line < kFour; ++line) find_rows(walk, block, first + line, rows[line]);
     find_columns(walk, block, first, columns);
     const Packet& packet = walk.packets[first];
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
@@ -858,12 +868,142 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
     for (int line = 0; line < kFour; ++line) {
         float* const sum = walk.packets[first + line].sum;
         (Lanes::load(sum) + (sum_entry[line] + sum_exit[line])).store(sum);
-        const std::uint32_t rest = bits_of_slabs(box) & columns.wide;
-        if (!rest) continue;
-        Places places;
-        find_places<false>(walk, block, first + line, places);
-        walk_packet<false, kImage, std::uint8_t>(walk, block, first + line, places, rest, collection, next);
     }
+    walk_rest(walk, block, first, bits_of_slabs(box) & columns.wide, collection, next);
+}
+
+// Neighbouring rays meet neighbouring columns: the k-th of a packet is in column `first + k`, or in one of the few
+// behind it. A row then needs no permutes: it is read from `first` on, from the column behind it and so on, and what is
+// read counts as long as each ray is there.
+struct alignas(64) Band {
+    std::int32_t first[kBlockSlabs];  // in the brick
+    float from[kBlockSlabs];          // that column, negative, from the block's origin
+    std::int32_t columns[kBlockSlabs];
+    std::uint32_t wide;  // a bit for each slab that has more than kMostColumns
+    bool descends;       // the k-th ray is the packet's k-th from behind
+};
+constexpr int kMostColumns = 6;
+
+void find_band(const Packet& packet, const Block& block, Band& band) {
+    const Box& box = block.box;
+    const double middle = block.x + 0.5 * box.slabs;
+    band.descends = packet.u[N - 1] + middle * packet.du[N - 1] < packet.u[0] + middle * packet.du[0];
+    const double first = block.u + (band.descends ? N - 1 : 0), per_lane = band.descends ? -1.0 : 1.0;
+    double position[N], low[2], high[2];
+    for (int i = 0; i < N; ++i) position[i] = packet.u[i] - first - per_lane * i;
+    lowest_and_highest(position, packet.du, block.x, low[0], high[0]);
+    lowest_and_highest(position, packet.du, block.x + box.slabs, low[1], high[1]);
+    const auto low_change = static_cast<float>((low[1] - low[0]) / box.slabs);
+    const auto high_change = static_cast<float>((high[1] - high[0]) / box.slabs);
+    const Lanes lowest(static_cast<float>(low[0]) + smaller(0.0f, low_change) - kPacketMargin);
+    const Lanes highest(static_cast<float>(high[0]) + larger(0.0f, high_change) + kPacketMargin);
+    band.wide = 0;
+    for (int s = 0; s < box.slabs; s += N) {
+        const Lanes slab = Lanes::load(kSlabs.number + s), one(1.0f), zero(0.0f);
+        const Lanes from = floor(multiply_add(slab, Lanes(low_change), lowest));
+        const Lanes columns = floor(multiply_add(slab, Lanes(high_change), highest)) - from + one;
+        to_index(from - Lanes::load(block.corner_u + s)).store(band.first + s);
+        (zero - from).store(band.from + s);
+        to_index(columns).store(band.columns + s);
+        band.wide |= bits(less(Lanes(static_cast<float>(kMostColumns) + 0.5f), columns)) << s;
+    }
+}
+
+// How long the rays of a packet are in each of the columns that are read, as shares of a slab.
+template <int Count>
+struct Stay {
+    // Shares below the boundaries between columns: their differences are what the rays spend in each.
+    Lanes below[Count - 1];
+
+    Stay(Lanes below_first, Lanes per_column) {
+        const Lanes zero(0.0f), one(1.0f);
+        for (int k = 0; k < Count - 1; ++k) {
+            below[k] = smaller(larger(below_first, zero), one);
+            below_first = below_first + per_column;
+        }
+    }
+    Lanes in(int column, Lanes all) const {
+        if (column == 0) return below[0];
+        return (column == Count - 1 ? all : below[column]) - below[column - 1];
+    }
+};
+
+// As walk_four_rows, for instruction sets whose permutes take long.
+__attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& block, int first,
+                                               const Rows (&rows)[kFour], Collection& collection, Staging& next) {
+    const Box& box = block.box;
+    const int slabs = box.slabs, middle = slabs / 2;
+    const Packet& packet = walk.packets[first];
+    Band band;
+    find_band(packet, block, band);
+    const auto in_order = [&](Lanes lanes) { return band.descends ? reversed(lanes) : lanes; };
+    const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
+    const Lanes zero(0.0f), one(1.0f);
+    const Lanes motion = in_order(u.motion), from_middle = in_order(u.middle);
+    const Lanes voxel = in_order(to_lanes(u.voxel)) - Lanes::load(kSlabs.number);
+    // A ray is below a boundary before it crosses it, or, where it descends, afterwards.
+    const Lanes per_column = in_order(u.crossing.half + u.crossing.half);
+    const Mask descends = less(motion, zero);
+    const Lanes below_at_middle = multiply_add(Lanes(0.5f), per_column, choose(descends, one, zero));
+    Lanes sums[kFour];
+    for (Lanes& sum : sums) sum = zero;
+    const auto weigh = [&](int s, auto count) {
+        constexpr int kCount = decltype(count)::value;
+        const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+        const Lanes from_column = multiply_add(step, motion, from_middle) + (voxel + Lanes(band.from[s]));
+        const Stay<kCount> stay(multiply_add(zero - from_column, per_column, below_at_middle), per_column);
+        for (int line = 0; line < kFour; ++line) {
+            const float* const row = block.image + rows[line].at[s] + band.first[s];
+            if (!(rows[line].crossed >> s & 1)) {
+                for (int k = 0; k < kCount; ++k)
+                    sums[line] = multiply_add(stay.in(k, one), Lanes::load_anywhere(row + k), sums[line]);
+                continue;
+            }
+            // Of what is below a boundary, what comes before the rays leave the row; of all, by the same formula.
+            const float* const behind = row + rows[line].to_next;
+            const Lanes leaves(rows[line].leaves[s]), later = one - leaves;
+            const auto before = [&](Lanes below) {
+                return choose(descends, larger(below - later, zero), smaller(below, leaves));
+            };
+            Stay<kCount> in_row = stay;
+            for (Lanes& below : in_row.below) below = before(below);
+            for (int k = 0; k < kCount; ++k) {
+                const Lanes share = in_row.in(k, before(one));
+                sums[line] = multiply_add(share, Lanes::load_anywhere(row + k), sums[line]);
+                sums[line] = multiply_add(stay.in(k, one) - share, Lanes::load_anywhere(behind + k), sums[line]);
+            }
+        }
+    };
+    for (int s = 0; s < slabs;) {
+        next.ask(kFour);
+        for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) {
+            switch (band.columns[s]) {
+                case 1:
+                case 2:
+                    weigh(s, std::integral_constant<int, 2>());
+                    break;
+                case 3:
+                    weigh(s, std::integral_constant<int, 3>());
+                    break;
+                case 4:
+                    weigh(s, std::integral_constant<int, 4>());
+                    break;
+                case 5:
+                    weigh(s, std::integral_constant<int, 5>());
+                    break;
+                case 6:
+                    weigh(s, std::integral_constant<int, kMostColumns>());
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+    for (int line = 0; line < kFour; ++line) {
+        float* const sum = walk.packets[first + line].sum;
+        (Lanes::load(sum) + in_order(sums[line])).store(sum);
+    }
+    walk_rest(walk, block, first, bits_of_slabs(box) & band.wide, collection, next);
 }
 
 // A part of index space, by array axis.
@@ -964,6 +1104,8 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
     const auto each_of_four = [](int first, const auto& is_so) {
         return is_so(first) && is_so(first + 1) && is_so(first + 2) && is_so(first + 3);
     };
+    Rows rows[kFour];
+    int lines_of_rows = -1;
     for (int i = 0; i < walk.count; ++i) {
         next.step();
         if (What == kImage && walk.in_fours && i % kFour == 0) {
@@ -971,10 +1113,18 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
             // All or none of them: the last bits must not depend on what is known to be empty.
             if (each_of_four(i, is_whole)) {
                 if (!each_of_four(i, meets_nothing)) {
-                    if (walk.job.plan.lanes_share_v)
-                        walk_four_rows(walk, block, i, collection, next);
-                    else
+                    if (!walk.job.plan.lanes_share_v) {
                         walk_four(walk, block, i, collection, next);
+                    } else {
+                        if (const int lines = i / (kFour * walk.fours_in_line); lines != lines_of_rows) {
+                            for (int line = 0; line < kFour; ++line) find_rows(walk, block, i + line, rows[line]);
+                            lines_of_rows = lines;
+                        }
+                        if (kWindowsAreFast)
+                            walk_four_rows(walk, block, i, rows, collection, next);
+                        else
+                            weigh_four_rows(walk, block, i, rows, collection, next);
+                    }
                 }
                 i += kFour - 1;
                 continue;
@@ -1274,7 +1424,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const int axis_x = job.plan.axis_x, axis_u = job.plan.axis_u, axis_v = job.plan.axis_v;
     Packet* const packets = static_cast<Packet*>(scratch.packets);
     Extents& extents = *reinterpret_cast<Extents*>(packets + kMostPackets);
-    Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, false, {}, {}};
+    Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, false, 0, {}, {}};
     set_up(walk, tile);
     if (walk.count == 0) return;
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
@@ -1290,8 +1440,8 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
         Job part = job;
         part.label = nullptr;
-        Walk walk_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x, packets, extents,
-                       walk.count, walk.begin, walk.end, walk.in_fours, {},          {}};
+        Walk walk_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x,        packets, extents,
+                       walk.count, walk.begin, walk.end, walk.in_fours, walk.fours_in_line, {},      {}};
         walk_blocks(walk_part, scratch, chosen, collection);
         part.image = nullptr;
         part.label = job.label;
