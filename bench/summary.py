@@ -1,7 +1,8 @@
-"""Puts the figures of a full run into the README, between its two marks.
+"""Puts the figures of full runs on two machines, with AVX-512 and with AVX2, into the README, between its two marks.
 
     python bench/projection.py --json bench/figures.json
-    python bench/summary.py bench/figures.json README.md
+    python bench/projection.py --json bench/figures_avx2.json
+    python bench/summary.py README.md
 
 A test holds the README to the figures that lie beside this file.
 """
@@ -18,7 +19,8 @@ from typing import Any
 from bounds import Rows
 from cases import AP_AT_ONCE, DEPTHS, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE, SHARES
 
-BEGIN, END = "<!-- figures of bench/figures.json -->", "<!-- end of figures -->"
+BEGIN, END = "<!-- figures of bench/figures.json and bench/figures_avx2.json -->", "<!-- end of figures -->"
+FILES = ("figures.json", "figures_avx2.json")
 SAME = "512 x 512 x 400 float32 voxels to 512 x 512 pixels"
 TITLES = (
     ("AP, cone beam", "AP cone", "float32 F"),
@@ -43,58 +45,67 @@ TITLES = (
 )
 
 
-def table(figures: dict[str, Any]) -> Iterator[str]:
-    """Rows of the table, and below it what the machine was and what else a call costs.
+def table() -> Iterator[str]:
+    """Rows of the table, and below it what the machines were and what else a call costs.
 
-    What a machine could not measure, such as Numba where it is not installed, has no row.
+    What a machine could not measure, such as Numba where it is not installed, has no figure.
     """
-    rows = Rows(figures)
-    yield f"| {SAME}, {rows.threads} threads | ms | times reading the volume |"
-    yield "|---|---|---|"
+    runs = [json.loads((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in FILES]
+    machines = [Rows(run) for run in runs]
+    names = [rows.engine.removeprefix("cpu ").upper().replace("AVX512", "AVX-512") for rows in machines]
+    heads = (f"{name}: ms | times reading" for name in names)
+    yield f"| {SAME}, {machines[0].threads} threads | {' | '.join(heads)} |"
+    yield "|---|" + "---|" * 2 * len(runs)
     for title, case, data in TITLES:
-        if row := rows.find(case, data):
-            yield _line(title, row)
-    for row in figures["cases"]:
-        how = row["size"], row["engine"], row["threads"]
-        if (row["case"], row["data"]) == ("AP cone", "float32 F") and how != (rows.size, rows.engine, rows.threads):
-            yield _line(f"AP, {_unlike(row, rows)}", row)
+        yield from _line(title, [rows.find(case, data) for rows in machines])
+    for engine, threads in (("", 1), ("cpu avx2", 2), ("cpu baseline", 2), ("numba", 2)):
+        found = [rows.find("AP cone", engine=engine or rows.engine, threads=threads) for rows in machines]
+        yield from _line(f"AP, {engine}{', ' * bool(engine)}{threads} thread{'s' * (threads > 1)}", found)
+    for size in ([256, 256, 256], [512, 512, 512]):
+        title = f"AP, {' x '.join(map(str, size))} voxels to {size[0]} x {size[0]} pixels"
+        yield from _line(title, [_of_size(run, size) for run in runs])
     yield ""
-    yield from _below(figures)
+    for name, run in zip(names, runs, strict=True):
+        yield from _below(name, run)
 
 
-def _unlike(row: dict[str, Any], rows: Rows) -> str:
-    """What sets a row apart from the table's heading."""
-    if row["size"] != rows.size:
-        voxels = " x ".join(map(str, row["size"]))
-        return f"{voxels} voxels to {row['size'][0]} x {row['size'][0]} pixels"
-    return f"{row['engine']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+def _of_size(figures: dict[str, Any], size: list[int]) -> dict[str, Any] | None:
+    same = (row for row in figures["cases"] if row["size"] == size)
+    return next((row for row in same if (row["case"], row["data"]) == ("AP cone", "float32 F")), None)
 
 
-def _line(title: str, row: dict[str, Any]) -> str:
+def _line(title: str, found: list[dict[str, Any] | None]) -> Iterator[str]:
+    if any(found):
+        yield f"| {title} | {' | '.join(map(_cells, found))} |"
+
+
+def _cells(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return " | "
     milliseconds, times = f"{row['view']['median']:.0f}", f"{row['times_read']:.1f}"
     if row["calls"]:
         milliseconds += f" / {row['view']['max']:.0f}"
         times += f" / {row['times_read_at_worst']:.1f}"
-    return f"| {title} | {milliseconds} | {times} |"
+    return f"{milliseconds} | {times}"
 
 
-def _below(figures: dict[str, Any]) -> Iterator[str]:
+def _below(name: str, figures: dict[str, Any]) -> Iterator[str]:
     machine, threads = figures["machine"], figures["settings"]["threads"]
     read = next(read for read in figures["read"] if read["threads"] == threads)
     seconds = figures["import"]["seconds"]
-    ours, theirs = (1e3 * statistics.median(seconds[name]) for name in ("drrproj", "numpy"))
+    ours, theirs = (1e3 * statistics.median(seconds[module]) for module in ("drrproj", "numpy"))
     peak = max(case["bytes"] for case in figures["memory"]) / 2**20
     call = figures["overhead"][-1]
-    yield f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
-    yield f"Reading the volume once takes {read['milliseconds']['median']:.0f} ms there, {read['gb_per_s']:.0f} GB/s."
+    yield f"- {name}: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
+    yield f"  Reading the volume once takes {read['milliseconds']['median']:.0f} ms there, {read['gb_per_s']:.0f} GB/s."
     gathers = {rate["from"]: rate for rate in figures["gather"] if rate["threads"] == threads}
     if gathers:
         cache, memory = (gathers[where]["billions_per_s_and_thread"] for where in ("cache", "memory"))
-        yield f"Each thread gathers {cache:.1f} billion elements a second from its cache, {memory:.2f} from the volume."
-    yield f"A call needs at most {peak:.0f} MiB beside its inputs and outputs."
+        yield f"  Each thread gathers {cache:.1f} billion elements a second from its cache, {memory:.2f} from memory."
+    yield f"  A call needs at most {peak:.0f} MiB beside its inputs and outputs."
     once, prepared = call["microseconds"], call["prepared_microseconds"]
-    yield f"Beside its rays a call of `project()` needs {once:.0f} us, one of a `Projector` {prepared:.0f} us."
-    yield f"`import drrproj` takes {ours:.0f} ms, of which `import numpy` is {theirs:.0f} ms."
+    yield f"  Beside its rays a call of `project()` needs {once:.0f} us, one of a `Projector` {prepared:.0f} us."
+    yield f"  `import drrproj` takes {ours:.0f} ms, of which `import numpy` is {theirs:.0f} ms."
 
 
 def put_between(text: str, begin: str, end: str, lines: Iterator[str]) -> str:
@@ -105,6 +116,5 @@ def put_between(text: str, begin: str, end: str, lines: Iterator[str]) -> str:
 
 
 if __name__ == "__main__":
-    found, readme = Path(sys.argv[1]), Path(sys.argv[2])
-    lines = table(json.loads(found.read_text(encoding="utf-8")))
-    readme.write_text(put_between(readme.read_text(encoding="utf-8"), BEGIN, END, lines), encoding="utf-8")
+    readme = Path(sys.argv[1])
+    readme.write_text(put_between(readme.read_text(encoding="utf-8"), BEGIN, END, table()), encoding="utf-8")

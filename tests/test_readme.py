@@ -99,7 +99,7 @@ def test_the_two_commands_for_a_fresh_machine_come_first():
 @pytest.mark.parametrize(
     "code",
     [
-        "import json, summary; print('\\n'.join(summary.table(json.load(open('figures.json')))))",
+        "import summary; print('\\n'.join(summary.table()))",
         "import peers_summary; print('\\n'.join(peers_summary.table()))",
         "import label_summary; print('\\n'.join(label_summary.table()))",
     ],
