@@ -70,6 +70,11 @@ SCENES = {
     "slabs of a few voxels": Scene((7, 70, 137), (40, 150), (0.8, 0.8)),
     "a row of pixels": Scene((61, 70, 137), (1, 1300), (1.0, 0.1)),
     "a column of pixels": Scene((61, 70, 137), (530, 2), (0.13, 3.0)),
+    "one voxel per column, along an axis": Scene((61, 70, 137), (40, 150), (0.9, 1.0), beam=(1, 0, 0)),
+    "turned round, along an axis": Scene((61, 70, 137), (40, 150), (1.1, 1.26), beam=(-1, 0, 0), roll=180),
+    "two voxels per column, along an axis": Scene((61, 70, 137), (40, 150), (0.8, 2.2), beam=(1, 0, 0)),
+    "source close, along an axis": Scene((61, 70, 137), (80, 150), (0.7, 0.8), beam=(-1, 0, 0), source=60.0),
+    "columns along the grid, parallel": Scene((61, 70, 137), (40, 150), (1.7, 1.3), beam=(1, 0, 0), source=np.inf),
 }
 # Physical axes: the scene's beam runs mostly along the first, so that in turn every axis of the walk is contiguous.
 CONTIGUOUS = {"along the beam": (1, 2, 0), "across the beam": (0, 2, 1), "across the beam, the longer": (1, 0, 2)}
