@@ -299,8 +299,9 @@ class PairSum {
   private:
     // Two indices of 32 bits come in one of 64.
     static __m128 two(const float* from, std::int64_t both) {
-        const auto at = [&](std::int64_t i) { return reinterpret_cast<const double*>(from + i); };
-        return _mm_castpd_ps(_mm_loadh_pd(_mm_load_sd(at(static_cast<std::int32_t>(both))), at(both >> 32)));
+        double low;
+        __builtin_memcpy(&low, from + static_cast<std::int32_t>(both), sizeof(low));
+        return _mm_loadh_pi(_mm_castpd_ps(_mm_set_sd(low)), reinterpret_cast<const __m64*>(from + (both >> 32)));
     }
     static __m256 four(const float* from, std::int64_t lower, std::int64_t upper) {
         return _mm256_insertf128_ps(_mm256_castps128_ps256(two(from, lower)), two(from, upper), 1);
