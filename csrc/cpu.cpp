@@ -567,7 +567,9 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
              const std::function<bool()>& interrupted, const Shared& shared) {
     Shared::Kept& kept = *shared.kept_;
     Emptiness &of_image = kept.of_image, &of_labels = kept.labels->kept_->emptiness;
-    Workspaces& workspaces = scene.label ? kept.labels->kept_->workspaces : kept.workspaces;
+    // A walk may read, and count as nothing, what an earlier one left: of another image that must not be infinite.
+    const bool always_finite = !scene.image || scene.image->type < NumberType::float32;
+    Workspaces& workspaces = scene.label && always_finite ? kept.labels->kept_->workspaces : kept.workspaces;
     const InstructionSet& chosen = chosen_set();
     const std::vector<std::int32_t> table = index_table(scene);
     const bool shared_out = outputs.label_line_integral || outputs.background_line_integral;

@@ -534,8 +534,9 @@ class Squares {
     }
     // Do all rays of the packet move the same way? Only then do their squares lie alike.
     bool alike() const { return alike_; }
-    void add(const float* image, const Standing& in_u, const Standing& in_v, const Shares<Lanes>& shares,
-             Mask u_first) {
+    // Out of line, where some compilers put it, its arguments would travel through memory.
+    __attribute__((always_inline)) void add(const float* image, const Standing& in_u, const Standing& in_v,
+                                            const Shares<Lanes>& shares, Mask u_first) {
         const Lanes round(kRound), zero(0.0f);
         const Index at = to_index(multiply_add(in_v.rounded - round, pitch_, in_u.rounded - round + first_));
         // One of the two is zero: what is read there does not count.
@@ -816,7 +817,7 @@ void find_columns(const Walk& walk, const Block& block, int index, Columns& colu
     }
 }
 
-// What the slabs of `rest` are to lines that a walk of four of them left out.
+// The slabs of `rest`, which four lines could not be walked through together: each line on its own.
 void walk_rest(const Walk& walk, const Block& block, int first, std::uint32_t rest, Collection& collection,
                Staging& next) {
     for (int line = 0; rest && line < kFour; ++line) {
@@ -977,6 +978,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
     for (int s = 0; s < slabs;) {
         next.ask(kFour);
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) {
+            static_assert(kMostColumns == 6, "every number of columns has its case");
             switch (band.columns[s]) {
                 case 1:
                 case 2:
@@ -991,7 +993,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
                 case 5:
                     weigh(s, std::integral_constant<int, 5>());
                     break;
-                case 6:
+                case kMostColumns:
                     weigh(s, std::integral_constant<int, kMostColumns>());
                     break;
                 default:

@@ -157,6 +157,21 @@ def test_infinite_values_on_a_ray_are_refused(backend, unit):
         project(Volume(array, AFFINE, unit=unit), PA, backend=backend)
 
 
+@pytest.mark.filterwarnings("ignore:view .*does not fit the detector")
+@pytest.mark.parametrize("columns", [16, 40, 100])
+@pytest.mark.parametrize("pixel_spacing", [0.3, 0.4, 0.8])
+@pytest.mark.parametrize("view", ["AP", "LL"])
+def test_a_ct_mended_after_it_was_refused_is_taken(backend, view, pixel_spacing, columns):
+    array = np.ones((64, 60, 70), np.float32)
+    broken, mended = (Volume(values, np.eye(4), unit="1/mm") for values in (np.full_like(array, np.inf), array))
+    labels = LabelVolume(array.astype(np.uint8), np.eye(4))
+    geometry = Geometry.radiograph(view, mended, shape=(40, columns), pixel_spacing=pixel_spacing)
+    with pytest.raises(ValueError, match="infinite"):
+        project(broken, geometry, labels=labels, backend=backend)
+    shot = project(mended, geometry, labels=labels, backend=backend)
+    np.testing.assert_array_equal(shot.line_integral, project(mended, geometry, backend=backend).line_integral)
+
+
 def test_minus_infinity_hu_is_air(backend):
     array = np.zeros(SHAPE, np.float32)
     array[10, 8, 12] = -np.inf
