@@ -109,17 +109,19 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
     const double* const after = d[x == 2 ? 1 : 2];
     const bool before_yields = x == 0, after_yields = x < 2;
     const double rows = static_cast<double>(job.rows), columns = static_cast<double>(job.columns);
-    double some = 0.0;
-#pragma omp simd reduction(max : some)
+    const double line_end = lines, lane_end = lanes;
+    double some = 0.0, all = 1.0;
+#pragma omp simd reduction(max : some) reduction(min : all)
     for (int i = 0; i < N; ++i) {
         const double steepness = __builtin_fabs(steep[i]);
-        const double others[2] = {__builtin_fabs(before[i]), __builtin_fabs(after[i])};
-        const bool steepest = (steepness > others[0] || (before_yields && steepness == others[0])) &&
-                              (steepness > others[1] || (after_yields && steepness == others[1])) && steepness > 0.0;
-        const bool inside = row[i] >= 0.0 && row[i] < rows && column[i] >= 0.0 && column[i] < columns &&
-                            walk.line_of[i] < lines && walk.lane_of[i] < lanes;
-        exists[i] = steepest && inside ? 1.0 : 0.0;
+        const double one = __builtin_fabs(before[i]), other = __builtin_fabs(after[i]);
+        const bool steepest = ((steepness > one) | (before_yields & (steepness == one))) &
+                              ((steepness > other) | (after_yields & (steepness == other))) & (steepness > 0.0);
+        const bool inside = (row[i] >= 0.0) & (row[i] < rows) & (column[i] >= 0.0) & (column[i] < columns) &
+                            (walk.line_of[i] < line_end) & (walk.lane_of[i] < lane_end);
+        exists[i] = steepest & inside ? 1.0 : 0.0;
         some = exists[i] > some ? exists[i] : some;
+        all = exists[i] < all ? exists[i] : all;
     }
     if (some == 0.0) return false;
     const double size = static_cast<double>(grid.size[x]), source = plan.source[x];
@@ -142,13 +144,14 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
         packet.mm_per_slab[i] = static_cast<float>(__builtin_sqrt(squared) * __builtin_fabs(per_slab));
         packet.sum[i] = 0.0f;
     }
-    packet.in_line = true;
+    std::int32_t apart = 0;
     for (int i = 0; i < N; ++i)
-        packet.in_line = packet.in_line & (packet.row[i] == packet.row[0]) &
-                         (packet.column[i] == packet.column[0] + i) & (packet.column[i] >= 0);
+        apart |=
+            (packet.row[i] ^ packet.row[0]) | (packet.column[i] ^ (packet.column[0] + i)) | (packet.column[i] >> 31);
+    packet.in_line = apart == 0;
     int with_pixel = 0;
     while (exists[with_pixel] == 0.0) ++with_pixel;
-    for (int i = 0; i < N; ++i) {
+    for (int i = 0; i < N && all == 0.0; ++i) {
         if (exists[i] > 0.0) continue;
         packet.u[i] = packet.u[with_pixel];
         packet.v[i] = packet.v[with_pixel];
@@ -253,35 +256,40 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     const double size_v = static_cast<double>(grid.size[walk.axis_v]);
     Extents& extents = walk.extents;
     std::uint8_t* const relevant = extents.relevant[block.parity];
-    const double slabs_before[2] = {begin - walk.begin, end - walk.begin};
-    double u_low[2] = {1e300, 1e300}, u_high[2] = {-1e300, -1e300};
-    double v_low[2] = {1e300, 1e300}, v_high[2] = {-1e300, -1e300};
+    const double first = begin - walk.begin, last = end - walk.begin;
+    constexpr double kFar = 1e300;
+    double u_low_first = kFar, u_low_last = kFar, u_high_first = -kFar, u_high_last = -kFar;
+    double v_low_first = kFar, v_low_last = kFar, v_high_first = -kFar, v_high_last = -kFar;
+    double meets[kMostPackets];
+    // Compilers turn it into vectors, as long as nothing in it branches.
+#pragma omp simd reduction(min : u_low_first, u_low_last, v_low_first, v_low_last) \
+    reduction(max : u_high_first, u_high_last, v_high_first, v_high_last)
     for (int i = 0; i < walk.count; ++i) {
-        const auto ends = [&](const Bound& bound, double (&at)[2]) {
-            for (int side = 0; side < 2; ++side) at[side] = bound.at(i, slabs_before[side]);
-        };
-        double ul[2], uh[2], vl[2], vh[2];
-        ends(extents.u_low, ul);
-        ends(extents.u_high, uh);
-        ends(extents.v_low, vl);
-        ends(extents.v_high, vh);
-        const bool meets = (extents.begin_low[i] < end) & (extents.end_high[i] > begin) &
-                           (larger(uh[0], uh[1]) >= 0.0) & (smaller(ul[0], ul[1]) <= size_u) &
-                           (larger(vh[0], vh[1]) >= 0.0) & (smaller(vl[0], vl[1]) <= size_v);
-        relevant[i] = meets;
-        for (int side = 0; side < 2; ++side) {
-            u_low[side] = meets && ul[side] < u_low[side] ? ul[side] : u_low[side];
-            u_high[side] = meets && uh[side] > u_high[side] ? uh[side] : u_high[side];
-            v_low[side] = meets && vl[side] < v_low[side] ? vl[side] : v_low[side];
-            v_high[side] = meets && vh[side] > v_high[side] ? vh[side] : v_high[side];
-        }
+        const double ul0 = extents.u_low.at(i, first), ul1 = extents.u_low.at(i, last);
+        const double uh0 = extents.u_high.at(i, first), uh1 = extents.u_high.at(i, last);
+        const double vl0 = extents.v_low.at(i, first), vl1 = extents.v_low.at(i, last);
+        const double vh0 = extents.v_high.at(i, first), vh1 = extents.v_high.at(i, last);
+        const bool met = (extents.begin_low[i] < end) & (extents.end_high[i] > begin) & (larger(uh0, uh1) >= 0.0) &
+                         (smaller(ul0, ul1) <= size_u) & (larger(vh0, vh1) >= 0.0) & (smaller(vl0, vl1) <= size_v);
+        meets[i] = met ? 1.0 : 0.0;
+        const auto lower = [&](double at, double low) { return smaller(met ? at : kFar, low); };
+        const auto raised = [&](double at, double high) { return larger(met ? at : -kFar, high); };
+        u_low_first = lower(ul0, u_low_first);
+        u_low_last = lower(ul1, u_low_last);
+        u_high_first = raised(uh0, u_high_first);
+        u_high_last = raised(uh1, u_high_last);
+        v_low_first = lower(vl0, v_low_first);
+        v_low_last = lower(vl1, v_low_last);
+        v_high_first = raised(vh0, v_high_first);
+        v_high_last = raised(vh1, v_high_last);
     }
-    if (!(u_low[0] <= u_high[0])) return false;
+    for (int i = 0; i < walk.count; ++i) relevant[i] = meets[i] > 0.0;
+    if (!(u_low_first <= u_high_first)) return false;
     block.x = begin;
-    block.u = __builtin_floor(u_low[0]);
-    block.v = __builtin_floor(v_low[0]);
-    const Span u{{u_low[0] - block.u, u_low[1] - block.u}, {u_high[0] - block.u, u_high[1] - block.u}};
-    const Span v{{v_low[0] - block.v, v_low[1] - block.v}, {v_high[0] - block.v, v_high[1] - block.v}};
+    block.u = __builtin_floor(u_low_first);
+    block.v = __builtin_floor(v_low_first);
+    const Span u{{u_low_first - block.u, u_low_last - block.u}, {u_high_first - block.u, u_high_last - block.u}};
+    const Span v{{v_low_first - block.v, v_low_last - block.v}, {v_high_first - block.v, v_high_last - block.v}};
 
     Box& box = block.box;
     box.axis_x = walk.axis_x;
@@ -402,6 +410,7 @@ struct Codes {
 
 // How the voxels that a packet meets in a slab are read.
 enum Reading : std::int32_t { one_row, tall_patch, wide_patch, tall_patch_of_8, wide_patch_of_8, anywhere };
+constexpr int kReadings = 6;
 
 // For each slab of a block: how a packet reads it, and from where.
 struct alignas(64) Places {
@@ -410,7 +419,7 @@ struct alignas(64) Places {
     float from_u[kBlockSlabs], from_v[kBlockSlabs];  // kRound less that column and row
     // What of it the packet may meet, where labels are walked.
     std::int32_t rows[kBlockSlabs], column[kBlockSlabs], last_column[kBlockSlabs];
-    std::uint32_t in_one_row;  // a bit for each slab that is read so
+    std::uint32_t read_so[kReadings];  // by reading: a bit for each slab
 };
 
 // Adding it rounds a small float to a whole number, which the lowest bits of the sum then hold.
@@ -441,7 +450,7 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
     bound(0, extents.u_low, extents.u_high, block.u);
     bound(1, extents.v_low, extents.v_high, block.v);
     const Lanes one(1.0f), width(static_cast<float>(N)), rows_of_slab(static_cast<float>(box.rows));
-    places.in_one_row = 0;
+    for (std::uint32_t& slabs : places.read_so) slabs = 0;
     for (int s = 0; s < box.slabs; s += N) {
         const Lanes slab = Lanes::load(kSlabs.number + s);
         const auto at = [&](const float (&bounds)[2], const float (&changes)[2], int which) {
@@ -469,7 +478,9 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
         const Mask in_one_row = wide & is_at_most(rows, 1);
         prefer(in_one_row, Reading::one_row);
         breadth = choose(in_one_row, width + width, breadth);
-        places.in_one_row |= bits(in_one_row) << s;
+        for (int i = 0; i < kReadings; ++i)
+            if (kHasPatches || i == Reading::one_row || i == Reading::anywhere)
+                places.read_so[i] |= bits(equal(reading, Lanes(static_cast<float>(i)))) << s;
         // Loads that straddle no lines are faster: begin where a line begins, if what is read still holds all.
         const Lanes line = floor(from / width) * width, column = choose(less(to - line, breadth), line, from);
         to_index(reading).store(places.reading + s);
@@ -578,8 +589,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
-    Coordinate v{};
-    if (wanted & ~places.in_one_row)
+    Coordinate v = u;
+    if (wanted & ~places.read_so[Reading::one_row])
         v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
     Lanes ray_begin, ray_end;
     if (Partial) {
@@ -609,7 +620,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             if (!all_are(row, following.code(), places.column[s], places.last_column[s])) return false;
         return true;
     };
-    const auto walk_slab = [&](int s) {
+    const auto walk_slab = [&](int s, auto reading) {
         const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
         if (Partial) {
             const Lanes slab(kSlabs.number[s]);
@@ -619,7 +630,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         const Standing in_u = standing_at(u, step, Lanes(places.from_u[s]));
         const Lanes leaves_u = in_u.leaves;
         const Index entry_u = in_u.voxel() + u.voxel;
-        if (places.reading[s] == Reading::one_row) {
+        if (reading == Reading::one_row) {
             // Only crossings in u matter.
             const Lanes leaves = Partial ? smaller(larger(leaves_u, begin), end) : leaves_u;
             const Shares<Lanes> shares{leaves - begin, zero, end - leaves};
@@ -670,7 +681,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
                 return Codes<3>{{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)}};
             });
         };
-        switch (places.reading[s]) {
+        switch (reading) {
             case Reading::tall_patch:
                 collect_patch(std::integral_constant<int, 4>(), 1);
                 break;
@@ -702,13 +713,33 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
         }
     };
-    for (std::uint32_t rest = wanted; rest; rest &= rest - 1) {
-        const int s = __builtin_ctz(rest);
-        if (s % kAskSlabs == 0) next.ask();
-        if (!Image && following.is_in_one() && stays(s))
-            following.stay();
-        else
-            walk_slab(s);
+    const auto each_of = [&](std::uint32_t slabs, const auto& walk_one) {
+        for (; slabs; slabs &= slabs - 1) {
+            const int s = __builtin_ctz(slabs);
+            if (s % kAskSlabs == 0) next.ask();
+            walk_one(s);
+        }
+    };
+    if constexpr (What == kImage) {
+        // One reading after the other: from slab to slab they change as no processor can foresee.
+        const auto walk_read_so = [&](auto reading) {
+            each_of(wanted & places.read_so[reading], [&](int s) { walk_slab(s, reading); });
+        };
+        walk_read_so(std::integral_constant<int, Reading::one_row>());
+        if constexpr (kHasPatches) {
+            walk_read_so(std::integral_constant<int, Reading::tall_patch>());
+            walk_read_so(std::integral_constant<int, Reading::wide_patch>());
+            walk_read_so(std::integral_constant<int, Reading::tall_patch_of_8>());
+            walk_read_so(std::integral_constant<int, Reading::wide_patch_of_8>());
+        }
+        walk_read_so(std::integral_constant<int, Reading::anywhere>());
+    } else {
+        each_of(wanted, [&](int s) {
+            if (!Image && following.is_in_one() && stays(s))
+                following.stay();
+            else
+                walk_slab(s, places.reading[s]);
+        });
     }
     if (kInSquares) sum_middle = sum_middle + squares.total();
     if (Image) (Lanes::load(packet.sum) + (sum_entry + sum_middle + sum_exit)).store(packet.sum);
@@ -724,7 +755,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
     std::uint32_t any = 0;
     for (int line = 0; line < kFour; ++line) {
         find_places<false>(walk, block, first + line, places[line]);
-        any |= places[line].in_one_row;
+        any |= places[line].read_so[Reading::one_row];
     }
     const Packet& packet = walk.packets[first];
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
@@ -737,13 +768,13 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
             if (!(any >> s & 1)) continue;
             // Lines that meet one row read the same columns.
             int some_line = 0;
-            while (!(places[some_line].in_one_row >> s & 1)) ++some_line;
+            while (!(places[some_line].read_so[Reading::one_row] >> s & 1)) ++some_line;
             const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
             const Standing in_u = standing_at(u, step, Lanes(places[some_line].from_u[s]));
             const Lanes entry = in_u.leaves, exit = one - entry;
             const Index entry_u = in_u.voxel() + u.voxel, exit_u = entry_u + u.step;
             for (int line = 0; line < kFour; ++line) {
-                if (!(places[line].in_one_row >> s & 1)) continue;
+                if (!(places[line].read_so[Reading::one_row] >> s & 1)) continue;
                 const float* const row = block.image + places[line].at[s];
                 sum_entry[line] = multiply_add(entry, as_lanes(window(row, entry_u)), sum_entry[line]);
                 sum_exit[line] = multiply_add(exit, as_lanes(window(row, exit_u)), sum_exit[line]);
@@ -753,7 +784,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
     for (int line = 0; line < kFour; ++line) {
         float* const sum = walk.packets[first + line].sum;
         (Lanes::load(sum) + (sum_entry[line] + sum_exit[line])).store(sum);
-        if (const std::uint32_t rest = bits_of_slabs(box) & ~places[line].in_one_row)
+        if (const std::uint32_t rest = bits_of_slabs(box) & ~places[line].read_so[Reading::one_row])
             walk_packet<false, kImage, std::uint8_t>(walk, block, first + line, places[line], rest, collection, next);
     }
 }
