@@ -435,16 +435,11 @@ class Lines {
     int per_row() const { return box_->slabs * per_run_; }
     int rows_asked() const { return row_; }
 
-    // Ask for `count` lines more, from slab to slab and row to row.
+    // Ask for `count` lines more, and the rest of the last one's run, from slab to slab and row to row.
     void ask(int count) {
-        while (count > 0 && row_ < box_->rows) {
-            if (line_ == 0) begin_run();
-            const int end = smaller(per_run_, line_ + count);
-            count -= end - line_;
-            for (; line_ < end; ++line_)
-                if (inside_) __builtin_prefetch(run_at_ + line_ * std::int64_t{64}, 0, 2);
-            if (line_ < per_run_) continue;
-            line_ = 0;
+        for (owed_ += count; owed_ > 0 && row_ < box_->rows; owed_ -= per_run_) {
+            const std::int64_t v = box_->v[slab_] + row_;
+            if (v >= 0 && v < grid_->size[box_->axis_v]) ask_for_run(v);
             if (++slab_ < box_->slabs) continue;
             slab_ = 0;
             ++row_;
@@ -452,19 +447,19 @@ class Lines {
     }
 
   private:
-    void begin_run() {
+    // Compilers take a function that does nothing but ask for one that does nothing.
+    __attribute__((always_inline)) void ask_for_run(std::int64_t v) const {
         const std::int64_t lowest = grid_->stride[box_->axis_u] < 0 ? box_->u[slab_] + box_->width - 1 : box_->u[slab_];
-        const std::int64_t v = box_->v[slab_] + row_, u = clamp(lowest, 0, grid_->size[box_->axis_u] - 1);
-        inside_ = v >= 0 && v < grid_->size[box_->axis_v];
-        run_at_ = static_cast<const char*>(grid_->voxels) + (box_->x + slab_) * grid_->stride[box_->axis_x] +
-                  u * grid_->stride[box_->axis_u] + v * grid_->stride[box_->axis_v];
+        const std::int64_t u = clamp(lowest, 0, grid_->size[box_->axis_u] - 1);
+        const char* const run = static_cast<const char*>(grid_->voxels) +
+                                (box_->x + slab_) * grid_->stride[box_->axis_x] + u * grid_->stride[box_->axis_u] +
+                                v * grid_->stride[box_->axis_v];
+        for (int line = 0; line < per_run_; ++line) __builtin_prefetch(run + line * 64, 0, 2);
     }
 
     const Grid* grid_ = nullptr;
     const Box* box_ = nullptr;
-    const char* run_at_ = nullptr;
-    bool inside_ = false;
-    int per_run_ = 0, row_ = 0, slab_ = 0, line_ = 0;
+    int per_run_ = 0, row_ = 0, slab_ = 0, owed_ = 0;
 };
 
 // Stages a box while something else goes on: each step asks memory for a few lines and copies the rows whose lines were
