@@ -112,16 +112,21 @@ struct Patch {
         for (int i = 0; i < Registers; ++i) x[i] = load_voxels(from + i / per_row * pitch + i % per_row * 16).x;
     }
     Index pick(Index i) const {
-        if constexpr (Registers == 4) return {pick_of_4(0, i)};
-        return {_mm512_mask_blend_epi32(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(64)), pick_of_4(0, i),
-                                        pick_of_4(4 % Registers, i))};
+        if constexpr (Registers <= 8) return {pick_of<Registers>(0, i)};
+        return {choose(128, i, pick_of<4>(8 % Registers, i), pick_of<8>(0, i))};
     }
 
   private:
-    __m512i pick_of_4(int first, Index i) const {
-        return _mm512_mask_blend_epi32(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(32)),
-                                       _mm512_permutex2var_epi32(x[first], i.x, x[first + 1]),
-                                       _mm512_permutex2var_epi32(x[first + 2], i.x, x[first + 3]));
+    // One where a bit of the index is set, else the other.
+    static __m512i choose(int bit, Index i, __m512i set, __m512i clear) {
+        return _mm512_mask_blend_epi32(_mm512_test_epi32_mask(i.x, _mm512_set1_epi32(bit)), clear, set);
+    }
+    // Of `Count` registers from the first on.
+    template <int Count>
+    __m512i pick_of(int first, Index i) const {
+        if constexpr (Count == 2) return _mm512_permutex2var_epi32(x[first], i.x, x[first + 1]);
+        if constexpr (Count == 4) return choose(32, i, pick_of<2>(first + 2, i), pick_of<2>(first, i));
+        if constexpr (Count > 4) return choose(64, i, pick_of<Count - 4>(first + 4, i), pick_of<4>(first, i));
     }
 };
 inline Lanes load_numbers(const float* from) { return _mm512_loadu_ps(from); }

@@ -409,8 +409,17 @@ struct Codes {
 };
 
 // How the voxels that a packet meets in a slab are read.
-enum Reading : std::int32_t { one_row, tall_patch, wide_patch, tall_patch_of_8, wide_patch_of_8, anywhere };
-constexpr int kReadings = 6;
+enum Reading : std::int32_t {
+    one_row,
+    tall_patch,
+    wide_patch,
+    tall_patch_of_6,
+    tall_patch_of_8,
+    wide_patch_of_8,
+    wide_patch_of_12,
+    anywhere
+};
+constexpr int kReadings = 8;
 
 // For each slab of a block: how a packet reads it, and from where.
 struct alignas(64) Places {
@@ -467,8 +476,10 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
         };
         if (kHasPatches) {
             const Mask in_4 = narrow & is_at_most(rows, 4), in_8 = narrow & is_at_most(rows, 8);
+            prefer(wide & is_at_most(rows, 6), Reading::wide_patch_of_12);
             prefer(wide & is_at_most(rows, 4), Reading::wide_patch_of_8);
             prefer(in_8, Reading::tall_patch_of_8);
+            prefer(narrow & is_at_most(rows, 6), Reading::tall_patch_of_6);
             breadth = choose(in_8, width, breadth);
             prefer(wide & is_at_most(rows, 2), Reading::wide_patch);
             breadth = choose(wide & is_at_most(rows, 2), width + width, breadth);
@@ -688,11 +699,17 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             case Reading::wide_patch:
                 collect_patch(std::integral_constant<int, 4>(), 2);
                 break;
+            case Reading::tall_patch_of_6:
+                collect_patch(std::integral_constant<int, 6>(), 1);
+                break;
             case Reading::tall_patch_of_8:
                 collect_patch(std::integral_constant<int, 8>(), 1);
                 break;
             case Reading::wide_patch_of_8:
                 collect_patch(std::integral_constant<int, 8>(), 2);
+                break;
+            case Reading::wide_patch_of_12:
+                collect_patch(std::integral_constant<int, 12>(), 2);
                 break;
             default: {
                 if (kInSquares && squares.alike())
@@ -729,8 +746,10 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         if constexpr (kHasPatches) {
             walk_read_so(std::integral_constant<int, Reading::tall_patch>());
             walk_read_so(std::integral_constant<int, Reading::wide_patch>());
+            walk_read_so(std::integral_constant<int, Reading::tall_patch_of_6>());
             walk_read_so(std::integral_constant<int, Reading::tall_patch_of_8>());
             walk_read_so(std::integral_constant<int, Reading::wide_patch_of_8>());
+            walk_read_so(std::integral_constant<int, Reading::wide_patch_of_12>());
         }
         walk_read_so(std::integral_constant<int, Reading::anywhere>());
     } else {
