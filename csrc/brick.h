@@ -26,8 +26,16 @@ struct Box {
     bool upright;  // x is the contiguous axis: all slabs share a corner, so that x can be read in runs
     // What of an upright box the rays meet in each run of kRunSlabs slabs; the rest is not staged.
     int first_row[kRuns], last_row[kRuns], first_column[kRuns], last_column[kRuns];
+    // The columns of its first row that they meet in any slab, and how much further those of the next row lie.
+    double strip_low, strip_high, strip_step;
 
     int slab_size() const { return rows * pitch; }
+    // The columns of a row of an upright box that rays meet, from where a line of the cache begins.
+    int column_from(int row) const { return within(strip_low + row * strip_step) / kLineFloats * kLineFloats; }
+    int column_to(int row) const { return within(strip_high + row * strip_step + 1.0); }
+
+  private:
+    int within(double column) const { return column < 0.0 ? 0 : column < width ? static_cast<int>(column) : width; }
 };
 
 inline float not_nan(float value) { return value == value ? value : 0.0f; }
@@ -333,11 +341,15 @@ bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert conv
             clear(to + i * slab_size, 0, outside ? box.width : u_begin - box.u[0]);
             clear(to + i * slab_size, outside ? box.width : u_end - box.u[0], box.width);
         }
-        if (!outside)
+        // What is read of labels decides how they are walked, whether a ray meets it or not: they need all of the row.
+        constexpr bool kStrip = std::is_same<Voxel, float>::value;
+        const std::int64_t u_first = kStrip ? clamp(box.u[0] + box.column_from(row), u_begin, u_end) : u_begin;
+        const std::int64_t u_last = kStrip ? clamp(box.u[0] + box.column_to(row), u_begin, u_end) : u_end;
+        if (!outside && u_first < u_last)
             stage_turned<Number>(
-                {box, row, static_cast<int>(u_begin - box.u[0]), voxels + v * stride_v + u_begin * stride_u, stride_x,
-                 stride_u, stride_v, static_cast<int>(u_end - u_begin), box.x, grid.size[box.axis_x] - box.x},
-                slab_size, to + (u_begin - box.u[0]), convert, seen);
+                {box, row, static_cast<int>(u_first - box.u[0]), voxels + v * stride_v + u_first * stride_u, stride_x,
+                 stride_u, stride_v, static_cast<int>(u_last - u_first), box.x, grid.size[box.axis_x] - box.x},
+                slab_size, to + (u_first - box.u[0]), convert, seen);
         return seen.any();
     }
     for (int s = 0; s < box.slabs; ++s, to += slab_size) {

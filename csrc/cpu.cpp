@@ -117,6 +117,16 @@ void order_pixels(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t 
     plan.lines = across + std::abs(last_shift);
 }
 
+// How far rays move along u for each voxel along v, from one line to the next near this pixel; none where v hardly
+// moves.
+double drift_of(const Plan& plan, const Grid& grid, double row, double column) {
+    const Position from = middle_crossing(plan, grid, row, column);
+    const Position to = middle_crossing(plan, grid, row + (plan.lanes_are_rows ? 0.0 : 1.0),
+                                        column + (plan.lanes_are_rows ? 1.0 : 0.0));
+    const double drift = (to.u - from.u) / (to.v - from.v);
+    return std::fabs(drift) <= 8.0 ? drift : 0.0;
+}
+
 // Voxels staged for a slab under a tile of this shape around a pixel, per ray.
 double voxels_per_ray(const Plan& plan, const Grid& grid, double row, double column, double lines, double lanes) {
     Position low{1e300, 1e300}, high{-1e300, -1e300};
@@ -302,6 +312,7 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         // Rays that no sample meets are few, a sliver at the detector's edge: any order serves them.
         if (!middle_pixel(plan, rows, columns, row, column)) row = column = 0.0;
         order_pixels(plan, grid, rows, columns, row, column);
+        plan.drift = drift_of(plan, grid, row, column);
         shape_tiles(plan, grid, rows, columns, row, column);
         // Runs along x come best in pairs of lines, and rows of wide tiles are few; elsewhere short blocks leave room
         // for the next one in the cache.

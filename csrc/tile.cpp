@@ -41,6 +41,7 @@ struct Bound {
 };
 struct alignas(64) Extents {
     Bound u_low, u_high, v_low, v_high;
+    Bound strip_low, strip_high;  // of u less what it drifts with v, for upright boxes
     double begin_low[kMostPackets], begin_high[kMostPackets], end_low[kMostPackets], end_high[kMostPackets];
     std::uint8_t relevant[2][kMostPackets];
 };
@@ -239,6 +240,11 @@ void set_up(Walk& walk, const Tile& tile) {
         };
         bound(packet.u, packet.du, extents.u_low, extents.u_high);
         bound(packet.v, packet.dv, extents.v_low, extents.v_high);
+        if (!walk.job.plan.upright) continue;
+        double strip[N], motion[N];
+        for (int k = 0; k < N; ++k) strip[k] = packet.u[k] - walk.job.plan.drift * packet.v[k];
+        for (int k = 0; k < N; ++k) motion[k] = packet.du[k] - walk.job.plan.drift * packet.dv[k];
+        bound(strip, motion, extents.strip_low, extents.strip_high);
     }
 }
 
@@ -248,6 +254,27 @@ std::int64_t floor_of(double value) { return static_cast<std::int64_t>(__builtin
 struct Span {
     double low[2], high[2];
 };
+
+// Find the columns that rays meet in each row of an upright box: less than all of them where lines of rays lie slanted.
+void choose_strip(const Walk& walk, Block& block, double first, double last) {
+    const Extents& extents = walk.extents;
+    Box& box = block.box;
+    constexpr double kFar = 1e300;
+    const std::uint8_t* const relevant = extents.relevant[block.parity];
+    double low = kFar, high = -kFar;
+#pragma omp simd reduction(min : low) reduction(max : high)
+    for (int i = 0; i < walk.count; ++i) {
+        const double away = relevant[i] ? 0.0 : 2 * kFar;
+        low = smaller(smaller(extents.strip_low.at(i, first), extents.strip_low.at(i, last)) + away, low);
+        high = larger(larger(extents.strip_high.at(i, first), extents.strip_high.at(i, last)) - away, high);
+    }
+    // All slabs of an upright box share a corner.
+    const double drift = walk.job.plan.drift;
+    const double corner = static_cast<double>(box.u[0]) - drift * static_cast<double>(box.v[0]);
+    box.strip_low = low - corner + smaller(0.0, drift) - 2 * static_cast<double>(kBoxMargin);
+    box.strip_high = high - corner + larger(0.0, drift) + 2 * static_cast<double>(kBoxMargin);
+    box.strip_step = drift;
+}
 
 // Choose the box of `slabs` slabs from plane x on; false when no ray of the tile meets the volume there.
 bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& block) {
@@ -354,6 +381,7 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
     box.width = static_cast<int>(width);
     box.pitch = static_cast<int>(pitch);
     box.rows = static_cast<int>(rows);
+    if (box.upright) choose_strip(walk, block, first, last);
     return true;
 }
 

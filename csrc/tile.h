@@ -20,7 +20,7 @@ constexpr int kMostPitch = 1024;                           // from row to row of
 constexpr int kBrickSlack = 8 * kMostPitch + 64;           // patches may read this far past a brick's end
 constexpr int kBrickLead = kMostPitch + kLineFloats;       // and squares this far before its beginning
 constexpr int kUniformCodes = kBrickFloats / 8;            // one for 8 columns of a row
-constexpr int kPacketBytes = kTileRays * 112 + 512 * 104;  // packets of a tile, with their extents
+constexpr int kPacketBytes = kTileRays * 112 + 512 * 136;  // packets of a tile, with their extents
 
 // Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
@@ -35,6 +35,7 @@ struct Plan {
     // (l + round(shear * j), j) or its transpose, so that a packet's voxels lie along the contiguous axis.
     bool lanes_are_rows;
     double shear;
+    double drift;  // about how far the rays of the next line move along u for each voxel along v
     std::int64_t first_line, lines, lanes;
     int tile_lines, tile_lanes;
     int packet_lines;    // lines that a packet's rays come from
