@@ -157,7 +157,7 @@ struct Shape {
 // where lines and rows part or slant, and keep the many short runs of an upright box from evicting each other. Costs
 // are relative, measured on 512 x 512 x 400.
 constexpr Shape kShapes[] = {{4, 512, 1.0, 1.5},   {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
-                             {16, 64, 1.15, 0.95}, {32, 64, 1.4, 1.1},   {32, 32, 1.7, 1.15}};
+                             {16, 64, 1.35, 1.05}, {32, 64, 1.4, 1.1},   {32, 32, 1.7, 1.15}};
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
     double lowest = 1e300;

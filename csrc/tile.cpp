@@ -628,6 +628,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
+    // Nothing reads it where rays cross in u alone.
     Coordinate v = u;
     if (wanted & ~places.read_so[Reading::one_row])
         v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
