@@ -451,12 +451,12 @@ constexpr int kReadings = 8;
 
 // For each slab of a block: how a packet reads it, and from where.
 struct alignas(64) Places {
-    std::int32_t reading[kBlockSlabs];
     std::int32_t at[kBlockSlabs];                    // of the lowest row and column read, in the brick
     float from_u[kBlockSlabs], from_v[kBlockSlabs];  // kRound less that column and row
-    // What of it the packet may meet, where labels are walked.
-    std::int32_t rows[kBlockSlabs], column[kBlockSlabs], last_column[kBlockSlabs];
-    std::uint32_t read_so[kReadings];  // by reading: a bit for each slab
+    // Where labels are walked, slab after slab: the reading, and what of it the packet may meet.
+    std::int32_t reading[kBlockSlabs], rows[kBlockSlabs], column[kBlockSlabs], last_column[kBlockSlabs];
+    // By reading: a bit for each slab. Where labels are walked, of one_row alone.
+    std::uint32_t read_so[kReadings];
 };
 
 // Adding it rounds a small float to a whole number, which the lowest bits of the sum then hold.
@@ -518,16 +518,16 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
         prefer(in_one_row, Reading::one_row);
         breadth = choose(in_one_row, width + width, breadth);
         for (int i = 0; i < kReadings; ++i)
-            if (kHasPatches || i == Reading::one_row || i == Reading::anywhere)
+            if (i == Reading::one_row || (!Label && (kHasPatches || i == Reading::anywhere)))
                 places.read_so[i] |= bits(equal(reading, Lanes(static_cast<float>(i)))) << s;
         // Loads that straddle no lines are faster: begin where a line begins, if what is read still holds all.
         const Lanes line = floor(from / width) * width, column = choose(less(to - line, breadth), line, from);
-        to_index(reading).store(places.reading + s);
         const Lanes row_of_brick = multiply_add(slab, rows_of_slab, row - corner_v);
         to_index(multiply_add(row_of_brick, Lanes(static_cast<float>(box.pitch)), column)).store(places.at + s);
         (Lanes(kRound) - column - corner_u).store(places.from_u + s);
         (Lanes(kRound) - row).store(places.from_v + s);
         if (!Label) continue;
+        to_index(reading).store(places.reading + s);
         to_index(rows).store(places.rows + s);
         to_index(from - column).store(places.column + s);
         to_index(to - column).store(places.last_column + s);
