@@ -314,9 +314,8 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         order_pixels(plan, grid, rows, columns, row, column);
         plan.drift = drift_of(plan, grid, row, column);
         shape_tiles(plan, grid, rows, columns, row, column);
-        // Runs along x come best in pairs of lines, and rows of wide tiles are few; elsewhere short blocks leave room
-        // for the next one in the cache.
-        plan.block_slabs = plan.upright || plan.tile_lanes >= 256 ? kBlockSlabs : kBlockSlabs / 2;
+        // Runs along x come best in pairs of lines; elsewhere short blocks leave room for the next one in the cache.
+        plan.block_slabs = plan.upright ? kBlockSlabs : kBlockSlabs / 2;
         shape_packets(plan, grid, row, column, lanes);
         const auto moves_along = [&](const double* step, int along) {
             const double all = std::fabs(step[0]) + std::fabs(step[1]) + std::fabs(step[2]);

@@ -470,6 +470,17 @@ struct alignas(64) Slabs {
 };
 constexpr Slabs kSlabs;
 
+// How far each slab of a block is from the block's middle plane: a number for each, read as it is needed.
+struct Steps {
+    float from_middle[kBlockSlabs / 2 + kBlockSlabs];
+    constexpr Steps() : from_middle() {
+        for (int i = 0; i < kBlockSlabs / 2 + kBlockSlabs; ++i)
+            from_middle[i] = static_cast<float>(i - kBlockSlabs / 2);
+    }
+    constexpr const float* to(int middle) const { return from_middle + kBlockSlabs / 2 - middle; }
+};
+constexpr Steps kSteps;
+
 template <bool Label>
 void find_places(const Walk& walk, const Block& block, int index, Places& places) {
     const Box& box = block.box;
@@ -627,6 +638,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
+    const float* const steps = kSteps.to(middle);
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     // Nothing reads it where rays cross in u alone.
     Coordinate v = u;
@@ -661,7 +673,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         return true;
     };
     const auto walk_slab = [&](int s, auto reading) {
-        const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+        const Lanes step(steps[s]);
         if (Partial) {
             const Lanes slab(kSlabs.number[s]);
             begin = smaller(larger(ray_begin - slab, zero), one);
@@ -714,8 +726,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         };
         const auto collect_patch = [&](auto registers, int per_row) {
             const int shift = kRegisterShift + per_row - 1;
-            const Index entry = shifted(in_v.voxel() + v.voxel, shift) + entry_u, across_v = shifted(v.step, shift);
-            const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + u.step + across_v;
+            const Index across_v = shifted(v.step, shift), across_both = u.step + across_v;
+            const Index entry = shifted(in_v.voxel(), shift) + in_u.voxel() + (shifted(v.voxel, shift) + u.voxel);
+            const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + across_both;
             collect([&](const auto* from) {
                 const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
                 return Codes<3>{{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)}};
@@ -799,6 +812,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
                                          Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
+    const float* const steps = kSteps.to(middle);
     Places places[kFour];
     std::uint32_t any = 0;
     for (int line = 0; line < kFour; ++line) {
@@ -817,7 +831,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
             // Lines that meet one row read the same columns.
             int some_line = 0;
             while (!(places[some_line].read_so[Reading::one_row] >> s & 1)) ++some_line;
-            const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+            const Lanes step(steps[s]);
             const Standing in_u = standing_at(u, step, Lanes(places[some_line].from_u[s]));
             const Lanes entry = in_u.leaves, exit = one - entry;
             const Index entry_u = in_u.voxel() + u.voxel, exit_u = entry_u + u.step;
@@ -912,6 +926,7 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
                                               const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
+    const float* const steps = kSteps.to(middle);
     Columns columns;
     find_columns(walk, block, first, columns);
     const Packet& packet = walk.packets[first];
@@ -923,7 +938,7 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
         next.ask(kFour);
         for (const int pause = smaller(s + kAskSlabs, slabs); s < pause; ++s) {
             if (columns.wide >> s & 1) continue;
-            const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+            const Lanes step(steps[s]);
             const Standing in_u = standing_at(u, step, Lanes(columns.from_u[s]));
             const Lanes leaves_u = in_u.leaves, exit = one - leaves_u;
             const Index entry_u = in_u.voxel() + u.voxel, exit_u = entry_u + u.step;
@@ -1013,6 +1028,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
                                                const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
+    const float* const steps = kSteps.to(middle);
     const Packet& packet = walk.packets[first];
     Band band;
     find_band(packet, block, band);
@@ -1029,7 +1045,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
     for (Lanes& sum : sums) sum = zero;
     const auto weigh = [&](int s, auto count) {
         constexpr int kCount = decltype(count)::value;
-        const Lanes step(kSlabs.number[s] - static_cast<float>(middle));
+        const Lanes step(steps[s]);
         const Lanes from_column = multiply_add(step, motion, from_middle) + (voxel + Lanes(band.from[s]));
         const Stay<kCount> stay(multiply_add(zero - from_column, per_column, below_at_middle), per_column);
         for (int line = 0; line < kFour; ++line) {
