@@ -316,6 +316,8 @@ std::vector<Plan> plan_view(const Grid& grid, const double* view, std::int64_t r
         shape_tiles(plan, grid, rows, columns, row, column);
         // Runs along x come best in pairs of lines; elsewhere short blocks leave room for the next one in the cache.
         plan.block_slabs = plan.upright ? kBlockSlabs : kBlockSlabs / 2;
+        // Codes need less of it, and rows of wide tiles are few.
+        plan.label_block_slabs = plan.tile_lanes >= 256 ? kBlockSlabs : plan.block_slabs;
         shape_packets(plan, grid, row, column, lanes);
         const auto moves_along = [&](const double* step, int along) {
             const double all = std::fabs(step[0]) + std::fabs(step[1]) + std::fabs(step[2]);

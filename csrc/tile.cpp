@@ -1154,34 +1154,47 @@ Region region_of(const Walk& walk, const Box& box, int packet) {
     return region;
 }
 
-// The one code that a packet meets in a block, or kMixed.
-int uniform_code(const Walk& walk, const Block& block, const std::int32_t* codes, int index) {
+// What each packet may meet of a block's brick.
+struct Reaches {
+    std::int32_t first_row[kMostPackets], last_row[kMostPackets];
+    std::int32_t first_stretch[kMostPackets], last_stretch[kMostPackets];
+};
+
+void find_reaches(const Walk& walk, const Block& block, Reaches& reaches) {
     const Box& box = block.box;
-    const Extents& extents = walk.extents;
     const int last = box.slabs - 1;
     const double before = block.x - walk.begin;
     // Corners that follow the rays are rounded down, each on its own: by less than one voxel.
-    const double rounding = box.upright ? 0.0 : 1.0;
-    const auto range = [&](const Bound& lowest, const Bound& highest, double origin, const float* corner, int size,
-                           int& from, int& to) {
-        const double first = origin + static_cast<double>(corner[0]);
-        const double end = origin + static_cast<double>(corner[last]);
-        const auto at = [&](const Bound& bound, int plane) { return bound.at(index, before + plane); };
-        const double low = smaller(smaller(at(lowest, 0), at(lowest, 1)) - first,
-                                   smaller(at(lowest, last), at(lowest, last + 1)) - end);
-        const double high = larger(larger(at(highest, 0), at(highest, 1)) - first,
-                                   larger(at(highest, last), at(highest, last + 1)) - end);
-        from = static_cast<int>(clamp(floor_of(low - rounding - kBoxMargin), 0, size - 1));
-        to = static_cast<int>(clamp(floor_of(high + rounding + kBoxMargin), 0, size - 1));
+    const double margin = (box.upright ? 0.0 : 1.0) + static_cast<double>(kBoxMargin);
+    const auto find = [&](const Bound& lowest, const Bound& highest, double origin, const float* corner, int size,
+                          int voxels, std::int32_t* from, std::int32_t* to) {
+        const double first = origin + static_cast<double>(corner[0]), most = size - 1;
+        const double end = origin + static_cast<double>(corner[last]), per_voxel = 1.0 / voxels;
+        // Compilers turn it into vectors.
+        const auto within = [&](double voxel) { return smaller(larger(voxel, 0.0), most) * per_voxel; };
+        for (int i = 0; i < walk.count; ++i) {
+            const double low = smaller(lowest.at(i, before) - first, lowest.at(i, before + last) - end);
+            from[i] = static_cast<std::int32_t>(within(low + smaller(lowest.change[i], 0.0) - margin));
+        }
+        for (int i = 0; i < walk.count; ++i) {
+            const double high = larger(highest.at(i, before) - first, highest.at(i, before + last) - end);
+            to[i] = static_cast<std::int32_t>(within(high + larger(highest.change[i], 0.0) + margin));
+        }
     };
-    int row, last_row, column, last_column;
-    range(extents.v_low, extents.v_high, block.v, block.corner_v, box.rows, row, last_row);
-    range(extents.u_low, extents.u_high, block.u, block.corner_u, box.pitch, column, last_column);
-    const int stretches = box.pitch / kStretch, from = column / kStretch, to = last_column / kStretch;
-    const std::int32_t code = codes[row * stretches + from];
-    for (; row <= last_row; ++row)
+    const Extents& extents = walk.extents;
+    find(extents.v_low, extents.v_high, block.v, block.corner_v, box.rows, 1, reaches.first_row, reaches.last_row);
+    find(extents.u_low, extents.u_high, block.u, block.corner_u, box.pitch, kStretch, reaches.first_stretch,
+         reaches.last_stretch);
+}
+
+// The one code that a packet meets in a block, or kMixed.
+int uniform_code(const Reaches& reaches, int index, const std::int32_t* codes, int stretches) {
+    const int from = reaches.first_stretch[index], to = reaches.last_stretch[index];
+    codes += reaches.first_row[index] * stretches;
+    const std::int32_t code = codes[from];
+    for (int row = reaches.first_row[index]; row <= reaches.last_row[index]; ++row, codes += stretches)
         for (int i = from; i <= to; ++i)
-            if (codes[row * stretches + i] != code) return kMixed;
+            if (codes[i] != code) return kMixed;
     return code;
 }
 
@@ -1191,7 +1204,11 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
     const Box& box = block.box;
     // Where nothing but labels is asked for, one label from end to end needs no walk.
     constexpr bool Skips = !(What & kImage);
-    if (Skips) find_uniform(box, static_cast<const Code*>(block.label), uniform);
+    Reaches reaches;
+    if (Skips) {
+        find_uniform(box, static_cast<const Code*>(block.label), uniform);
+        find_reaches(walk, block, reaches);
+    }
     const bool known = !Skips && (walk.job.image_cells.hold_something || walk.job.label_cells.hold_something);
     const double begin = block.x, end = block.x + box.slabs;
     const auto meets_nothing = [&](int i) {
@@ -1230,7 +1247,7 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
         if (meets_nothing(i)) continue;
         const bool partial = is_partial(i);
         if (Skips) {
-            const int code = uniform_code(walk, block, uniform, i);
+            const int code = uniform_code(reaches, i, uniform, box.pitch / kStretch);
             if (code != kMixed && (code == 0 || !partial)) {
                 next.ask((box.slabs + kAskSlabs - 1) / kAskSlabs);
                 if (code == 0) continue;
@@ -1432,7 +1449,7 @@ void walk_blocks(Walk& walk, const Scratch& scratch, ChosenBlocks& chosen, Colle
     const Grid& grid = job.image ? *job.image : *job.label;
     const std::int64_t last = static_cast<std::int64_t>(walk.end);
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
-    const int most_slabs = plan.block_slabs;
+    const int most_slabs = job.image ? plan.block_slabs : plan.label_block_slabs;
     // Blocks of an upright box begin where lines of memory begin. Small volumes lie at addresses that change from run
     // to run, and the last bits of the result must not change with them; large ones are mapped whole, always alike.
     constexpr std::int64_t kMappedBytes = std::int64_t{32} << 20;
@@ -1532,7 +1549,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     const bool with_depth = outputs.entry_depth || outputs.exit_depth || (job.wide_codes && with_integral);
     Collection collection(scratch.collected, quantities(with_integral, with_depth));
     const bool in_turns = job.image && job.label && !with_integral;
-    ChosenBlocks chosen(in_turns);
+    ChosenBlocks chosen(in_turns && job.plan.block_slabs == job.plan.label_block_slabs);
     if (in_turns) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
         Job part = job;

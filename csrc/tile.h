@@ -38,10 +38,11 @@ struct Plan {
     double drift;  // about how far the rays of the next line move along u for each voxel along v
     std::int64_t first_line, lines, lanes;
     int tile_lines, tile_lanes;
-    int packet_lines;    // lines that a packet's rays come from
-    bool lines_share_u;  // rays of different lines differ in v alone
-    bool lanes_share_v;  // and rays of different lanes in u alone
-    int block_slabs;
+    int packet_lines;       // lines that a packet's rays come from
+    bool lines_share_u;     // rays of different lines differ in v alone
+    bool lanes_share_v;     // and rays of different lanes in u alone
+    int block_slabs;        // where an image is walked
+    int label_block_slabs;  // where labels alone are
 };
 
 struct Tile {
