@@ -85,6 +85,21 @@ template <class Voxel>
 inline Index window(const Voxel* from, Index i) {
     return {_mm512_permutex2var_epi32(load_voxels(from).x, i.x, load_voxels(from + 16).x)};
 }
+// Some windows of the same voxels, which are read once: compilers would read them again for each, and reading is what
+// the walk of upright views waits for.
+template <class Voxel>
+class Windows {
+  public:
+    explicit Windows(const Voxel* from) : low_(held(load_voxels(from).x)), high_(held(load_voxels(from + 16).x)) {}
+    Index at(Index i) const { return {_mm512_permutex2var_epi32(low_, i.x, high_)}; }
+
+  private:
+    static __m512i held(__m512i read) {
+        asm("" : "+v"(read));
+        return read;
+    }
+    __m512i low_, high_;
+};
 inline Index gather(const float* from, Index i) { return {_mm512_i32gather_epi32(i.x, from, 4)}; }
 // Each lane reads 32 bits and keeps its own.
 inline Index gather(const std::uint8_t* from, Index i) {
@@ -495,6 +510,16 @@ inline Lanes load_numbers(const Number* from) {
 }
 
 #if !defined(__AVX512F__)
+template <class Voxel>
+class Windows {
+  public:
+    explicit Windows(const Voxel* from) : from_(from) {}
+    Index at(Index i) const { return window(from_, i); }
+
+  private:
+    const Voxel* from_;
+};
+
 // A window takes two permutes of several steps each, or none at all.
 constexpr bool kWindowsAreFast = false;
 

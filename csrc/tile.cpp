@@ -585,7 +585,9 @@ inline Standing standing_at(const Coordinate& coordinate, Lanes step, Lanes from
 // The image summed over the four voxels that a ray may meet in a slab: two neighbours of a row, and those of the next.
 class Squares {
   public:
-    Squares(const Coordinate& u, const Coordinate& v, int pitch) : pitch_(static_cast<float>(pitch)) {
+    // In line, so that walks which never read squares do not set them up.
+    __attribute__((always_inline)) Squares(const Coordinate& u, const Coordinate& v, int pitch)
+        : pitch_(static_cast<float>(pitch)) {
         const unsigned down_u = bits(less(u.motion, Lanes(0.0f))), down_v = bits(less(v.motion, Lanes(0.0f)));
         alike_ = (down_u == 0 || down_u == all_lanes) && (down_v == 0 || down_v == all_lanes);
         forwards_ = down_u == 0;
@@ -838,8 +840,9 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
             for (int line = 0; line < kFour; ++line) {
                 if (!(places[line].read_so[Reading::one_row] >> s & 1)) continue;
                 const float* const row = block.image + places[line].at[s];
-                sum_entry[line] = multiply_add(entry, as_lanes(window(row, entry_u)), sum_entry[line]);
-                sum_exit[line] = multiply_add(exit, as_lanes(window(row, exit_u)), sum_exit[line]);
+                const Windows<float> in_row(row);
+                sum_entry[line] = multiply_add(entry, as_lanes(in_row.at(entry_u)), sum_entry[line]);
+                sum_exit[line] = multiply_add(exit, as_lanes(in_row.at(exit_u)), sum_exit[line]);
             }
         }
     }
@@ -944,7 +947,8 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
             const Index entry_u = in_u.voxel() + u.voxel, exit_u = entry_u + u.step;
             for (int line = 0; line < kFour; ++line) {
                 const float* const row = block.image + rows[line].at[s] + columns.at[s];
-                const Lanes at_entry = as_lanes(window(row, entry_u)), behind_u = as_lanes(window(row, exit_u));
+                const Windows<float> in_row(row);
+                const Lanes at_entry = as_lanes(in_row.at(entry_u)), behind_u = as_lanes(in_row.at(exit_u));
                 if (!(rows[line].crossed >> s & 1)) {
                     sum_entry[line] = multiply_add(leaves_u, at_entry, sum_entry[line]);
                     sum_exit[line] = multiply_add(exit, behind_u, sum_exit[line]);
@@ -953,10 +957,11 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
                 const float* const behind = row + rows[line].to_next;
                 const Lanes leaves_v(rows[line].leaves[s]);
                 const Shares<Lanes> shares = slab_shares(leaves_u, leaves_v);
-                const Lanes at_middle = choose(less(leaves_u, leaves_v), behind_u, as_lanes(window(behind, entry_u)));
+                const Windows<float> in_next(behind);
+                const Lanes at_middle = choose(less(leaves_u, leaves_v), behind_u, as_lanes(in_next.at(entry_u)));
                 sum_entry[line] = multiply_add(shares.entry, at_entry, sum_entry[line]);
                 sum_entry[line] = multiply_add(shares.middle, at_middle, sum_entry[line]);
-                sum_exit[line] = multiply_add(shares.exit, as_lanes(window(behind, exit_u)), sum_exit[line]);
+                sum_exit[line] = multiply_add(shares.exit, as_lanes(in_next.at(exit_u)), sum_exit[line]);
             }
         }
     }
