@@ -15,6 +15,7 @@ from cases import (
     POSES,
     POSES_ALONE,
     POSES_AT_ONCE,
+    POSES_OF_FEW_PIXELS,
     SHARES,
 )
 
@@ -25,6 +26,9 @@ INT16 = {"AP cone": 0.75}
 """Judged where memory is the limit; from elsewhere the ratio is told."""
 
 AT_ONCE = 0.8
+FEWER_PIXELS = 1.0
+"""A search over poses begins with few pixels: they must not take longer than many."""
+
 SECOND_THREAD = 1.8
 NUMBA = 4.0
 LABELS = {MM: 2.0, MASKS: 1.5, SHARES: None, DEPTHS: None}
@@ -109,6 +113,8 @@ def _calls(rows: Rows) -> Iterator[Ratio]:
     for at_once, alone in ((POSES_AT_ONCE, POSES_ALONE), (AP_AT_ONCE, AP_ALONE)):
         # One call costs what its poses cost together, so it is their mean that it is held to.
         yield from _between(f"{at_once} / alone", rows.find(at_once), rows.find(alone), AT_ONCE, of="mean")
+    few, many = rows.find(POSES_OF_FEW_PIXELS), rows.find(POSES_ALONE)
+    yield from _between(f"{POSES_OF_FEW_PIXELS} / to all", few, many, FEWER_PIXELS, of="mean")
     for name in FEW:
         one, two = (rows.find(name, threads=threads) for threads in (1, 2))
         yield from _between(f"{name}, 1 / 2 threads", one, two, SECOND_THREAD, at_least=True)

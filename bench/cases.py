@@ -23,6 +23,8 @@ FEW = ("AP cone", "lateral", OBLIQUE)
 RANDOM_POSES, MANY = 50, 12
 POSES = f"{RANDOM_POSES} random poses"
 POSES_AT_ONCE, POSES_ALONE = f"{MANY} random poses in one call", f"{MANY} random poses, a call each"
+FEW_PIXELS = (64, 64)
+POSES_OF_FEW_PIXELS = f"{MANY} random poses to {FEW_PIXELS[0]} x {FEW_PIXELS[1]} pixels"
 AP_AT_ONCE, AP_ALONE = f"{MANY} times AP in one call", "AP, a call each"
 MM, MASKS, SHARES, DEPTHS = (f" + {what} of 104 labels" for what in ("mm", "masks", "shares", "depths"))
 OF_LABELS: dict[str, Output] = {MM: "path_length", MASKS: "mask", SHARES: "label_line_integral", DEPTHS: "depth"}
@@ -118,7 +120,7 @@ def random_labels(
 
 
 def many_poses(patient: Patient, detector: tuple[int, int], threads: int, backend: str) -> Iterator[tuple[Case, ...]]:
-    """Random poses in both orders; twelve views in one call, and the same views alone."""
+    """Random poses in both orders; twelve views in one call, the same views alone, and to a few pixels."""
     volume = patient.noise
     poses = random_poses(volume, detector, RANDOM_POSES)
     yield tuple(
@@ -126,6 +128,10 @@ def many_poses(patient: Patient, detector: tuple[int, int], threads: int, backen
     )
     alone = [Case(POSES_ALONE, volume, pose, threads, backend=backend) for pose in poses[:MANY]]
     yield (replace(alone[0], name=POSES_AT_ONCE, geometry=Geometry.concatenate(poses[:MANY])), *alone)
+    yield tuple(
+        Case(POSES_OF_FEW_PIXELS, volume, pose, threads, backend=backend)
+        for pose in random_poses(volume, FEW_PIXELS, MANY)
+    )
     view = dict(directions(volume, detector))["AP cone"]
     single = Case(AP_ALONE, volume, view, threads, backend=backend)
     yield replace(single, name=AP_AT_ONCE, geometry=Geometry.concatenate([view] * MANY)), single

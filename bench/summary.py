@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bounds import Rows
-from cases import AP_AT_ONCE, DEPTHS, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE, SHARES
+from cases import AP_AT_ONCE, DEPTHS, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE, POSES_OF_FEW_PIXELS, SHARES
 
 BEGIN, END = "<!-- figures of bench/figures.json and bench/figures_avx2.json -->", "<!-- end of figures -->"
 FILES = ("figures.json", "figures_avx2.json")
@@ -37,6 +37,7 @@ TITLES = (
     ("oblique, int16 CT", OBLIQUE, "int16 F"),
     ("12 random poses in one call, per view", POSES_AT_ONCE, "float32 F"),
     ("12 times AP in one call, per view", AP_AT_ONCE, "float32 F"),
+    (f"{POSES_OF_FEW_PIXELS}: the median and the worst", POSES_OF_FEW_PIXELS, "float32 F"),
     *(
         (f"{view}, int16 CT, with {what} of 104 labels", f"{case}{labels}", "int16 F")
         for view, case in (("AP", "AP cone"), ("lateral", "lateral"))

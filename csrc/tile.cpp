@@ -1272,25 +1272,31 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
     }
 }
 
-// Does one slab under the whole tile fit the brick, wherever the slab is?
+// Does what is staged together fit the brick, wherever it is: one slab under the whole tile, or where x is contiguous a
+// line of memory? Less than a line would have memory read each line many times.
 bool fits(const Walk& walk) {
     const Extents& extents = walk.extents;
+    const double slabs = walk.job.plan.upright ? kRunSlabs : 1;
     double most_width = 0.0, area = 0.0;
     for (int side = 0; side < 2; ++side) {
-        const double slabs = side ? walk.end - walk.begin : 0.0;
-        double low[2] = {1e300, 1e300}, high[2] = {-1e300, -1e300};
+        const double at = side ? walk.end - walk.begin : 0.0;
+        double low[2] = {1e300, 1e300}, high[2] = {-1e300, -1e300}, motion[2] = {0.0, 0.0};
+        const auto include = [&](int which, const Bound& lowest, const Bound& highest, int i) {
+            low[which] = smaller(low[which], lowest.at(i, at));
+            high[which] = larger(high[which], highest.at(i, at));
+            motion[which] = larger(motion[which], __builtin_fabs(lowest.change[i]));
+            motion[which] = larger(motion[which], __builtin_fabs(highest.change[i]));
+        };
         for (int i = 0; i < walk.count; ++i) {
-            low[0] = smaller(low[0], extents.u_low.at(i, slabs));
-            high[0] = larger(high[0], extents.u_high.at(i, slabs));
-            low[1] = smaller(low[1], extents.v_low.at(i, slabs));
-            high[1] = larger(high[1], extents.v_high.at(i, slabs));
+            include(0, extents.u_low, extents.u_high, i);
+            include(1, extents.v_low, extents.v_high, i);
         }
-        // One voxel at each end for rounding, two for what a slab moves the rays sideways, and the rest of a line.
-        const double width = high[0] - low[0] + 4.0 + kLineFloats;
+        // One voxel at each end for rounding, what the slabs move the rays sideways, and the rest of a line.
+        const double width = high[0] - low[0] + 2.0 + slabs * motion[0] + kLineFloats;
         most_width = larger(most_width, width);
-        area = larger(area, width * (high[1] - low[1] + 4.0));
+        area = larger(area, width * (high[1] - low[1] + 2.0 + slabs * motion[1]));
     }
-    return most_width <= kMostPitch && area <= kBrickFloats;
+    return most_width <= kMostPitch && area * slabs <= kBrickFloats;
 }
 
 // What a tile's rays have collected goes to the outputs.

@@ -44,6 +44,9 @@ SCENES = {
     "pixels of two and a half voxels": Scene((61, 70, 137), (40, 150), (2.5, 2.5)),
     "pixels of one and a half voxels": Scene((128, 33, 140), (40, 150), (1.5, 1.5), beam=(-1, -0.2, 0.1)),
     "pixels of seven voxels": Scene((61, 70, 137), (24, 40), (7.0, 6.5)),
+    "pixels of seven voxels, of which few slabs fit together": Scene(
+        (37, 230, 240), (36, 40), (7.0, 6.5), (1, 0.2, -0.3)
+    ),
     "pixels of twenty voxels": Scene((61, 70, 137), (24, 40), (20.0, 20.0)),
     "detector far wider than the volume": Scene((61, 70, 137), (33, 600), (2.0, 6.0)),
     "rolled a little": Scene((61, 70, 137), (40, 150), (0.7, 0.8), roll=5),
