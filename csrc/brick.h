@@ -365,41 +365,51 @@ bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert conv
     return seen.any();
 }
 
-template <class Convert>
-bool stage_any(const Grid& grid, const Box& box, int row, float* brick, Convert convert) {
-    switch (grid.type) {
+// Call `use` with a number of the type that a grid holds.
+template <class Use>
+bool with_number(NumberType type, const Use& use) {
+    switch (type) {
         case NumberType::int8:
-            return stage<std::int8_t>(grid, box, row, brick, convert);
+            return use(std::int8_t{});
         case NumberType::uint8:
-            return stage<std::uint8_t>(grid, box, row, brick, convert);
+            return use(std::uint8_t{});
         case NumberType::int16:
-            return stage<std::int16_t>(grid, box, row, brick, convert);
+            return use(std::int16_t{});
         case NumberType::uint16:
-            return stage<std::uint16_t>(grid, box, row, brick, convert);
+            return use(std::uint16_t{});
         case NumberType::int32:
-            return stage<std::int32_t>(grid, box, row, brick, convert);
+            return use(std::int32_t{});
         case NumberType::uint32:
-            return stage<std::uint32_t>(grid, box, row, brick, convert);
+            return use(std::uint32_t{});
         case NumberType::int64:
-            return stage<std::int64_t>(grid, box, row, brick, convert);
+            return use(std::int64_t{});
         case NumberType::uint64:
-            return stage<std::uint64_t>(grid, box, row, brick, convert);
+            return use(std::uint64_t{});
         case NumberType::float32:
-            return stage<float>(grid, box, row, brick, convert);
+            return use(float{});
         case NumberType::float64:
-            return stage<double>(grid, box, row, brick, convert);
+            return use(double{});
     }
     return false;
 }
 
+// Call `use` with a number of the image's type, and with what makes attenuation of it.
+template <class Use>
+bool with_image(const Job& job, const Use& use) {
+    const Attenuation& law = job.attenuation;
+    return with_number(job.image->type, [&](auto number) {
+        if (law.bends == 0) return use(number, AsIs{});
+        if (law.bends == 2)
+            return use(number,
+                       ToAttenuationBilinear{law.knot[0], law.slope_change[0], law.knot[1], law.slope_change[1]});
+        return use(number, ToAttenuation{law});
+    });
+}
+
 // Fill a row of the brick with attenuation; false when all of it is zero.
 __attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box, int row, float* brick) {
-    const Attenuation& law = job.attenuation;
-    if (law.bends == 0) return stage_any(*job.image, box, row, brick, AsIs{});
-    if (law.bends == 2)
-        return stage_any(*job.image, box, row, brick,
-                         ToAttenuationBilinear{law.knot[0], law.slope_change[0], law.knot[1], law.slope_change[1]});
-    return stage_any(*job.image, box, row, brick, ToAttenuation{law});
+    return with_image(
+        job, [&](auto number, auto convert) { return stage<decltype(number)>(*job.image, box, row, brick, convert); });
 }
 
 template <class Code>

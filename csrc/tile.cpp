@@ -471,15 +471,15 @@ struct alignas(64) Slabs {
 constexpr Slabs kSlabs;
 
 // How far each slab of a block is from the block's middle plane: a number for each, read as it is needed.
-struct Steps {
+struct Planes {
     float from_middle[kBlockSlabs / 2 + kBlockSlabs];
-    constexpr Steps() : from_middle() {
+    constexpr Planes() : from_middle() {
         for (int i = 0; i < kBlockSlabs / 2 + kBlockSlabs; ++i)
             from_middle[i] = static_cast<float>(i - kBlockSlabs / 2);
     }
     constexpr const float* to(int middle) const { return from_middle + kBlockSlabs / 2 - middle; }
 };
-constexpr Steps kSteps;
+constexpr Planes kPlanes;
 
 template <bool Label>
 void find_places(const Walk& walk, const Block& block, int index, Places& places) {
@@ -640,7 +640,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kSteps.to(middle);
+    const float* const steps = kPlanes.to(middle);
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     // Nothing reads it where rays cross in u alone.
     Coordinate v = u;
@@ -814,7 +814,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
                                          Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kSteps.to(middle);
+    const float* const steps = kPlanes.to(middle);
     Places places[kFour];
     std::uint32_t any = 0;
     for (int line = 0; line < kFour; ++line) {
@@ -929,7 +929,7 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
                                               const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kSteps.to(middle);
+    const float* const steps = kPlanes.to(middle);
     Columns columns;
     find_columns(walk, block, first, columns);
     const Packet& packet = walk.packets[first];
@@ -1033,7 +1033,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
                                                const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kSteps.to(middle);
+    const float* const steps = kPlanes.to(middle);
     const Packet& packet = walk.packets[first];
     Band band;
     find_band(packet, block, band);
@@ -1299,6 +1299,97 @@ bool fits(const Walk& walk) {
     return most_width <= kMostPitch && area * slabs <= kBrickFloats;
 }
 
+// As many as leave room for what is read of them in the cache.
+constexpr int kInPlaceSlabs = 16;
+
+// Walk a packet through some slabs of a volume, reading each voxel where it is: for rays so far apart that few of them
+// share what a brick would hold.
+template <class Number, class Convert>
+void walk_in_place(const Walk& walk, int index, std::int64_t x, int slabs, Convert convert) {
+    struct alignas(64) Read {
+        float share[N];
+        std::int64_t at[N];
+        Number number[N];
+    };
+    const Grid& grid = *walk.job.image;
+    Packet& packet = walk.packets[index];
+    const double begin_x = static_cast<double>(x);
+    const int middle = slabs / 2;
+    const float* const steps = kPlanes.to(middle);
+    const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, begin_x + middle, 0.0);
+    const Coordinate v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, begin_x + middle, 0.0);
+    alignas(64) float limits[2][N];
+    for (int i = 0; i < N; ++i) limits[0][i] = static_cast<float>(packet.begin[i] - begin_x);
+    for (int i = 0; i < N; ++i) limits[1][i] = static_cast<float>(packet.end[i] - begin_x);
+    const Lanes ray_begin = Lanes::load(limits[0]), ray_end = Lanes::load(limits[1]);
+    const Lanes zero(0.0f), one(1.0f), round(kRound);
+    const Lanes voxel_u = to_lanes(u.voxel), voxel_v = to_lanes(v.voxel);
+    const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step);
+    const std::int64_t stride_u = grid.stride[walk.axis_u], stride_v = grid.stride[walk.axis_v];
+    const Lanes size_u(static_cast<float>(grid.size[walk.axis_u])), size_v(static_cast<float>(grid.size[walk.axis_v]));
+    const char* const voxels = static_cast<const char*>(grid.voxels);
+    std::int64_t slab_at = x * grid.stride[walk.axis_x];
+    Read reads[kInPlaceSlabs][3];
+    for (int s = 0; s < slabs; ++s) {
+        const Lanes step(steps[s]), number(kSlabs.number[s]);
+        const Lanes begin = smaller(larger(ray_begin - number, zero), one);
+        const Lanes end = smaller(larger(ray_end - number, zero), one);
+        const Standing in_u = standing_at(u, step, round), in_v = standing_at(v, step, round);
+        const Shares<Lanes> shares = slab_shares(in_u.leaves, in_v.leaves, begin, end);
+        const Mask u_first = less(in_u.leaves, in_v.leaves);
+        const auto place = [&](Read& read, Lanes share, Lanes at_u, Lanes at_v) {
+            // What is outside, or not met, counts as nothing; the slab's first voxel is read for it.
+            const Mask met =
+                positive(share) & less(at_u, size_u) & less(at_v, size_v) & ~less(at_u, zero) & ~less(at_v, zero);
+            choose(met, share, zero).store(read.share);
+            alignas(64) std::int32_t column[N], row[N];
+            to_index(choose(met, at_u, zero)).store(column);
+            to_index(choose(met, at_v, zero)).store(row);
+            for (int i = 0; i < N; ++i) read.at[i] = slab_at + column[i] * stride_u + row[i] * stride_v;
+            for (const std::int64_t at : read.at) __builtin_prefetch(voxels + at, 0, 2);
+        };
+        const Lanes at_u = in_u.rounded - round + voxel_u, at_v = in_v.rounded - round + voxel_v;
+        place(reads[s][0], shares.entry, at_u, at_v);
+        place(reads[s][1], shares.middle, choose(u_first, at_u + step_u, at_u), choose(u_first, at_v, at_v + step_v));
+        place(reads[s][2], shares.exit, at_u + step_u, at_v + step_v);
+        slab_at += grid.stride[walk.axis_x];
+    }
+    // In a loop of its own, of few instructions: processors wait for as many voxels at once as they see reads ahead.
+    for (int s = 0; s < slabs; ++s)
+        for (Read& read : reads[s])
+            for (int i = 0; i < N; ++i) read.number[i] = *reinterpret_cast<const Number*>(voxels + read.at[i]);
+    Lanes sum(0.0f);
+    for (int s = 0; s < slabs; ++s)
+        for (const Read& read : reads[s])
+            sum = multiply_add(Lanes::load(read.share), as_lanes(converted(read.number, convert)), sum);
+    (Lanes::load(packet.sum) + sum).store(packet.sum);
+}
+
+void walk_in_place(const Walk& walk) {
+    const Extents& extents = walk.extents;
+    const double size_u = static_cast<double>(walk.job.image->size[walk.axis_u]);
+    const double size_v = static_cast<double>(walk.job.image->size[walk.axis_v]);
+    with_image(walk.job, [&](auto number, auto convert) {
+        for (int i = 0; i < walk.count; ++i) {
+            const std::int64_t last = -floor_of(-extents.end_high[i]);
+            int slabs = 0;
+            // The same blocks for every packet: the last bits must not depend on what it consists of.
+            const std::int64_t first = floor_of(extents.begin_low[i]) / kInPlaceSlabs * kInPlaceSlabs;
+            for (std::int64_t x = first; x < last; x += slabs) {
+                slabs = static_cast<int>(smaller(static_cast<std::int64_t>(kInPlaceSlabs), walk.size_x - x));
+                const double begin = static_cast<double>(x) - walk.begin, end = begin + slabs;
+                const auto meets = [&](const Bound& low, const Bound& high, double size) {
+                    return larger(high.at(i, begin), high.at(i, end)) >= -kBoxMargin &&
+                           smaller(low.at(i, begin), low.at(i, end)) <= size + kBoxMargin;
+                };
+                if (meets(extents.u_low, extents.u_high, size_u) && meets(extents.v_low, extents.v_high, size_v))
+                    walk_in_place<decltype(number)>(walk, i, x, slabs, convert);
+            }
+        }
+        return true;
+    });
+}
+
 // What a tile's rays have collected goes to the outputs.
 
 void write(const Walk& walk, const Packet& packet, Lanes values, float* image) {
@@ -1307,6 +1398,13 @@ void write(const Walk& walk, const Packet& packet, Lanes values, float* image) {
     values.store(value);
     for (int i = 0; i < N; ++i)
         if (packet.column[i] >= 0) image[packet.row[i] * walk.job.columns + packet.column[i]] = value[i];
+}
+
+void write_line_integrals(const Walk& walk) {
+    for (int index = 0; index < walk.count; ++index) {
+        const Packet& packet = walk.packets[index];
+        write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab), walk.job.outputs.line_integral);
+    }
 }
 
 void write_depth(const Walk& walk, const Packet& packet, const float* numbers, unsigned met, const Outputs& outputs) {
@@ -1552,22 +1650,29 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     Walk walk{job, axis_x, axis_u, axis_v, grid.size[axis_x], packets, extents, 0, 0.0, 0.0, false, 0, {}, {}};
     set_up(walk, tile);
     if (walk.count == 0) return;
+    const Outputs& outputs = job.outputs;
+    if (job.plan.far_apart && !job.label) {
+        walk_in_place(walk);
+        return write_line_integrals(walk);
+    }
     if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
 
-    const Outputs& outputs = job.outputs;
     const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
     // Shares of many values are rare: their walk collects everything, which spares compiling another.
     const bool with_depth = outputs.entry_depth || outputs.exit_depth || (job.wide_codes && with_integral);
     Collection collection(scratch.collected, quantities(with_integral, with_depth));
     const bool in_turns = job.image && job.label && !with_integral;
-    ChosenBlocks chosen(in_turns && job.plan.block_slabs == job.plan.label_block_slabs);
+    ChosenBlocks chosen(in_turns && !job.plan.far_apart && job.plan.block_slabs == job.plan.label_block_slabs);
     if (in_turns) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
         Job part = job;
         part.label = nullptr;
         Walk walk_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x,        packets, extents,
                        walk.count, walk.begin, walk.end, walk.in_fours, walk.fours_in_line, {},      {}};
-        walk_blocks(walk_part, scratch, chosen, collection);
+        if (job.plan.far_apart)
+            walk_in_place(walk_part);
+        else
+            walk_blocks(walk_part, scratch, chosen, collection);
         part.image = nullptr;
         part.label = job.label;
         chosen.start_again();
@@ -1575,11 +1680,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     } else {
         walk_blocks(walk, scratch, chosen, collection);
     }
-    if (outputs.line_integral)
-        for (int index = 0; index < walk.count; ++index) {
-            const Packet& packet = walk.packets[index];
-            write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab), outputs.line_integral);
-        }
+    if (outputs.line_integral) write_line_integrals(walk);
     if (job.label) write_structures(walk, collection, scratch.collected.slots);
     if (outputs.background_line_integral) write_background(walk, collection);
     collection.clear();
