@@ -159,13 +159,23 @@ struct Shape {
 constexpr Shape kShapes[] = {{4, 512, 1.0, 1.5},   {16, 256, 1.25, 1.2}, {16, 128, 1.3, 1.0},
                              {16, 64, 1.35, 1.05}, {32, 64, 1.4, 1.1},   {32, 32, 1.7, 1.15}};
 
+// How many voxels of a slab there are for each ray, near this pixel.
+double voxels_between_rays(const Plan& plan, const Grid& grid, double row, double column) {
+    const Position at = middle_crossing(plan, grid, row, column);
+    const Position next_row = middle_crossing(plan, grid, row + 1.0, column);
+    const Position next_column = middle_crossing(plan, grid, row, column + 1.0);
+    return std::fabs((next_row.u - at.u) * (next_column.v - at.v) - (next_row.v - at.v) * (next_column.u - at.u));
+}
+
 // Where a brick would hold so many voxels for each ray, the two or three that it meets are read in place. Measured on
-// 512 x 512 x 400: even at 10 to 12 along the grid and at 15 to 20 from rolled views.
-constexpr double kFarApart = 14.0;
+// 512 x 512 x 400: even at 10 to 12 along the grid and at 15 to 20 from rolled views. What a brick holds is estimated
+// from its worst place, so that there must be so many between the rays as well.
+constexpr double kFarApart = 14.0, kFarApartBetween = 4.5;
 // Such tiles share nothing, and small ones suit any number of threads.
 constexpr int kFarApartLines = 4, kFarApartLanes = 64;
 
 void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t columns, double row, double column) {
+    const double between = voxels_between_rays(plan, grid, row, column);
     double lowest = 1e300;
     plan.tile_lines = kShapes[0].lines;
     plan.tile_lanes = kShapes[0].lanes;
@@ -188,7 +198,7 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
         lowest = cost;
         plan.tile_lines = shape.lines;
         plan.tile_lanes = shape.lanes;
-        plan.far_apart = staged >= kFarApart;
+        plan.far_apart = between >= kFarApartBetween && staged >= kFarApart;
     }
 }
 
