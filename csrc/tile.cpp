@@ -1,5 +1,5 @@
-// The walk of one tile of rays: set up, staged block by block, walked packet by packet. Compiled once per instruction
-// set, into a namespace of its own.
+// The walk of one tile of rays: set up, staged block by block or read in place, walked packet by packet. Compiled once
+// per instruction set, into a namespace of its own.
 #include "tile.h"
 
 #include <cstddef>
@@ -462,24 +462,16 @@ struct alignas(64) Places {
 // Adding it rounds a small float to a whole number, which the lowest bits of the sum then hold.
 constexpr float kRound = 12582912.0f;
 
+// The numbers of a block's slabs, and of those before a plane in its first half.
 struct alignas(64) Slabs {
-    float number[kBlockSlabs];
-    constexpr Slabs() : number() {
-        for (int s = 0; s < kBlockSlabs; ++s) number[s] = static_cast<float>(s);
+    float numbers[kBlockSlabs / 2 + kBlockSlabs];
+    constexpr Slabs() : numbers() {
+        for (int i = 0; i < kBlockSlabs / 2 + kBlockSlabs; ++i) numbers[i] = static_cast<float>(i - kBlockSlabs / 2);
     }
+    constexpr const float* from(int plane) const { return numbers + kBlockSlabs / 2 - plane; }
 };
 constexpr Slabs kSlabs;
-
-// How far each slab of a block is from the block's middle plane: a number for each, read as it is needed.
-struct Planes {
-    float from_middle[kBlockSlabs / 2 + kBlockSlabs];
-    constexpr Planes() : from_middle() {
-        for (int i = 0; i < kBlockSlabs / 2 + kBlockSlabs; ++i)
-            from_middle[i] = static_cast<float>(i - kBlockSlabs / 2);
-    }
-    constexpr const float* to(int middle) const { return from_middle + kBlockSlabs / 2 - middle; }
-};
-constexpr Planes kPlanes;
+constexpr const float* kSlabNumbers = kSlabs.from(0);
 
 template <bool Label>
 void find_places(const Walk& walk, const Block& block, int index, Places& places) {
@@ -500,7 +492,7 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
     const Lanes one(1.0f), width(static_cast<float>(N)), rows_of_slab(static_cast<float>(box.rows));
     for (std::uint32_t& slabs : places.read_so) slabs = 0;
     for (int s = 0; s < box.slabs; s += N) {
-        const Lanes slab = Lanes::load(kSlabs.number + s);
+        const Lanes slab = Lanes::load(kSlabNumbers + s);
         const auto at = [&](const float (&bounds)[2], const float (&changes)[2], int which) {
             return floor(multiply_add(slab, Lanes(changes[which]), Lanes(bounds[which])));
         };
@@ -632,6 +624,22 @@ constexpr int kAskSlabs = 4;
 // A bit for each slab of a block.
 std::uint32_t bits_of_slabs(const Box& box) { return ~std::uint32_t{0} >> (kBlockSlabs - box.slabs); }
 
+// Where a packet's rays exist: in slabs from a plane on, or as a share of a slab.
+struct Limits {
+    Lanes begin, end;
+    Limits within(Lanes slab) const {
+        const Lanes zero(0.0f), one(1.0f);
+        return {smaller(larger(begin - slab, zero), one), smaller(larger(end - slab, zero), one)};
+    }
+};
+
+Limits limits_of(const Packet& packet, double x) {
+    alignas(64) float begin[N], end[N];
+    for (int i = 0; i < N; ++i) begin[i] = static_cast<float>(packet.begin[i] - x);
+    for (int i = 0; i < N; ++i) end[i] = static_cast<float>(packet.end[i] - x);
+    return {Lanes::load(begin), Lanes::load(end)};
+}
+
 // Walk the slabs whose bit is set.
 template <bool Partial, int What, class Code>
 __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block, int index, const Places& places,
@@ -640,20 +648,14 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     Packet& packet = walk.packets[index];
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kPlanes.to(middle);
+    const float* const steps = kSlabs.from(middle);
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     // Nothing reads it where rays cross in u alone.
     Coordinate v = u;
     if (wanted & ~places.read_so[Reading::one_row])
         v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, block.x + middle, block.v);
-    Lanes ray_begin, ray_end;
-    if (Partial) {
-        alignas(64) float limits[2][N];
-        for (int i = 0; i < N; ++i) limits[0][i] = static_cast<float>(packet.begin[i] - block.x);
-        for (int i = 0; i < N; ++i) limits[1][i] = static_cast<float>(packet.end[i] - block.x);
-        ray_begin = Lanes::load(limits[0]);
-        ray_end = Lanes::load(limits[1]);
-    }
+    Limits limits;
+    if (Partial) limits = limits_of(packet, block.x);
     const Lanes zero(0.0f), one(1.0f);
     Lanes sum_entry = zero, sum_middle = zero, sum_exit = zero;
     constexpr bool kInSquares = kHasPairs && What == kImage;
@@ -677,9 +679,9 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
     const auto walk_slab = [&](int s, auto reading) {
         const Lanes step(steps[s]);
         if (Partial) {
-            const Lanes slab(kSlabs.number[s]);
-            begin = smaller(larger(ray_begin - slab, zero), one);
-            end = smaller(larger(ray_end - slab, zero), one);
+            const Limits here = limits.within(Lanes(kSlabNumbers[s]));
+            begin = here.begin;
+            end = here.end;
         }
         const Standing in_u = standing_at(u, step, Lanes(places.from_u[s]));
         const Lanes leaves_u = in_u.leaves;
@@ -700,7 +702,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             if (Label) {
                 const Code* const row = labels + places.at[s];
                 following.template slab<!Partial>(
-                    met, first_x + kSlabs.number[s], begin, Image && following.is_in_one() && stays(s),
+                    met, first_x + kSlabNumbers[s], begin, Image && following.is_in_one() && stays(s),
                     [&] { return Codes<2>{{window(row, entry_u), window(row, exit_u)}}; });
             }
             return;
@@ -721,7 +723,7 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             }
             if (Label) {
                 const Code* const from = labels + places.at[s];
-                following.template slab<!Partial>(met, first_x + kSlabs.number[s], begin,
+                following.template slab<!Partial>(met, first_x + kSlabNumbers[s], begin,
                                                   Image && following.is_in_one() && stays(s),
                                                   [&] { return read(from); });
             }
@@ -814,7 +816,7 @@ __attribute__((noinline)) void walk_four(const Walk& walk, const Block& block, i
                                          Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kPlanes.to(middle);
+    const float* const steps = kSlabs.from(middle);
     Places places[kFour];
     std::uint32_t any = 0;
     for (int line = 0; line < kFour; ++line) {
@@ -875,7 +877,7 @@ void find_rows(const Walk& walk, const Block& block, int index, Rows& rows) {
     rows.to_next = packet.motion_v[0] < 0.0f ? -box.pitch : box.pitch;
     rows.crossed = 0;
     for (int s = 0; s < box.slabs; s += N) {
-        const Lanes slab = Lanes::load(kSlabs.number + s);
+        const Lanes slab = Lanes::load(kSlabNumbers + s);
         const Lanes v_at = multiply_add(slab - Lanes(static_cast<float>(middle)), motion, from_centre);
         const Lanes whole = (v_at + round) - round, leaves = crossing_share(v_at - whole, crossing);
         const Lanes row = whole + Lanes(static_cast<float>(voxel)) - Lanes::load(block.corner_v + s);
@@ -902,7 +904,7 @@ void find_columns(const Walk& walk, const Block& block, int index, Columns& colu
     const Lanes margin(kPacketMargin), width(static_cast<float>(N)), two(2.0f * static_cast<float>(N) - 0.5f);
     columns.wide = 0;
     for (int s = 0; s < block.box.slabs; s += N) {
-        const Lanes slab = Lanes::load(kSlabs.number + s), corner = Lanes::load(block.corner_u + s);
+        const Lanes slab = Lanes::load(kSlabNumbers + s), corner = Lanes::load(block.corner_u + s);
         const Lanes from = floor(multiply_add(slab, Lanes(low_change), Lanes(low)) - margin) - corner;
         const Lanes to = floor(multiply_add(slab, Lanes(high_change), Lanes(high)) + margin) - corner;
         // Loads that straddle no lines are faster: begin where a line begins, if what is read still holds all.
@@ -929,7 +931,7 @@ __attribute__((noinline)) void walk_four_rows(const Walk& walk, const Block& blo
                                               const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kPlanes.to(middle);
+    const float* const steps = kSlabs.from(middle);
     Columns columns;
     find_columns(walk, block, first, columns);
     const Packet& packet = walk.packets[first];
@@ -999,7 +1001,7 @@ void find_band(const Packet& packet, const Block& block, Band& band) {
     const Lanes highest(static_cast<float>(high[0]) + larger(0.0f, high_change) + kPacketMargin);
     band.wide = 0;
     for (int s = 0; s < box.slabs; s += N) {
-        const Lanes slab = Lanes::load(kSlabs.number + s), one(1.0f), zero(0.0f);
+        const Lanes slab = Lanes::load(kSlabNumbers + s), one(1.0f), zero(0.0f);
         const Lanes from = floor(multiply_add(slab, Lanes(low_change), lowest));
         const Lanes columns = floor(multiply_add(slab, Lanes(high_change), highest)) - from + one;
         to_index(from - Lanes::load(block.corner_u + s)).store(band.first + s);
@@ -1033,7 +1035,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
                                                const Rows (&rows)[kFour], Collection& collection, Staging& next) {
     const Box& box = block.box;
     const int slabs = box.slabs, middle = slabs / 2;
-    const float* const steps = kPlanes.to(middle);
+    const float* const steps = kSlabs.from(middle);
     const Packet& packet = walk.packets[first];
     Band band;
     find_band(packet, block, band);
@@ -1041,7 +1043,7 @@ __attribute__((noinline)) void weigh_four_rows(const Walk& walk, const Block& bl
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, block.x + middle, block.u);
     const Lanes zero(0.0f), one(1.0f);
     const Lanes motion = in_order(u.motion), from_middle = in_order(u.middle);
-    const Lanes voxel = in_order(to_lanes(u.voxel)) - Lanes::load(kSlabs.number);
+    const Lanes voxel = in_order(to_lanes(u.voxel)) - Lanes::load(kSlabNumbers);
     // A ray is below a boundary before it crosses it, or, where it descends, afterwards.
     const Lanes per_column = in_order(u.crossing.half + u.crossing.half);
     const Mask descends = less(motion, zero);
@@ -1273,10 +1275,10 @@ void walk_packets(const Walk& walk, const Block& block, Collection& collection, 
 }
 
 // Does what is staged together fit the brick, wherever it is: one slab under the whole tile, or where x is contiguous a
-// line of memory? Less than a line would have memory read each line many times.
+// run of them? With fewer, memory would read each line many times.
 bool fits(const Walk& walk) {
     const Extents& extents = walk.extents;
-    const double slabs = walk.job.plan.upright ? kRunSlabs : 1;
+    const double slabs = walk.job.plan.upright ? smaller(static_cast<double>(kRunSlabs), walk.end - walk.begin) : 1.0;
     double most_width = 0.0, area = 0.0;
     for (int side = 0; side < 2; ++side) {
         const double at = side ? walk.end - walk.begin : 0.0;
@@ -1315,14 +1317,11 @@ void walk_in_place(const Walk& walk, int index, std::int64_t x, int slabs, Conve
     Packet& packet = walk.packets[index];
     const double begin_x = static_cast<double>(x);
     const int middle = slabs / 2;
-    const float* const steps = kPlanes.to(middle);
+    const float* const steps = kSlabs.from(middle);
     const Coordinate u = coordinate_of(packet.u, packet.du, packet.motion_u, packet.slope_u, begin_x + middle, 0.0);
     const Coordinate v = coordinate_of(packet.v, packet.dv, packet.motion_v, packet.slope_v, begin_x + middle, 0.0);
-    alignas(64) float limits[2][N];
-    for (int i = 0; i < N; ++i) limits[0][i] = static_cast<float>(packet.begin[i] - begin_x);
-    for (int i = 0; i < N; ++i) limits[1][i] = static_cast<float>(packet.end[i] - begin_x);
-    const Lanes ray_begin = Lanes::load(limits[0]), ray_end = Lanes::load(limits[1]);
-    const Lanes zero(0.0f), one(1.0f), round(kRound);
+    const Limits limits = limits_of(packet, begin_x);
+    const Lanes zero(0.0f), round(kRound);
     const Lanes voxel_u = to_lanes(u.voxel), voxel_v = to_lanes(v.voxel);
     const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step);
     const std::int64_t stride_u = grid.stride[walk.axis_u], stride_v = grid.stride[walk.axis_v];
@@ -1331,11 +1330,10 @@ void walk_in_place(const Walk& walk, int index, std::int64_t x, int slabs, Conve
     std::int64_t slab_at = x * grid.stride[walk.axis_x];
     Read reads[kInPlaceSlabs][3];
     for (int s = 0; s < slabs; ++s) {
-        const Lanes step(steps[s]), number(kSlabs.number[s]);
-        const Lanes begin = smaller(larger(ray_begin - number, zero), one);
-        const Lanes end = smaller(larger(ray_end - number, zero), one);
+        const Lanes step(steps[s]);
+        const Limits here = limits.within(Lanes(kSlabNumbers[s]));
         const Standing in_u = standing_at(u, step, round), in_v = standing_at(v, step, round);
-        const Shares<Lanes> shares = slab_shares(in_u.leaves, in_v.leaves, begin, end);
+        const Shares<Lanes> shares = slab_shares(in_u.leaves, in_v.leaves, here.begin, here.end);
         const Mask u_first = less(in_u.leaves, in_v.leaves);
         const auto place = [&](Read& read, Lanes share, Lanes at_u, Lanes at_v) {
             // What is outside, or not met, counts as nothing; the slab's first voxel is read for it.
@@ -1401,6 +1399,7 @@ void write(const Walk& walk, const Packet& packet, Lanes values, float* image) {
 }
 
 void write_line_integrals(const Walk& walk) {
+    if (!walk.job.outputs.line_integral) return;
     for (int index = 0; index < walk.count; ++index) {
         const Packet& packet = walk.packets[index];
         write(walk, packet, Lanes::load(packet.sum) * Lanes::load(packet.mm_per_slab), walk.job.outputs.line_integral);
@@ -1680,7 +1679,7 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     } else {
         walk_blocks(walk, scratch, chosen, collection);
     }
-    if (outputs.line_integral) write_line_integrals(walk);
+    write_line_integrals(walk);
     if (job.label) write_structures(walk, collection, scratch.collected.slots);
     if (outputs.background_line_integral) write_background(walk, collection);
     collection.clear();

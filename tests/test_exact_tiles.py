@@ -44,9 +44,6 @@ SCENES = {
     "pixels of two and a half voxels": Scene((61, 70, 137), (40, 150), (2.5, 2.5)),
     "pixels of one and a half voxels": Scene((128, 33, 140), (40, 150), (1.5, 1.5), beam=(-1, -0.2, 0.1)),
     "pixels of seven voxels": Scene((61, 70, 137), (24, 40), (7.0, 6.5)),
-    "pixels of seven voxels, of which few slabs fit together": Scene(
-        (37, 230, 240), (36, 40), (7.0, 6.5), (1, 0.2, -0.3)
-    ),
     "pixels of twenty voxels": Scene((61, 70, 137), (24, 40), (20.0, 20.0)),
     "detector far wider than the volume": Scene((61, 70, 137), (33, 600), (2.0, 6.0)),
     "rolled a little": Scene((61, 70, 137), (40, 150), (0.7, 0.8), roll=5),
@@ -78,6 +75,9 @@ SCENES = {
     "two voxels per column, along an axis": Scene((61, 70, 137), (40, 150), (0.8, 2.2), beam=(1, 0, 0)),
     "source close, along an axis": Scene((61, 70, 137), (80, 150), (0.7, 0.8), beam=(-1, 0, 0), source=60.0),
     "columns along the grid, parallel": Scene((61, 70, 137), (40, 150), (1.7, 1.3), beam=(1, 0, 0), source=np.inf),
+    "pixels of seven voxels, of which few slabs fit together": Scene(
+        (37, 230, 240), (36, 40), (7.0, 6.5), (1, 0.2, -0.3)
+    ),
 }
 # Physical axes: the scene's beam runs mostly along the first, so that in turn every axis of the walk is contiguous.
 CONTIGUOUS = {"along the beam": (1, 2, 0), "across the beam": (0, 2, 1), "across the beam, the longer": (1, 0, 2)}
@@ -417,6 +417,18 @@ def test_labels_are_exact_with_each_axis_contiguous(backend, grid, order, name):
     array, affine = stored_along(order, anatomy.mu, grid_and_view(name)[0])
     labels, label_affine = stored_along(order, anatomy.labels, anatomy.affine)
     assert_anatomy_is_exact(name, grid, shot_of(name, backend, array, affine, labels, label_affine))
+
+
+@pytest.mark.parametrize("order", CONTIGUOUS.values(), ids=CONTIGUOUS)
+def test_masks_beside_an_image_of_pixels_far_apart_change_none_of_its_bits(backend, order):
+    name = "pixels of seven voxels"
+    anatomy = anatomy_of(name, "the image's")
+    array, affine = stored_along(order, anatomy.mu, grid_and_view(name)[0])
+    labels = LabelVolume(*stored_along(order, anatomy.labels, anatomy.affine))
+    outputs = ("line_integral", "mask")
+    image = image_of(name, backend, array, affine)
+    assert image.any()
+    np.testing.assert_array_equal(image_of(name, backend, array, affine, labels=labels, outputs=outputs), image)
 
 
 @pytest.mark.parametrize("name", VARIED)
