@@ -144,6 +144,18 @@ struct Patch {
         if constexpr (Count > 4) return choose(64, i, pick_of<Count - 4>(first + 4, i), pick_of<4>(first, i));
     }
 };
+// What some lanes have, one after the other: packed by their number, and spread over them again.
+constexpr bool kPacks = true;
+inline int pack(Mask mask, std::int64_t* numbers) {
+    const unsigned low = mask.x & 0xffu, high = mask.x >> 8;
+    const __m512i first = _mm512_loadu_si512(numbers), last = _mm512_loadu_si512(numbers + 8);
+    _mm512_storeu_si512(numbers, _mm512_maskz_compress_epi64(static_cast<__mmask8>(low), first));
+    _mm512_storeu_si512(numbers + __builtin_popcount(low),
+                        _mm512_maskz_compress_epi64(static_cast<__mmask8>(high), last));
+    return __builtin_popcount(mask.x);
+}
+inline int packed(Mask mask) { return __builtin_popcount(mask.x); }
+inline Lanes spread(Mask mask, Lanes packed) { return _mm512_maskz_expand_ps(mask.x, packed.x); }
 inline Lanes load_numbers(const float* from) { return _mm512_loadu_ps(from); }
 inline Lanes load_numbers(const std::int32_t* from) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(from)); }
 inline Lanes load_numbers(const std::int16_t* from) {
@@ -510,6 +522,12 @@ inline Lanes load_numbers(const Number* from) {
 }
 
 #if !defined(__AVX512F__)
+// Without an instruction for it packing takes longer than reading for all lanes.
+constexpr bool kPacks = false;
+inline int pack(Mask, std::int64_t*) { return Lanes::width; }
+inline int packed(Mask) { return Lanes::width; }
+inline Lanes spread(Mask mask, Lanes packed) { return choose(mask, packed, Lanes(0.0f)); }
+
 template <class Voxel>
 class Windows {
   public:

@@ -1301,20 +1301,27 @@ bool fits(const Walk& walk) {
     return most_width <= kMostPitch && area * slabs <= kBrickFloats;
 }
 
-// As many as leave room for what is read of them in the cache.
-constexpr int kInPlaceSlabs = 16;
+// Rays so far apart that few of them share what a brick would hold read each voxel where it is. What a packet meets in
+// so many slabs is asked for together, and read when memory has been asked for the next ones: with more of them
+// requests queue up, with fewer they come late.
+constexpr int kInPlaceSlabs = 8;
 
-// Walk a packet through some slabs of a volume, reading each voxel where it is: for rays so far apart that few of them
-// share what a brick would hold.
-template <class Number, class Convert>
-void walk_in_place(const Walk& walk, int index, std::int64_t x, int slabs, Convert convert) {
-    struct alignas(64) Read {
-        float share[N];
-        std::int64_t at[N];
-        Number number[N];
-    };
+// In steps of so many, reads and requests take few instructions.
+constexpr int kAtOnce = 8;
+
+// What a packet reads in some slabs: where, for which of its rays and for what share of a slab.
+struct alignas(64) Reads {
+    static constexpr int kMost = 3 * kInPlaceSlabs;
+    float share[kMost][N];
+    Mask met[kMost];
+    std::int64_t at[(kMost + 1) * N];  // bytes from the first voxel, of one ray after the other
+    int slabs, count;
+};
+
+// Find what a packet meets in some slabs from `x` on, and ask memory for it.
+void find_reads(const Walk& walk, int index, std::int64_t x, int slabs, Reads& reads) {
     const Grid& grid = *walk.job.image;
-    Packet& packet = walk.packets[index];
+    const Packet& packet = walk.packets[index];
     const double begin_x = static_cast<double>(x);
     const int middle = slabs / 2;
     const float* const steps = kSlabs.from(middle);
@@ -1326,48 +1333,86 @@ void walk_in_place(const Walk& walk, int index, std::int64_t x, int slabs, Conve
     const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step);
     const std::int64_t stride_u = grid.stride[walk.axis_u], stride_v = grid.stride[walk.axis_v];
     const Lanes size_u(static_cast<float>(grid.size[walk.axis_u])), size_v(static_cast<float>(grid.size[walk.axis_v]));
-    const char* const voxels = static_cast<const char*>(grid.voxels);
     std::int64_t slab_at = x * grid.stride[walk.axis_x];
-    Read reads[kInPlaceSlabs][3];
-    for (int s = 0; s < slabs; ++s) {
+    // From a ray's voxel to the one behind a crossing.
+    std::int64_t way_u[N], way_v[N];
+    for (int i = 0; i < N; ++i) way_u[i] = packet.motion_u[i] < 0.0f ? -stride_u : stride_u;
+    for (int i = 0; i < N; ++i) way_v[i] = packet.motion_v[i] < 0.0f ? -stride_v : stride_v;
+    int count = 0;
+    for (int s = 0; s < slabs; ++s, slab_at += grid.stride[walk.axis_x]) {
         const Lanes step(steps[s]);
         const Limits here = limits.within(Lanes(kSlabNumbers[s]));
         const Standing in_u = standing_at(u, step, round), in_v = standing_at(v, step, round);
         const Shares<Lanes> shares = slab_shares(in_u.leaves, in_v.leaves, here.begin, here.end);
         const Mask u_first = less(in_u.leaves, in_v.leaves);
-        const auto place = [&](Read& read, Lanes share, Lanes at_u, Lanes at_v) {
-            // What is outside, or not met, counts as nothing; the slab's first voxel is read for it.
+        const Lanes at_u = in_u.rounded - round + voxel_u, at_v = in_v.rounded - round + voxel_v;
+        alignas(64) std::int32_t column[N], row[N], crosses_u[N];
+        to_index(at_u).store(column);
+        to_index(at_v).store(row);
+        choose(u_first, broadcast(1), broadcast(0)).store(crosses_u);
+        std::int64_t entry[N];
+        for (int i = 0; i < N; ++i) entry[i] = slab_at + column[i] * stride_u + row[i] * stride_v;
+        // Compilers turn these loops into vectors as long as masks are numbers and nothing in them is left out.
+        const auto include = [&](int read, Lanes share, Lanes at_u, Lanes at_v, const auto& way) {
             const Mask met =
                 positive(share) & less(at_u, size_u) & less(at_v, size_v) & ~less(at_u, zero) & ~less(at_v, zero);
-            choose(met, share, zero).store(read.share);
-            alignas(64) std::int32_t column[N], row[N];
-            to_index(choose(met, at_u, zero)).store(column);
-            to_index(choose(met, at_v, zero)).store(row);
-            for (int i = 0; i < N; ++i) read.at[i] = slab_at + column[i] * stride_u + row[i] * stride_v;
-            for (const std::int64_t at : read.at) __builtin_prefetch(voxels + at, 0, 2);
+            share.store(reads.share[read]);
+            reads.met[read] = met;
+            alignas(64) std::int32_t is_met[N];
+            choose(met, broadcast(1), broadcast(0)).store(is_met);
+            std::int64_t* const at = reads.at + count;
+            for (int i = 0; i < N; ++i) {
+                const std::int64_t voxel = entry[i] + way(i);
+                // Where all lanes read, those that meet nothing read the first voxel.
+                at[i] = kPacks || is_met[i] ? voxel : 0;
+            }
+            count += pack(met, at);
         };
-        const Lanes at_u = in_u.rounded - round + voxel_u, at_v = in_v.rounded - round + voxel_v;
-        place(reads[s][0], shares.entry, at_u, at_v);
-        place(reads[s][1], shares.middle, choose(u_first, at_u + step_u, at_u), choose(u_first, at_v, at_v + step_v));
-        place(reads[s][2], shares.exit, at_u + step_u, at_v + step_v);
-        slab_at += grid.stride[walk.axis_x];
+        include(3 * s, shares.entry, at_u, at_v, [](int) { return std::int64_t{0}; });
+        include(3 * s + 1, shares.middle, choose(u_first, at_u + step_u, at_u), choose(u_first, at_v, at_v + step_v),
+                [&](int i) { return crosses_u[i] ? way_u[i] : way_v[i]; });
+        include(3 * s + 2, shares.exit, at_u + step_u, at_v + step_v, [&](int i) { return way_u[i] + way_v[i]; });
     }
+    reads.slabs = slabs;
+    reads.count = count;
+    for (int i = 0; i < kAtOnce; ++i) reads.at[count + i] = 0;
+    const char* const voxels = static_cast<const char*>(grid.voxels);
+    for (int i = 0; i < count; i += kAtOnce)
+        for (int k = 0; k < kAtOnce; ++k) __builtin_prefetch(voxels + reads.at[i + k], 0, 2);
+}
+
+template <class Number, class Convert>
+Lanes sum_of(const Reads& reads, const char* voxels, Convert convert) {
+    Number numbers[(Reads::kMost + 1) * N];
+    for (int i = 0; i < N; ++i) numbers[reads.count + i] = Number(0);
     // In a loop of its own, of few instructions: processors wait for as many voxels at once as they see reads ahead.
-    for (int s = 0; s < slabs; ++s)
-        for (Read& read : reads[s])
-            for (int i = 0; i < N; ++i) read.number[i] = *reinterpret_cast<const Number*>(voxels + read.at[i]);
+    for (int i = 0; i < reads.count; i += kAtOnce)
+        for (int k = 0; k < kAtOnce; ++k) numbers[i + k] = *reinterpret_cast<const Number*>(voxels + reads.at[i + k]);
     Lanes sum(0.0f);
-    for (int s = 0; s < slabs; ++s)
-        for (const Read& read : reads[s])
-            sum = multiply_add(Lanes::load(read.share), as_lanes(converted(read.number, convert)), sum);
-    (Lanes::load(packet.sum) + sum).store(packet.sum);
+    const Number* next = numbers;
+    for (int read = 0; read < 3 * reads.slabs; ++read) {
+        const Mask met = reads.met[read];
+        sum = multiply_add(Lanes::load(reads.share[read]), spread(met, as_lanes(converted(next, convert))), sum);
+        next += packed(met);
+    }
+    return sum;
 }
 
 void walk_in_place(const Walk& walk) {
     const Extents& extents = walk.extents;
-    const double size_u = static_cast<double>(walk.job.image->size[walk.axis_u]);
-    const double size_v = static_cast<double>(walk.job.image->size[walk.axis_v]);
+    const Grid& grid = *walk.job.image;
+    const double size_u = static_cast<double>(grid.size[walk.axis_u]);
+    const double size_v = static_cast<double>(grid.size[walk.axis_v]);
     with_image(walk.job, [&](auto number, auto convert) {
+        Reads reads[2];
+        int now = 0;
+        Packet* waits = nullptr;
+        const auto add = [&] {
+            if (!waits) return;
+            const auto* const voxels = static_cast<const char*>(grid.voxels);
+            const Lanes sum = sum_of<decltype(number)>(reads[1 - now], voxels, convert);
+            (Lanes::load(waits->sum) + sum).store(waits->sum);
+        };
         for (int i = 0; i < walk.count; ++i) {
             const std::int64_t last = -floor_of(-extents.end_high[i]);
             int slabs = 0;
@@ -1380,10 +1425,15 @@ void walk_in_place(const Walk& walk) {
                     return larger(high.at(i, begin), high.at(i, end)) >= -kBoxMargin &&
                            smaller(low.at(i, begin), low.at(i, end)) <= size + kBoxMargin;
                 };
-                if (meets(extents.u_low, extents.u_high, size_u) && meets(extents.v_low, extents.v_high, size_v))
-                    walk_in_place<decltype(number)>(walk, i, x, slabs, convert);
+                if (!meets(extents.u_low, extents.u_high, size_u) || !meets(extents.v_low, extents.v_high, size_v))
+                    continue;
+                find_reads(walk, i, x, slabs, reads[now]);
+                add();
+                waits = &walk.packets[i];
+                now = 1 - now;
             }
         }
+        add();
         return true;
     });
 }
