@@ -412,35 +412,40 @@ __attribute__((noinline)) inline bool stage_image(const Job& job, const Box& box
         job, [&](auto number, auto convert) { return stage<decltype(number)>(*job.image, box, row, brick, convert); });
 }
 
-template <class Code>
-bool stage_codes(const Job& job, const Box& box, int row, Code* brick) {
-    const Grid& grid = *job.label;
+// Call `use` with a number of the labels' type, and with what makes a code of it: an 8-bit number itself, elsewhere 1 +
+// index of the value.
+template <class Code, class Use>
+bool with_label(const Job& job, const Use& use) {
     const ToIndexSmall<Code> small{job.index_of_small_value};
     const ToIndexWide<Code> wide{job.structures};
-    switch (grid.type) {
+    switch (job.label->type) {
+        case NumberType::int8:
+        case NumberType::uint8:
+            return use(std::uint8_t{}, ToSameCode{});
         case NumberType::int16:
-            return stage<std::int16_t>(grid, box, row, brick, small);
+            return use(std::int16_t{}, small);
         case NumberType::uint16:
-            return stage<std::uint16_t>(grid, box, row, brick, small);
+            return use(std::uint16_t{}, small);
         case NumberType::int32:
-            return stage<std::int32_t>(grid, box, row, brick, wide);
+            return use(std::int32_t{}, wide);
         case NumberType::uint32:
-            return stage<std::uint32_t>(grid, box, row, brick, wide);
+            return use(std::uint32_t{}, wide);
         case NumberType::int64:
-            return stage<std::int64_t>(grid, box, row, brick, wide);
+            return use(std::int64_t{}, wide);
         case NumberType::uint64:
-            return stage<std::uint64_t>(grid, box, row, brick, wide);
+            return use(std::uint64_t{}, wide);
         default:
-            return false;  // 8 bits need no codes, and the binding refuses floats
+            return false;  // the binding refuses floats
     }
 }
 
 // Fill a row of the brick with codes; false when all of it is background.
 __attribute__((noinline)) inline bool stage_label(const Job& job, const Box& box, int row, void* brick) {
-    if (size_of(job.label->type) == 1)
-        return stage<std::uint8_t>(*job.label, box, row, static_cast<std::uint8_t*>(brick), ToSameCode{});
-    if (job.wide_codes) return stage_codes(job, box, row, static_cast<std::uint16_t*>(brick));
-    return stage_codes(job, box, row, static_cast<std::uint8_t*>(brick));
+    const auto stage_as = [&](auto number, auto convert) {
+        using Convert = decltype(convert);
+        return stage<decltype(number)>(*job.label, box, row, static_cast<typename Convert::Voxel*>(brick), convert);
+    };
+    return job.wide_codes ? with_label<std::uint16_t>(job, stage_as) : with_label<std::uint8_t>(job, stage_as);
 }
 
 // The cache lines that the rows of a box lie in, to be asked for a few at a time.

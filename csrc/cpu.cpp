@@ -171,6 +171,8 @@ double voxels_between_rays(const Plan& plan, const Grid& grid, double row, doubl
 // 512 x 512 x 400: even at 10 to 12 along the grid and at 15 to 20 from rolled views. What a brick holds is estimated
 // from its worst place, so that there must be so many between the rays as well.
 constexpr double kFarApart = 14.0, kFarApartBetween = 4.5;
+// Labels must be so many times farther apart: staging them takes a quarter of the bytes, and mostly no walk behind it.
+constexpr double kLabelsFarther = 6.0, kUprightLabelsFarther = 4.0;
 // Such tiles share nothing, and small ones suit any number of threads.
 constexpr int kFarApartLines = 4, kFarApartLanes = 64;
 
@@ -198,7 +200,11 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
         lowest = cost;
         plan.tile_lines = shape.lines;
         plan.tile_lanes = shape.lanes;
-        plan.far_apart = between >= kFarApartBetween && staged >= kFarApart;
+        const auto are_apart = [&](double times) {
+            return between >= times * kFarApartBetween && staged >= times * kFarApart;
+        };
+        plan.image_in_place = are_apart(1.0);
+        plan.labels_in_place = are_apart(plan.upright ? kUprightLabelsFarther : kLabelsFarther);
     }
 }
 
@@ -689,7 +695,9 @@ void project(const Scene& scene, const Views& views, const Outputs& outputs, int
     const auto add = [&](std::int64_t view, const Grid* image_grid, const Grid* label_grid) {
         const Grid& grid = image_grid ? *image_grid : *label_grid;
         for (Plan& plan : plan_view(grid, views.matrices + 16 * view, views.rows, views.columns, chosen.lanes)) {
-            if (plan.far_apart && !label_grid) {
+            // Shares are added up where the image and its labels are walked together, staged.
+            if (label_grid && shared_out) plan.image_in_place = plan.labels_in_place = false;
+            if ((!image_grid || plan.image_in_place) && (!label_grid || plan.labels_in_place)) {
                 plan.tile_lines = kFarApartLines;
                 plan.tile_lanes = kFarApartLanes;
             }

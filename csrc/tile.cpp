@@ -1311,16 +1311,16 @@ constexpr int kAtOnce = 8;
 
 // What a packet reads in some slabs: where, for which of its rays and for what share of a slab.
 struct alignas(64) Reads {
-    static constexpr int kMost = 3 * kInPlaceSlabs;
+    static constexpr int kMost = 3 * kInPlaceSlabs, kNumbers = (kMost + 1) * N;
     float share[kMost][N];
     Mask met[kMost];
-    std::int64_t at[(kMost + 1) * N];  // bytes from the first voxel, of one ray after the other
-    int slabs, count;
+    std::int64_t at[kNumbers];  // bytes from the first voxel, of one ray after the other
+    std::int64_t x;
+    int packet, slabs, count;
 };
 
 // Find what a packet meets in some slabs from `x` on, and ask memory for it.
-void find_reads(const Walk& walk, int index, std::int64_t x, int slabs, Reads& reads) {
-    const Grid& grid = *walk.job.image;
+void find_reads(const Walk& walk, const Grid& grid, int index, std::int64_t x, int slabs, Reads& reads) {
     const Packet& packet = walk.packets[index];
     const double begin_x = static_cast<double>(x);
     const int middle = slabs / 2;
@@ -1373,6 +1373,8 @@ void find_reads(const Walk& walk, int index, std::int64_t x, int slabs, Reads& r
                 [&](int i) { return crosses_u[i] ? way_u[i] : way_v[i]; });
         include(3 * s + 2, shares.exit, at_u + step_u, at_v + step_v, [&](int i) { return way_u[i] + way_v[i]; });
     }
+    reads.x = x;
+    reads.packet = index;
     reads.slabs = slabs;
     reads.count = count;
     for (int i = 0; i < kAtOnce; ++i) reads.at[count + i] = 0;
@@ -1381,60 +1383,115 @@ void find_reads(const Walk& walk, int index, std::int64_t x, int slabs, Reads& r
         for (int k = 0; k < kAtOnce; ++k) __builtin_prefetch(voxels + reads.at[i + k], 0, 2);
 }
 
+// What was read, as attenuation or codes; one ray after the other, as it was asked for.
+struct alignas(64) Values {
+    float bits[Reads::kNumbers];
+};
+
 template <class Number, class Convert>
-Lanes sum_of(const Reads& reads, const char* voxels, Convert convert) {
-    Number numbers[(Reads::kMost + 1) * N];
+void read(const Reads& reads, const Grid& grid, Convert convert, Values& values) {
+    const char* const voxels = static_cast<const char*>(grid.voxels);
+    Number numbers[Reads::kNumbers];
     for (int i = 0; i < N; ++i) numbers[reads.count + i] = Number(0);
     // In a loop of its own, of few instructions: processors wait for as many voxels at once as they see reads ahead.
     for (int i = 0; i < reads.count; i += kAtOnce)
         for (int k = 0; k < kAtOnce; ++k) numbers[i + k] = *reinterpret_cast<const Number*>(voxels + reads.at[i + k]);
-    Lanes sum(0.0f);
-    const Number* next = numbers;
-    for (int read = 0; read < 3 * reads.slabs; ++read) {
-        const Mask met = reads.met[read];
-        sum = multiply_add(Lanes::load(reads.share[read]), spread(met, as_lanes(converted(next, convert))), sum);
-        next += packed(met);
-    }
-    return sum;
+    for (int i = 0; i < reads.count; i += N) as_lanes(converted(numbers + i, convert)).store(values.bits + i);
 }
 
-void walk_in_place(const Walk& walk) {
+// Find what each packet meets, block after block, and call `use` when it was asked for long enough ago.
+template <class Use>
+void walk_in_place(const Walk& walk, const Grid& grid, const Use& use) {
     const Extents& extents = walk.extents;
-    const Grid& grid = *walk.job.image;
     const double size_u = static_cast<double>(grid.size[walk.axis_u]);
     const double size_v = static_cast<double>(grid.size[walk.axis_v]);
-    with_image(walk.job, [&](auto number, auto convert) {
-        Reads reads[2];
-        int now = 0;
-        Packet* waits = nullptr;
-        const auto add = [&] {
-            if (!waits) return;
-            const auto* const voxels = static_cast<const char*>(grid.voxels);
-            const Lanes sum = sum_of<decltype(number)>(reads[1 - now], voxels, convert);
-            (Lanes::load(waits->sum) + sum).store(waits->sum);
-        };
-        for (int i = 0; i < walk.count; ++i) {
-            const std::int64_t last = -floor_of(-extents.end_high[i]);
-            int slabs = 0;
-            // The same blocks for every packet: the last bits must not depend on what it consists of.
-            const std::int64_t first = floor_of(extents.begin_low[i]) / kInPlaceSlabs * kInPlaceSlabs;
-            for (std::int64_t x = first; x < last; x += slabs) {
-                slabs = static_cast<int>(smaller(static_cast<std::int64_t>(kInPlaceSlabs), walk.size_x - x));
-                const double begin = static_cast<double>(x) - walk.begin, end = begin + slabs;
-                const auto meets = [&](const Bound& low, const Bound& high, double size) {
-                    return larger(high.at(i, begin), high.at(i, end)) >= -kBoxMargin &&
-                           smaller(low.at(i, begin), low.at(i, end)) <= size + kBoxMargin;
-                };
-                if (!meets(extents.u_low, extents.u_high, size_u) || !meets(extents.v_low, extents.v_high, size_v))
-                    continue;
-                find_reads(walk, i, x, slabs, reads[now]);
-                add();
-                waits = &walk.packets[i];
-                now = 1 - now;
-            }
+    Reads reads[2];
+    int now = 0;
+    bool any = false;
+    for (int i = 0; i < walk.count; ++i) {
+        const std::int64_t last = -floor_of(-extents.end_high[i]);
+        int slabs = 0;
+        // The same blocks for every packet: the last bits must not depend on what it consists of.
+        const std::int64_t first = floor_of(extents.begin_low[i]) / kInPlaceSlabs * kInPlaceSlabs;
+        for (std::int64_t x = first; x < last; x += slabs) {
+            slabs = static_cast<int>(smaller(static_cast<std::int64_t>(kInPlaceSlabs), walk.size_x - x));
+            const double begin = static_cast<double>(x) - walk.begin, end = begin + slabs;
+            const auto meets = [&](const Bound& low, const Bound& high, double size) {
+                return larger(high.at(i, begin), high.at(i, end)) >= -kBoxMargin &&
+                       smaller(low.at(i, begin), low.at(i, end)) <= size + kBoxMargin;
+            };
+            if (!meets(extents.u_low, extents.u_high, size_u) || !meets(extents.v_low, extents.v_high, size_v))
+                continue;
+            find_reads(walk, grid, i, x, slabs, reads[now]);
+            now = 1 - now;
+            if (any) use(reads[now]);
+            any = true;
         }
-        add();
-        return true;
+    }
+    if (any) use(reads[1 - now]);
+}
+
+void walk_image_in_place(const Walk& walk) {
+    const Grid& grid = *walk.job.image;
+    Values values;
+    walk_in_place(walk, grid, [&](const Reads& reads) {
+        with_image(walk.job, [&](auto number, auto convert) {
+            read<decltype(number)>(reads, grid, convert, values);
+            return true;
+        });
+        float* const sums = walk.packets[reads.packet].sum;
+        Lanes sum(0.0f);
+        const float* next = values.bits;
+        for (int i = 0; i < 3 * reads.slabs; ++i) {
+            const Mask met = reads.met[i];
+            sum = multiply_add(Lanes::load(reads.share[i]), spread(met, Lanes::load_anywhere(next)), sum);
+            next += packed(met);
+        }
+        (Lanes::load(sums) + sum).store(sums);
+    });
+}
+
+template <int What>
+void walk_labels_in_place(const Walk& walk, Collection& collection) {
+    const Grid& grid = *walk.job.label;
+    const Extents& extents = walk.extents;
+    Values values;
+    walk_in_place(walk, grid, [&](const Reads& reads) {
+        with_label<std::uint16_t>(walk.job, [&](auto number, auto convert) {
+            read<decltype(number)>(reads, grid, convert, values);
+            return true;
+        });
+        const int index = reads.packet;
+        const double begin = static_cast<double>(reads.x), end = begin + reads.slabs;
+        const bool partial = extents.begin_high[index] > begin || extents.end_low[index] < end;
+        const Limits limits = limits_of(walk.packets[index], begin);
+        const auto x = static_cast<float>(reads.x);
+        const float* next = values.bits;
+        const auto read_next = [&](int i) {
+            const Mask met = reads.met[i];
+            const Index codes = bits_of(spread(met, Lanes::load_anywhere(next)));
+            next += packed(met);
+            return codes;
+        };
+        Codes<3> codes{{read_next(0), read_next(1), read_next(2)}};
+        // Any label that the first slab meets will do, as in walk_packet.
+        alignas(64) std::int32_t first[N];
+        codes.code[0].store(first);
+        Following<What> following(collection, index, static_cast<float>(walk.size_x), index_of_codes(walk.job),
+                                  first[N / 2]);
+        for (int s = 0;;) {
+            Met<3> met;
+            for (int i = 0; i < 3; ++i) met.share[i] = Lanes::load(reads.share[3 * s + i]), met.mu[i] = Lanes(0.0f);
+            const float plane = x + kSlabNumbers[s];
+            const auto same = [&] { return codes; };
+            if (partial)
+                following.template slab<false>(met, plane, limits.within(Lanes(kSlabNumbers[s])).begin, false, same);
+            else
+                following.template slab<true>(met, plane, Lanes(0.0f), false, same);
+            if (++s == reads.slabs) break;
+            codes = {{read_next(3 * s), read_next(3 * s + 1), read_next(3 * s + 2)}};
+        }
+        following.settle(static_cast<float>(end));
     });
 }
 
@@ -1700,34 +1757,37 @@ void trace(const Job& job, const Tile& tile, const Scratch& scratch) {
     set_up(walk, tile);
     if (walk.count == 0) return;
     const Outputs& outputs = job.outputs;
-    if (job.plan.far_apart && !job.label) {
-        walk_in_place(walk);
-        return write_line_integrals(walk);
-    }
-    if (tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
+    const bool staged = (job.image && !job.plan.image_in_place) || (job.label && !job.plan.labels_in_place);
+    if (staged && tile.lines * tile.lanes > 1 && !fits(walk)) return trace_halves(job, tile, scratch);
 
     const bool with_integral = outputs.label_line_integral || outputs.background_line_integral;
     // Shares of many values are rare: their walk collects everything, which spares compiling another.
     const bool with_depth = outputs.entry_depth || outputs.exit_depth || (job.wide_codes && with_integral);
     Collection collection(scratch.collected, quantities(with_integral, with_depth));
-    const bool in_turns = job.image && job.label && !with_integral;
-    ChosenBlocks chosen(in_turns && !job.plan.far_apart && job.plan.block_slabs == job.plan.label_block_slabs);
+    const bool in_turns = staged && job.image && job.label && !with_integral;
+    ChosenBlocks chosen(in_turns && job.plan.block_slabs == job.plan.label_block_slabs);
+    const auto walk_part = [&](Walk& part) {
+        const bool image_in_place = part.job.image && job.plan.image_in_place;
+        const bool labels_in_place = part.job.label && job.plan.labels_in_place;
+        if (image_in_place) walk_image_in_place(part);
+        if (labels_in_place)
+            with_depth ? walk_labels_in_place<kLabel | kDepth>(part, collection)
+                       : walk_labels_in_place<kLabel>(part, collection);
+        if (!image_in_place && !labels_in_place) walk_blocks(part, scratch, chosen, collection);
+    };
     if (in_turns) {
         // One brick serves the cache better than two: each is walked on its own where labels need no image.
         Job part = job;
         part.label = nullptr;
-        Walk walk_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x,        packets, extents,
-                       walk.count, walk.begin, walk.end, walk.in_fours, walk.fours_in_line, {},      {}};
-        if (job.plan.far_apart)
-            walk_in_place(walk_part);
-        else
-            walk_blocks(walk_part, scratch, chosen, collection);
+        Walk walk_of_part{part,       axis_x,     axis_u,   axis_v,        walk.size_x,        packets, extents,
+                          walk.count, walk.begin, walk.end, walk.in_fours, walk.fours_in_line, {},      {}};
+        walk_part(walk_of_part);
         part.image = nullptr;
         part.label = job.label;
         chosen.start_again();
-        walk_blocks(walk_part, scratch, chosen, collection);
+        walk_part(walk_of_part);
     } else {
-        walk_blocks(walk, scratch, chosen, collection);
+        walk_part(walk);
     }
     write_line_integrals(walk);
     if (job.label) write_structures(walk, collection, scratch.collected.slots);

@@ -43,7 +43,8 @@ struct Plan {
     bool lanes_share_v;     // and rays of different lanes in u alone
     int block_slabs;        // where an image is walked
     int label_block_slabs;  // where labels alone are
-    bool far_apart;         // rays meet so few of the voxels that an image is better read in place than staged
+    // Not staged, because rays meet few of the voxels between them.
+    bool image_in_place, labels_in_place;
 };
 
 struct Tile {

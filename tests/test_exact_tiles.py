@@ -431,6 +431,56 @@ def test_masks_beside_an_image_of_pixels_far_apart_change_none_of_its_bits(backe
     np.testing.assert_array_equal(image_of(name, backend, array, affine, labels=labels, outputs=outputs), image)
 
 
+BLOBS = range(1, 7)
+
+
+@functools.cache
+def scene_of_few_pixels():
+    """Labels seen from everywhere and from inside, and where rays enter and leave them."""
+    rng, shape, detector = np.random.default_rng(115), (70, 84, 95), (8, 9)
+    affine = phantoms.affine_around(rng.uniform(-50, 50, 3), phantoms.rotation(rng), shape)
+    labels = organs(rng, shape)
+    beams = [{"beam": "cone"}] * 6 + [{"beam": "parallel"}] * 2 + [{"beam": "cone", "distance": (0.1, 0.3)}] * 2
+    views = np.stack([phantoms.random_view(rng, shape, affine, detector, **beam) for beam in beams])
+    paths = oracle.path_length_images(labels, affine, views, detector, BLOBS)
+    depths = [
+        [oracle.depths(oracle.rays_of_view(view, detector), labels, affine, BLOBS, least) for view in views]
+        for least in (1e-3, 0.0)
+    ]
+    surely, perhaps = np.moveaxis(np.array(depths), 1, 3).reshape(2, 2, *paths.shape)
+    return labels, affine, Geometry(views, detector), paths, surely, perhaps
+
+
+def in_many_pieces(labels):
+    """The labels with 60 values for each of them, more than 8 bits tell apart, and the groups that they are again."""
+    pieces = np.arange(labels.shape[0], dtype=np.int64)[:, None, None] % 60
+    values = np.where(labels > 0, labels + 7 * pieces, 0)
+    here = np.unique(values)
+    return values, {1000 + blob: here[(here > 0) & (here % 7 == blob)].tolist() for blob in BLOBS}
+
+
+@pytest.mark.parametrize("order", CONTIGUOUS.values(), ids=CONTIGUOUS)
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i8"])
+@pytest.mark.filterwarnings("ignore:.*the source is inside the volume")
+def test_labels_of_pixels_far_apart_are_exact(backend, dtype, order):
+    labels, affine, geometry, paths, surely, perhaps = scene_of_few_pixels()
+    labels, groups = in_many_pieces(labels) if dtype == "i8" else (labels, {})
+    labels, affine = stored_along(order, labels.astype(dtype), affine, (False, True, True))
+    stored = LabelVolume(labels, affine, groups=groups, selected=tuple(groups) or tuple(BLOBS))
+    ct = Volume(np.zeros(stored.array.shape, np.float32), stored.affine, unit="1/mm")
+    shot = project(ct, geometry, labels=stored, outputs=("path_length", "mask", "depth"), backend=backend)
+    alone = project(ct, geometry, labels=stored, outputs="path_length", backend=backend)
+    oracle.assert_exact_paths(shot.path_length.array, paths)
+    oracle.assert_exact_paths(alone.path_length.array, paths)
+    np.testing.assert_array_equal(shot.masks.array, shot.path_length.array > 0)
+    # Where a micrometre decides whether a ray meets a corner, either answer is right.
+    for images, sure, possible in zip((shot.entry_depth, shot.exit_depth), surely, perhaps, strict=True):
+        assert np.isnan(images.array[np.isnan(possible)]).all()
+        decided = np.isfinite(sure) & (np.abs(sure - possible) < 1e-3)
+        assert decided.sum() > 0.9 * np.isfinite(sure).sum() > 300
+        np.testing.assert_allclose(images.array[decided], sure[decided], atol=2e-3)
+
+
 @pytest.mark.parametrize("name", VARIED)
 @pytest.mark.parametrize("order", CONTIGUOUS.values(), ids=CONTIGUOUS)
 @pytest.mark.parametrize("grid", ["the image's", "another"])
