@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import drrproj
+from drrproj.io.structures import unique_names
 from drrproj.radiograph import LabelCrops, LabelImages
 
 OUTPUTS = ("line_integral", "path_length", "mask", "label_line_integral", "depth")
@@ -35,6 +37,14 @@ def scene():
 def shot(request, scene):
     ct, labels, views = scene
     return drrproj.project(ct, views, labels=labels, outputs=OUTPUTS, label_images=request.param)
+
+
+def test_structures_that_come_with_one_name_get_names_of_their_own():
+    for named in itertools.product(("lesion", "lesion 1", "lesion 2", "lesion 4"), repeat=4):
+        names = unique_names(named)
+        assert len(set(names)) == len(names)
+        # A name that one structure alone has stays its own.
+        assert all(name == own for own, name in zip(named, names, strict=True) if named.count(own) == 1)
 
 
 def images_of(shot):

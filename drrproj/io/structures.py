@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +27,24 @@ class Structure(NamedTuple):
 def unique_names(names: Sequence[str]) -> list[str]:
     """Add its place to a name that occurs twice, because a label is found by its name.
 
+    Where another structure has that very name, the number counts on until no other has it.
+
     Examples
     --------
     >>> from drrproj.io.structures import unique_names
     >>> unique_names(["liver", "lesion", "lesion"])
     ['liver', 'lesion 2', 'lesion 3']
+    >>> unique_names(["lesion 2", "lesion", "lesion"])
+    ['lesion 2', 'lesion 3', 'lesion 4']
     """
-    return [f"{name} {place}" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
+    taken = set(names)
+    unique = []
+    for place, name in enumerate(names, start=1):
+        if names.count(name) > 1:
+            name = next(numbered for number in count(place) if (numbered := f"{name} {number}") not in taken)
+            taken.add(name)
+        unique.append(name)
+    return unique
 
 
 def selected(names: Sequence[str], structures: Sequence[str] | None) -> list[str]:
