@@ -9,6 +9,7 @@ owns the frames, the angles and the view names; everything else in the package o
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import warnings
 from collections.abc import Iterator, Sequence
@@ -67,9 +68,12 @@ def _views_from_columns(
 
 
 def _pixel_spacing(pixel_spacing: float | Sequence[float]) -> Float64Array:
-    spacing = np.broadcast_to(np.asarray(pixel_spacing, dtype=np.float64), (2,))
+    try:
+        spacing = np.broadcast_to(np.asarray(pixel_spacing, dtype=np.float64), (2,))
+    except (TypeError, ValueError):
+        spacing = np.zeros(2)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise ValueError(f"pixel_spacing must be positive mm, (row, column); got {pixel_spacing!r}")
+        raise ValueError(f"pixel_spacing must be positive mm, one number or (row, column); got {pixel_spacing!r}")
     return spacing
 
 
@@ -84,9 +88,14 @@ def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _positive(value: float, what: str) -> float:
-    if not (np.isfinite(value) and value > 0):
+    given: Any = value
+    try:
+        distance = math.nan if isinstance(given, str) else float(given)
+    except (TypeError, ValueError):
+        distance = math.nan
+    if not (math.isfinite(distance) and distance > 0):
         raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
-    return float(value)
+    return distance
 
 
 def positioner_axes(
@@ -208,7 +217,9 @@ class Geometry:
             )
         rows, columns = _detector_shape(self.shape)
         given: Any = self.names
-        names = (given,) if isinstance(given, str) else tuple(given)
+        names = (given,) if isinstance(given, str) else tuple(given or ())
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"names of views must be texts; got {list(names)}")
         names = names or tuple(f"view{index}" for index in range(len(views)))
         if len(names) != len(views):
             raise ValueError(f"{len(views)} views need as many names; got {len(names)}: {', '.join(names)}")
@@ -409,9 +420,13 @@ class Geometry:
         _positive(sdd, "sdd")
         if _positive(sod, "sod") >= sdd:
             raise ValueError(f"the isocenter lies between source and detector: sod must be below sdd; got {sod}, {sdd}")
-        primary, secondary = np.broadcast_arrays(
-            *(np.atleast_1d(np.asarray(angle, dtype=np.float64)) for angle in (primary_angle, secondary_angle))
-        )
+        angles = [np.atleast_1d(np.asarray(angle, dtype=np.float64)) for angle in (primary_angle, secondary_angle)]
+        if len({angle.size for angle in angles} - {1}) > 1 or not min(angle.size for angle in angles):
+            raise ValueError(
+                "primary_angle and secondary_angle must be one number each, or as many as there are views; got "
+                f"{angles[0].size} and {angles[1].size}"
+            )
+        primary, secondary = np.broadcast_arrays(*angles)
         if primary.ndim != 1 or not np.isfinite([primary, secondary]).all():
             raise ValueError("primary_angle and secondary_angle must be finite degrees, one number or one per view")
         to_detector, up, image_right = positioner_axes(primary, secondary)
@@ -475,6 +490,11 @@ class Geometry:
         >>> pa.names, bool(pa.sources[0][1] < ct.center[1])  # the source of a PA view is posterior
         (('PA',), True)
         """
+        if not isinstance(view, str) or not hasattr(volume, "corners"):
+            raise TypeError(
+                'a radiograph has a view and a volume: Geometry.radiograph("PA", ct); got '
+                f"{type(view).__name__} and {type(volume).__name__}"
+            )
         if view not in RADIOGRAPH_VIEWS:
             near = difflib.get_close_matches(str(view).upper(), RADIOGRAPH_VIEWS, n=1, cutoff=0.3)
             raise ValueError(

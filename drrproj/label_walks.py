@@ -55,14 +55,19 @@ def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
         for labels in anatomy
         for label_id, values in labels.values_by_structure.items()
     ]
-    seen: set[str] = set()
+    seen: dict[str, Structure] = {}
     for structure in structures:
-        if structure.name in seen:
+        other = seen.setdefault(structure.name, structure)
+        if other is not structure and other.labels is structure.labels:
+            raise ValueError(
+                f"labels {other.label_id} and {structure.label_id} are both called {structure.name!r}, one of them for "
+                "want of a name; give it one"
+            )
+        if other is not structure:
             raise ValueError(
                 f"two label volumes have a structure named {structure.name!r}; give one another name, or take it out "
-                "with labels.subset([...])"
+                "(labels.subset([...]), or --structures)"
             )
-        seen.add(structure.name)
     return tuple(structures)
 
 
@@ -127,6 +132,9 @@ def prepared_walks(
     lines = tuple(output for output in wanted if output == "line_integral")
     # The background of one label volume is its own; several may overlap.
     shares = _SHARES[: 1 if len(anatomy) > 1 else 2] if "label_line_integral" in wanted else ()
+    # Of shares alone nobody could tell that a ray met an infinite voxel; their walk has the image at hand.
+    if shares and not lines and not device_arrays.is_on_device(volume.array) and volume.array.dtype.kind == "f":
+        shares = ("line_integral", *shares)
     stream = _stream(volume)
     walks = []
     first = 0
@@ -198,6 +206,8 @@ def traced(
 
     What is ``given`` of the arrays that :func:`blanks_of` describes is filled in place of new ones.
     """
+    if "line_integral" not in wanted and any("line_integral" in walk.outputs for walk in walks):
+        wanted = (*wanted, "line_integral")
     outputs = _outputs(walks, wanted)
     blanks = blanks_of(walks, wanted, len(names), geometry, form)
     cropped = [output for output in outputs if output not in blanks]

@@ -36,6 +36,8 @@ _OUTPUTS: tuple[Output, ...] = get_args(Output)
 _BY_DEFAULT: tuple[Output, ...] = ("line_integral", "path_length", "mask")
 Form = Literal["dense", "crops"]
 _CALLER = 3  # a warning's stacklevel: from a check of this file to whoever called a Projector
+_HARDLY_ATTENUATION = -500.0
+"""Attenuation is not negative but for noise and edges; most of a CT's air is below this in HU."""
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MODELS = {
     "linear": attenuation_models.linear,
@@ -129,8 +131,8 @@ def project(
     Warns
     -----
     UserWarning
-        If a source stands inside the volume, the labels look mirrored against the CT, or a GPU's memory does not hold
-        the volume, which it then walks in pieces.
+        If a source stands inside the volume, the labels look mirrored against the CT, its values are hardly of its
+        unit, or a GPU's memory does not hold the volume, which it then walks in pieces.
 
     Accuracy
     --------
@@ -211,8 +213,8 @@ class Projector:
     Warns
     -----
     UserWarning
-        If the labels look mirrored against the CT, or a GPU's memory does not hold the volume, which every call then
-        copies there in pieces; and from a call, if a source stands inside the volume.
+        If the labels look mirrored against the CT, its values are hardly of its unit, or a GPU's memory does not hold
+        the volume, which every call then copies there in pieces; and from a call, if a source stands inside the volume.
 
     Accuracy
     --------
@@ -261,9 +263,11 @@ class Projector:
         elsewhere = [(each, reason) for each in anatomy if (reason := _elsewhere(volume, each))]
         if elsewhere and not other_space:
             raise ValueError(f"labels are on another patient space: {elsewhere[0][1]}; other_space=True accepts them")
-        # Looking for mirrored labels reads voxels here and there, which is for the host.
-        for each in () if on_device else anatomy:
-            _warn_of_mirrored_labels(volume, each)
+        # Looking at voxels here and there is for the host.
+        if not on_device:
+            _warn_of_unit(volume)
+            for each in anatomy:
+                _warn_of_mirrored_labels(volume, each)
         walked = anatomy if set(wanted) - {"line_integral"} else ()
         structures = structures_of(walked)
         shortest = shortest_paths(min_path_mm, structures, anatomy, "mask" in wanted)
@@ -401,7 +405,8 @@ class Projector:
         # On a GPU, asking would make the host wait for it.
         if isinstance(line_integral, np.ndarray) and not _is_finite(line_integral):
             raise ValueError("the volume holds infinite values; replace them, for example by air (-1000 HU)")
-        return images
+        # Shares alone are walked with an image as well, to be asked.
+        return {output: held for output, held in images.items() if output != "line_integral" or output in self._outputs}
 
     def _averaged(self, geometry: Geometry, given: Mapping[str, Any]) -> dict[str, Any]:
         """Trace each ray of a pixel in a pass of its own, so that no finer image is ever held."""
@@ -529,6 +534,24 @@ def _elsewhere(volume: Volume, labels: LabelVolume) -> str | None:
     return (
         f"their centre is {distance:.0f} mm from the CT's; pass the matching file, or its affine in the same frame "
         "(RAS or LPS)"
+    )
+
+
+def _warn_of_unit(volume: Volume) -> None:
+    """Warn of values that are hardly of their unit: a picture of them is black, or water, without a word."""
+    array = np.moveaxis(volume.array, int(np.argmin(np.abs(volume.array.strides))), -1)
+    # Some whole lines of memory, so that a file that is mapped is read in few places.
+    places = [sorted({size // 4, size // 2, 3 * size // 4}) for size in array.shape[:2]]
+    lines = array[np.ix_(*places)]
+    low, high = float(np.fmin.reduce(lines, axis=None)), float(np.fmax.reduce(lines, axis=None))
+    if volume.unit == "1/mm" and low <= _HARDLY_ATTENUATION:
+        found, other = f"values down to {low:g}", 'Hounsfield units? Say unit="HU"'
+    elif volume.unit == "HU" and array.dtype.kind == "f" and 0 <= low < high < 1:
+        found, other = f"no values but from {low:g} to {high:g}", 'attenuation? Say unit="1/mm"'
+    else:
+        return
+    warnings.warn(
+        f"the volume's unit is {volume.unit}, and it has {found}: are they {other}", UserWarning, stacklevel=_CALLER
     )
 
 

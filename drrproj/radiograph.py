@@ -230,6 +230,8 @@ class Radiograph:
     entry_depth, exit_depth : LabelImages or None, mm
         Along the ray, from the source to where it first meets a label and to where it last leaves it. A parallel beam
         has no source: there the pixel is at 0, and what lies before it is negative. NaN where the label is not met.
+        Touching a label for less than a thousandth of a millimetre counts or not, as for masks, wherever on the ray it
+        is.
     backend : str
         The backend that made it.
     record : dict
@@ -270,6 +272,10 @@ class Radiograph:
             if self.geometry.names.count(view) > 1:
                 raise KeyError(f"{self.geometry.names.count(view)} views are named {view!r}; select one by number")
             view = self.geometry.names.index(view)
+        if isinstance(view, bool) or not isinstance(view, int | np.integer):
+            raise TypeError(f"select one view, by number or name; got {view!r}")
+        if not -len(self.geometry) <= view < len(self.geometry):
+            raise IndexError(f"no view {view} in this radiograph, which has {len(self.geometry)}")
         chosen = self.geometry[[view]]
         place = slice(view, view + 1) if view >= 0 else slice(view, view + 1 or None)
         kept: dict[str, Any] = {

@@ -66,7 +66,11 @@ def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
 
 
 def _checked_affine(affine: npt.ArrayLike, space: str, what: str) -> npt.NDArray[np.float64]:
-    world_from_voxel = np.array(affine, dtype=np.float64)
+    try:
+        given = np.asarray(affine)
+        world_from_voxel = given.astype(np.float64, casting="same_kind" if given.dtype.kind in "iuf" else "no")
+    except (TypeError, ValueError):
+        raise ValueError(f"the affine of {what} must be a 4x4 matrix of numbers; got {affine!r}") from None
     if world_from_voxel.shape != (4, 4):
         raise ValueError(f"the affine of {what} must be 4x4; got shape {world_from_voxel.shape}")
     if not np.isfinite(world_from_voxel).all():
@@ -554,7 +558,9 @@ def _label_volume(
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     low, high = float(np.min(array)), float(np.max(array))
-    if not np.isfinite((low, high)).all() or not -(2**31) <= low <= high < 2**31:
+    if np.isnan(low):
+        raise TypeError(f"labels must be whole numbers; got {array.dtype} with NaN. Is this the CT?")
+    if not -(2**31) <= low <= high < 2**31:
         raise TypeError(f"labels must be whole numbers of 32 bits; got {array.dtype} from {low} to {high}")
     whole = array.astype(np.uint16 if low >= 0 and high < 2**16 else np.int32)
     if not np.array_equal(whole, array):
@@ -569,8 +575,15 @@ def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
     checked: dict[int, str] = {}
     owner: dict[str, int] = {}
-    for key, name in names.items():
+    given: Any = names
+    if not isinstance(given, Mapping):
+        raise TypeError(f'names must be a mapping of ids to names, {{51: "heart"}}; got {type(given).__name__}')
+    for key, name in given.items():
+        if isinstance(key, str) and isinstance(name, int):
+            raise TypeError(f"names go by id, {{{name}: {key!r}}}; got {{{key!r}: {name}}}")
         label_id = int(key)
+        if label_id != key and not isinstance(key, str):
+            raise ValueError(f"label names belong to whole ids; got {key!r}: {name!r}")
         if label_id <= 0:
             raise ValueError(f"label names belong to positive ids; got {key!r}: {name!r}")
         if not isinstance(name, str) or not name.strip():

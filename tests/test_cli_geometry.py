@@ -78,6 +78,17 @@ def test_the_file_of_a_pose_says_all_of_it(ct, tmp_path, command, extra, message
     assert capsys.readouterr().err.endswith(message)
 
 
+def test_a_parallel_beam_has_no_source_to_be_far_away(ct, tmp_path, capsys):
+    assert run("project", ct, "--beam", "parallel", "--sdd", 900, "-o", tmp_path / "out") == 2
+    assert capsys.readouterr().err == "drrproj: error: --sdd belongs to a cone; a parallel beam has no source\n"
+
+
+@pytest.mark.parametrize("views", [[], ["--view", "PA"]])
+def test_a_view_that_does_not_fit_is_told_once(ct, tmp_path, views, capsys):
+    assert run("project", ct, *views, "--shape", 8, 8, "--pixel-spacing", 0.5, "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err.count("warning") == 1
+
+
 def test_the_pose_of_a_picture_makes_it_again(ct, tmp_path, capsys):
     views = ["--view", "LL", "--beam", "parallel", "--pixel-spacing", 1, "--shape", 32, 40]
     assert run("project", ct, *views, "--npz", "--dicom", "-o", tmp_path / "out") == 0

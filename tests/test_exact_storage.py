@@ -106,6 +106,7 @@ def test_every_label_number_type_gives_the_same_paths(backend, scene, dtype):
     oracle.assert_exact_paths(shot.path_length.array, truth)
 
 
+@pytest.mark.filterwarnings("ignore:the volume.s unit is 1/mm")
 @pytest.mark.parametrize("dtype", ["i2", "u2", "i4", "u4"])
 def test_the_largest_and_smallest_numbers_of_a_type_are_read_as_they_are(backend, scene, dtype):
     rng, affine, views = scene

@@ -257,6 +257,10 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: arm(np.nan, 0), "finite degrees"),
         (lambda: arm(0, 0, pixel_spacing=0), "pixel_spacing must be positive"),
         (lambda: arm(0, 0, pixel_spacing=(0.5, -0.5)), "pixel_spacing must be positive"),
+        (lambda: arm(0, 0, pixel_spacing=(1, 2, 3)), r"pixel_spacing must be positive.*\(1, 2, 3\)"),
+        (lambda: arm([0, 1, 2], [0, 1]), "as many as there are views; got 3 and 2"),
+        (lambda: arm([], 0), "as many as there are views; got 0 and 1"),
+        (lambda: Geometry.radiograph("PA", CT, sdd="1800"), "sdd must be a positive distance in mm; got '1800'"),
         (lambda: Geometry.radiograph("PAA", CT), "unknown view 'PAA'.*AP, PA, LL, RL.*did you mean PA"),
         (lambda: Geometry.radiograph("LAT", CT), "unknown view 'LAT'.*AP, PA, LL, RL"),
         (lambda: Geometry.radiograph("PA", CT, beam="fan"), "beam.*'fan'"),
@@ -273,6 +277,19 @@ def test_a_volume_fits_where_all_of_it_is_seen():
 )
 def test_geometries_that_make_no_image_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Geometry.radiograph("PA", CT.array), "a view and a volume.*got str and ndarray"),
+        (lambda: Geometry.radiograph(CT, "PA"), "a view and a volume.*got Volume and str"),
+        (lambda: Geometry.cone((0, -9, 0), **UPRIGHT, names=[3]), r"names of views must be texts; got \[3\]"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(build, message):
+    with pytest.raises(TypeError, match=message):
         build()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import numpy as np
 import phantoms
 import pytest
 
-from drrproj import Geometry, LabelVolume, Volume, attenuation, project
+from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, project
 
 SHAPE = (20, 16, 24)
 AFFINE = phantoms.affine_around(np.array([5.0, -3.0, 90.0]), np.diag([2.0, 2.0, 3.0]), SHAPE)
@@ -149,12 +152,64 @@ def test_negative_labels_are_refused():
         project(CT, PA, labels=LabelVolume(ids, AFFINE))
 
 
+def test_a_number_as_name_beside_the_label_of_that_number_is_refused():
+    labels = LabelVolume(np.where(IDS == 3, np.uint16(2), IDS), AFFINE, {1024: "2"})
+    with pytest.raises(ValueError, match="labels 2 and 1024 are both called '2'"):
+        project(CT, PA, labels=labels)
+
+
 @pytest.mark.parametrize("unit", ["HU", "1/mm"])
 def test_infinite_values_on_a_ray_are_refused(backend, unit):
     array = np.zeros(SHAPE, np.float32)
     array[10, 8, 12] = np.inf
     with pytest.raises(ValueError, match="infinite"):
         project(Volume(array, AFFINE, unit=unit), PA, backend=backend)
+
+
+@pytest.mark.parametrize("grid", ["the CT's", "a part of it"])
+@pytest.mark.parametrize("form", ["dense", "crops"])
+@pytest.mark.parametrize("outputs", [("label_line_integral",), ("path_length", "label_line_integral")])
+def test_infinite_values_are_refused_where_shares_alone_are_asked_for(backend, outputs, form, grid):
+    array = np.zeros(SHAPE, np.float32)
+    array[10, 8, 12] = np.inf
+    cut = slice(2 if grid == "a part of it" else 0, None)
+    affine = AFFINE.copy()
+    affine[:3, 3] += affine[:3, :3] @ (cut.start, 0, 0)
+    labels = LabelVolume(np.ones(SHAPE, np.uint8)[cut], affine)
+    with pytest.raises(ValueError, match="infinite"):
+        project(Volume(array, AFFINE), PA, labels=labels, outputs=outputs, label_images=form, backend=backend)
+    shot = project(
+        Volume(0 * IDS.astype(np.float32), AFFINE),
+        PA,
+        labels=labels,
+        outputs=outputs,
+        label_images=form,
+        backend=backend,
+    )
+    assert shot.line_integral is None
+    assert shot.record["outputs"] == list(outputs)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "says"),
+    [
+        ((-1000, 60), "1/mm", 'down to -1000.*unit="HU"'),
+        ((0.0, 0.02), "HU", 'from 0 to 0.02.*unit="1/mm"'),
+        ((-1000.0, 60.5), "HU", None),
+        ((0, 1), "HU", None),
+        ((-0.3, 0.02), "1/mm", None),
+    ],
+)
+def test_values_that_are_hardly_of_their_unit_are_told(values, unit, says):
+    array = np.where(np.arange(SHAPE[2]) % 2, *values) * np.ones(SHAPE, np.asarray(values).dtype)
+    volume = Volume(array, AFFINE, unit=unit)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        project(volume, PA)
+        Projector(volume)
+    assert len(caught) == (2 if says else 0)
+    for warning in caught:
+        assert re.search(says, str(warning.message))
 
 
 @pytest.mark.filterwarnings("ignore:view .*does not fit the detector")
@@ -229,8 +284,10 @@ def test_a_view_of_a_radiograph_is_a_radiograph_of_that_view():
         assert one.record["geometry"]["names"] == [views.names[index]]
     with pytest.raises(KeyError, match=r"no view 'RL'.*PA, LL, AP"):
         shot["RL"]
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="no view 3 in this radiograph, which has 3"):
         shot[3]
+    with pytest.raises(TypeError, match="one view, by number or name"):
+        shot[0:1]
 
 
 def test_the_record_rebuilds_the_projection(backend):

@@ -71,8 +71,14 @@ def affine_with(**entries):
         (affine_with(a01=1, a11=0), "singular"),
         (affine_with(a30=0.5), "last row.*0.5"),
         (affine_with(a33=2), "last row"),
+        ("ct.nii.gz", "4x4 matrix of numbers; got 'ct.nii.gz'"),
+        (np.eye(4) * 1j, "4x4 matrix of numbers"),
+        ([[1, 0], [0]], "4x4 matrix of numbers"),
     ],
-    ids=["3x3", "nan", "infinite", "no z", "no y", "parallel axes", "perspective", "scaled"],
+    ids=[
+        *("3x3", "nan", "infinite", "no z", "no y", "parallel axes", "perspective", "scaled"),
+        *("a file", "complex", "ragged"),
+    ],
 )
 def test_affines_that_place_no_voxels_are_refused(kind, affine, message):
     with pytest.raises(ValueError, match=message):
@@ -184,6 +190,24 @@ def test_labels_without_a_name_are_called_by_their_number():
 def test_names_that_do_not_tell_labels_apart_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
         LabelVolume(np.ones(SHAPE, np.uint8), np.eye(4), names)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (["heart"], TypeError, "mapping of ids to names.*list"),
+        ({"heart": 51}, TypeError, "names go by id, {51: 'heart'}; got {'heart': 51}"),
+        ({1.7: "heart"}, ValueError, "whole ids; got 1.7"),
+    ],
+)
+def test_names_that_are_no_names_by_id_are_refused(names, error, message):
+    with pytest.raises(error, match=message):
+        LabelVolume(np.ones(SHAPE, np.uint8), np.eye(4), names)
+
+
+def test_labels_with_nan_are_asked_whether_they_are_the_ct():
+    with pytest.raises(TypeError, match=r"float64 with NaN\. Is this the CT\?"):
+        LabelVolume(np.full(SHAPE, np.nan), np.eye(4))
 
 
 def test_labels_survive_pickling():

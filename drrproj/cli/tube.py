@@ -15,10 +15,9 @@ __all__ = ["TubeChoice", "add_exposure_arguments", "add_spectrum_arguments", "tu
 
 _DEFAULT_FILTERS = {"aluminium": 2.5}
 _OF_SPECTRUM = ("filter", "tissues", "made_of")
+_OF_NOISE = ("mas", "kerma", "photons")
 _OF_EXPOSURE = (
-    "mas",
-    "kerma",
-    "photons",
+    *_OF_NOISE,
     "seed",
     "focal_spot",
     "magnification",
@@ -93,6 +92,11 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
             raise ValueError(f"--{option} changes nothing of one energy without noise or blur; add --kerma, or --kvp")
     if kvp is None and not exposed:
         return None
+    noisy = not given.isdisjoint(_OF_NOISE)
+    if noisy and arguments.seed is None:
+        raise ValueError("noise follows from a seed; add --seed N")
+    if not noisy and (arguments.seed is not None or arguments.electronic_noise):
+        raise ValueError("--seed and --electronic-noise belong to noise; add --mas, --kerma or --photons")
     absorber = dict(zip(("absorber", "thickness_mm"), arguments.absorber or (), strict=False))
     quantities = {"mas": arguments.mas, "kerma_ugy": arguments.kerma, "photons_per_pixel": arguments.photons}
     named = {name: value for name, value in quantities.items() if value is not None}

@@ -71,11 +71,18 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
     return geometry
 
 
+def _radiographs(arguments: argparse.Namespace) -> list[str]:
+    """Return the views of --view, or the one that is made where none is asked for."""
+    return arguments.view or ([] if arguments.c_arm or arguments.pose is not None else ["PA"])
+
+
 def _views_asked_for(
     arguments: argparse.Namespace, spacing: float | list[float] | None, ct: drrproj.Volume
 ) -> drrproj.Geometry:
-    views = arguments.view or ([] if arguments.c_arm else ["PA"])
+    views = _radiographs(arguments)
     beam: Literal["cone", "parallel"] = arguments.beam or "cone"
+    if beam == "parallel" and arguments.sdd is not None:
+        raise ValueError("--sdd belongs to a cone; a parallel beam has no source")
     shape = _SHAPE if arguments.shape is None else tuple(arguments.shape)
     sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}
     geometries = [
@@ -122,7 +129,7 @@ def _views_of_a_picture(
 def warn_of_cut_views(arguments: argparse.Namespace, geometry: drrproj.Geometry, ct: drrproj.Volume) -> None:
     """Say which views do not show the whole CT; Geometry.radiograph speaks for those of --view."""
     for name, fits in zip(geometry.names, geometry.fits(ct), strict=True):
-        if not fits and name not in arguments.view:
+        if not fits and name not in _radiographs(arguments):
             warnings.warn(
                 f"view {name} does not show the whole CT; drrproj view draws where it lies", UserWarning, stacklevel=2
             )

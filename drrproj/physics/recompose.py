@@ -82,9 +82,10 @@ def recompose(
             "replace alone"
         )
     ids: dict[str | int, int] = dict(zip(shares, shares.label_ids, strict=True))
-    both = {ids.get(label, label) for label in scale} & {ids.get(label, label) for label in replace}
-    if both:
-        raise ValueError(f"a structure can be scaled or replaced, not both; got {', '.join(map(str, both))} in both")
+    changed_ids = [ids.get(label, label) for label in (*scale, *replace)]
+    twice = {label for label in changed_ids if changed_ids.count(label) > 1}
+    if twice:
+        raise ValueError(f"a structure can be changed once; got {', '.join(map(str, twice))} twice")
     for label, factor in scale.items():
         if not (np.isfinite(factor) and factor >= 0):
             raise ValueError(f"the factor of {label!r} must not be negative; got {factor!r}")
