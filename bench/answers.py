@@ -14,6 +14,9 @@ import drrproj
 from drrproj.radiograph import LabelCrops, LabelImages
 
 RAYS = 256
+EVERY_RAY = 64 * 64
+"""Views of no more pixels have all of their rays looked at, of which none may meet a small label."""
+
 RAYS_AT_LABELS, EDGE = 1024, 2
 """Rays around all labels together, and how many pixels beside a voxel of each they go at most."""
 
@@ -76,6 +79,8 @@ def check(case: Case, shot: drrproj.Radiograph) -> Answer:
 
 def _sampled_pixels(draw: np.random.Generator, case: Case, number: int, rays: int) -> npt.NDArray[np.int64]:
     rows, columns = case.geometry.shape
+    if rows * columns <= EVERY_RAY:
+        return np.argwhere(np.ones((rows, columns), bool))
     corners = [(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)]
     anywhere = draw.integers(0, (rows, columns), (rays - len(corners), 2))
     return np.concatenate([corners, anywhere, _pixels_on_labels(draw, case, number)])
@@ -155,7 +160,7 @@ def _wrong_labels(case: Case, shot: drrproj.Radiograph, number: int, pixels: npt
     ids, labels, view = of_labels.label_ids, case.labels, case.geometry.views[number]
     mm = reference.path_lengths(labels.array, labels.affine, view, pixels, ids)
     met = np.count_nonzero(mm.any(axis=1))
-    if met < len(ids):
+    if met < len(ids) and len(pixels) < np.prod(case.geometry.shape):
         yield f"the sampled rays meet {met} of {len(ids)} labels; of the others nothing is known"
     if shot.path_length is not None:
         yield from _far_off("path length", ids, _sampled(shot.path_length, pixels), mm, TOUCH_MM)

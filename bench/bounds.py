@@ -115,6 +115,8 @@ def _calls(rows: Rows) -> Iterator[Ratio]:
         yield from _between(f"{at_once} / alone", rows.find(at_once), rows.find(alone), AT_ONCE, of="mean")
     few, many = rows.find(POSES_OF_FEW_PIXELS), rows.find(POSES_ALONE)
     yield from _between(f"{POSES_OF_FEW_PIXELS} / to all", few, many, FEWER_PIXELS, of="mean")
+    few = rows.find(POSES_OF_FEW_PIXELS + MASKS, "int16 F")
+    yield from _between(f"{POSES_OF_FEW_PIXELS}{MASKS} / the image to all", few, many, FEWER_PIXELS, of="mean")
     for name in FEW:
         one, two = (rows.find(name, threads=threads) for threads in (1, 2))
         yield from _between(f"{name}, 1 / 2 threads", one, two, SECOND_THREAD, at_least=True)

@@ -24,7 +24,7 @@ RANDOM_POSES, MANY = 50, 12
 POSES = f"{RANDOM_POSES} random poses"
 POSES_AT_ONCE, POSES_ALONE = f"{MANY} random poses in one call", f"{MANY} random poses, a call each"
 FEW_PIXELS = (64, 64)
-POSES_OF_FEW_PIXELS = f"{MANY} random poses to {FEW_PIXELS[0]} x {FEW_PIXELS[1]} pixels"
+POSES_OF_FEW_PIXELS = f"{MANY} poses to {FEW_PIXELS[0]} x {FEW_PIXELS[1]}"
 AP_AT_ONCE, AP_ALONE = f"{MANY} times AP in one call", "AP, a call each"
 MM, MASKS, SHARES, DEPTHS = (f" + {what} of 104 labels" for what in ("mm", "masks", "shares", "depths"))
 OF_LABELS: dict[str, Output] = {MM: "path_length", MASKS: "mask", SHARES: "label_line_integral", DEPTHS: "depth"}
@@ -105,7 +105,7 @@ def everything(patient: Patient, detector: tuple[int, int], threads: int, backen
             group += (_with_labels(group[2], coarse, OTHER_GRID, "path_length"),)
         yield group
     yield from random_labels(patient, detector, threads, backend)
-    yield from many_poses(patient, detector, threads, backend)
+    yield from many_poses(patient, labels, detector, threads, backend)
     yield from other_engines(patient.noise, detector, threads, backend)
 
 
@@ -119,8 +119,10 @@ def random_labels(
     yield _with_labels(image, labels, RANDOM_MM, "path_length"), _with_labels(image, labels, RANDOM_MASKS, "mask")
 
 
-def many_poses(patient: Patient, detector: tuple[int, int], threads: int, backend: str) -> Iterator[tuple[Case, ...]]:
-    """Random poses in both orders; twelve views in one call, the same views alone, and to a few pixels."""
+def many_poses(
+    patient: Patient, labels: LabelVolume, detector: tuple[int, int], threads: int, backend: str
+) -> Iterator[tuple[Case, ...]]:
+    """Random poses in both orders; twelve of them in one call, alone, and to a few pixels, with masks and without."""
     volume = patient.noise
     poses = random_poses(volume, detector, RANDOM_POSES)
     yield tuple(
@@ -132,6 +134,9 @@ def many_poses(patient: Patient, detector: tuple[int, int], threads: int, backen
         Case(POSES_OF_FEW_PIXELS, volume, pose, threads, backend=backend)
         for pose in random_poses(volume, FEW_PIXELS, MANY)
     )
+    few = Case(POSES_OF_FEW_PIXELS, patient.hu, alone[0].geometry, threads, attenuation=bilinear(energy_kev=60))
+    few = _with_labels(replace(few, backend=backend), labels, MASKS, OF_LABELS[MASKS])
+    yield tuple(replace(few, geometry=pose) for pose in random_poses(volume, FEW_PIXELS, MANY))
     view = dict(directions(volume, detector))["AP cone"]
     single = Case(AP_ALONE, volume, view, threads, backend=backend)
     yield replace(single, name=AP_AT_ONCE, geometry=Geometry.concatenate([view] * MANY)), single

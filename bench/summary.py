@@ -37,7 +37,8 @@ TITLES = (
     ("oblique, int16 CT", OBLIQUE, "int16 F"),
     ("12 random poses in one call, per view", POSES_AT_ONCE, "float32 F"),
     ("12 times AP in one call, per view", AP_AT_ONCE, "float32 F"),
-    (f"{POSES_OF_FEW_PIXELS}: the median and the worst", POSES_OF_FEW_PIXELS, "float32 F"),
+    ("12 random poses to 64 x 64 pixels: the median and the worst", POSES_OF_FEW_PIXELS, "float32 F"),
+    ("12 random poses to 64 x 64 pixels, int16 CT, with masks of 104 labels", POSES_OF_FEW_PIXELS + MASKS, "int16 F"),
     *(
         (f"{view}, int16 CT, with {what} of 104 labels", f"{case}{labels}", "int16 F")
         for view, case in (("AP", "AP cone"), ("lateral", "lateral"))
