@@ -390,3 +390,36 @@ def test_python_dash_m(ct, tmp_path):
     assert files(tmp_path / "out") == {"PA.png", "PA.json"}
     failed = python_dash_m("project", "none.nii", "-o", "out")
     assert (failed.returncode, failed.stderr) == (2, "drrproj: error: no such file: none.nii\n")
+
+
+def in_a_process(tmp_path: Path, *arguments: str, **streams: object) -> subprocess.CompletedProcess[str]:
+    """Run ``python`` with arguments, and with streams that wait in a buffer unless the arguments say otherwise."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(drrproj.__file__).parent.parent), "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, text=True, env=environment, cwd=tmp_path, check=False, **streams)
+
+
+@pytest.mark.parametrize("line", ["info", "--help", "project none.nii -o out"])
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_a_reader_that_has_gone_is_no_error(tmp_path, line, unbuffered):
+    command = [*unbuffered, "-m", "drrproj", *shlex.split(line)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        # With errors into the same pipe, too, as ``2>&1 | head`` has it.
+        done = [in_a_process(tmp_path, *command, stdout=writer, stderr=to) for to in (subprocess.PIPE, writer)]
+    finally:
+        os.close(writer)
+    # argparse itself passes over a pipe that is closed at once.
+    ends = {"info": {141}, "--help": {0, 141} if unbuffered else {141}}.get(line, {2})
+    assert {each.returncode for each in done} <= ends
+    # What is wrong is said as long as somebody hears it.
+    assert done[0].stderr == ("drrproj: error: no such file: none.nii\n" if ends == {2} else "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_output_that_cannot_be_written_is_a_failure(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = in_a_process(tmp_path, "-m", "drrproj", "info", stdout=full, stderr=subprocess.PIPE)
+    said = "drrproj: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)

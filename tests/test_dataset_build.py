@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from drrproj.dataset.splits import Splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store
 from drrproj.dataset.taxonomy import read_taxonomy
+from drrproj.io.replace import replaced
 
 # The small cases have no ribs; what the rules say of real ones is tested where the rules are.
 SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
@@ -133,6 +135,42 @@ def test_killed_at_random_moments_the_dataset_is_the_undisturbed_one(tmp_path):
     assert content_of(out) == content_of(tmp_path / "undisturbed"), f"seed {seed}"
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert events[-1]["statuses"] == {"kept": 24}
+
+
+def test_a_case_that_lost_a_file_is_made_again(tmp_path, subjects):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "out", SMALL, workers=1)
+    before = content_of(tmp_path / "out")
+    lost = [tmp_path / "out" / "images" / "s0001_frontal.png", tmp_path / "out" / "masks" / "s0003_lateral.npz"]
+    for path in lost:
+        path.unlink()
+    told = list(problems(open_store(tmp_path / "out")))
+    expected = zip(("s0001_frontal", "s0003_lateral"), lost, strict=True)
+    assert told == [f"{name}: no such file: {path}; build again" for name, path in expected]
+    assert build(cases, tmp_path / "out", SMALL, workers=1).made == 2
+    assert content_of(tmp_path / "out") == before
+
+
+def test_a_build_that_is_stopped_while_it_makes_a_case_again_goes_on(tmp_path, subjects, monkeypatch):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "out", SMALL, workers=1)
+    before = content_of(tmp_path / "out")
+    for path in (tmp_path / "out" / "images").iterdir():
+        path.unlink()
+    write_masks = Store.write_masks
+
+    def stopped(self, case_id, view, *arguments):
+        if (case_id, view) == ("s0002", "lateral"):
+            raise KeyboardInterrupt
+        return write_masks(self, case_id, view, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_masks", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(cases, tmp_path / "out", SMALL, workers=1)
+    # Both pictures of s0002 stand again, as its old record says.
+    assert build(cases, tmp_path / "out", SMALL, workers=1).made == 2
+    assert content_of(tmp_path / "out") == before
 
 
 def test_broken_cases_are_recorded_and_the_others_go_on(tmp_path, subjects):
@@ -284,6 +322,52 @@ def test_check_finds_what_was_done_to_the_files(tmp_path, subjects, capsys):
     assert "6 problems" in capsys.readouterr().err
 
 
+def test_any_damaged_byte_of_masks_is_told_in_a_sentence(tmp_path, subjects):
+    store = build(find_cases(subjects)[:1], tmp_path / "out", SMALL, workers=1).store
+    frontal = tmp_path / "out" / "masks" / "s0001_frontal.npz"
+    (tmp_path / "out" / "masks" / "s0001_lateral.npz").unlink()
+    whole, refused = frontal.read_bytes(), 0
+    for place in range(len(whole)):
+        # One bit makes flags, such as that of encryption; all bits make numbers out of range.
+        for flipped in (1, 255):
+            frontal.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            *damaged, last = problems(store)
+            assert last.startswith("s0001_lateral: no such file")
+            if damaged:
+                (told,) = damaged
+                said = f"s0001_frontal: {frontal}: these are no masks of a dataset, or damaged ones: "
+                assert told.startswith(said), f"byte {place}, {told}"
+                assert told.endswith("; delete it and build again")
+                refused += 1
+    assert refused > len(whole)
+
+
+def test_export_of_damaged_masks_is_refused_in_a_sentence(tmp_path, subjects, capsys):
+    build(find_cases(subjects)[:1], tmp_path / "out", SMALL, workers=1)
+    path = tmp_path / "out" / "masks" / "s0001_frontal.npz"
+    whole = bytearray(path.read_bytes())
+    # The method of compression of the first entry of the archive's table.
+    whole[whole.index(b"PK\x01\x02") + 10] = 247
+    path.write_bytes(whole)
+    capsys.readouterr()
+    assert main(["dataset", "export", str(tmp_path / "out"), "--format", "coco", "-o", str(tmp_path / "coco")]) == 2
+    err = capsys.readouterr().err
+    assert f"{path}: these are no masks of a dataset, or damaged ones: That compression method" in err
+    assert err.count("\n") == 1
+
+
+def test_check_goes_on_where_a_file_cannot_be_read_or_a_folder_is_gone(tmp_path, subjects):
+    store = build(find_cases(subjects)[:2], tmp_path / "out", SMALL, workers=1).store
+    shutil.rmtree(tmp_path / "out" / "masks")
+    picture = tmp_path / "out" / "images" / "s0001_frontal.png"
+    picture.unlink()
+    picture.mkdir()
+    first, *others = problems(store)
+    assert first.startswith("s0001_frontal: ")
+    assert "Is a directory" in first
+    assert [problem.split(":")[0] for problem in others] == ["s0001_lateral", "s0002_frontal", "s0002_lateral"]
+
+
 def test_merged_parts_are_the_dataset_made_at_once(tmp_path, subjects):
     cases = find_cases(subjects)
     build(cases, tmp_path / "whole", SMALL, workers=1)
@@ -296,6 +380,60 @@ def test_merged_parts_are_the_dataset_made_at_once(tmp_path, subjects):
     build(cases[:1], tmp_path / "c", Recipe(Poses(shape=(8, 8))), workers=1)
     with pytest.raises(ValueError, match="another configuration"):
         merge([tmp_path / "a", tmp_path / "c"], tmp_path / "mixed")
+
+
+def test_an_interrupted_merge_goes_on(tmp_path, subjects, monkeypatch):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "whole", SMALL, workers=1)
+    parts = [tmp_path / "a", tmp_path / "b"]
+    build(cases[:2], parts[0], SMALL, workers=1)
+    build(cases[2:], parts[1], SMALL, workers=1)
+    # Four files and a record a case; the module's name stands for the function, too.
+    module = sys.modules[merge.__module__]
+    for stop in range(1, 17):
+        out, copied = tmp_path / f"merged{stop}", []
+
+        def stopping(path, copied=copied, stop=stop):
+            copied.append(path)
+            # A kill leaves half a file behind.
+            if len(copied) == stop:
+                path.with_name(f".{path.name}.0123abcd.part").write_bytes(b"half")
+                raise KeyboardInterrupt
+            return replaced(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "replaced", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                merge(parts, out)
+            merge(parts, out)
+        assert content_of(out) == content_of(tmp_path / "whole")
+        # What was whole is not copied again.
+        assert len(copied) == 16 + (stop - 1) % 4 + 1
+
+
+def test_a_merge_copies_what_was_lost_and_refuses_what_differs(tmp_path, subjects, capsys):
+    cases = find_cases(subjects)
+    build(cases[:2], tmp_path / "a", SMALL, workers=1)
+    build(cases[2:], tmp_path / "b", SMALL, workers=1)
+    parts, out = [str(tmp_path / "a"), str(tmp_path / "b")], tmp_path / "merged"
+    merge(parts, out)
+    before = content_of(out)
+    (out / "images" / "s0002_frontal.png").unlink()
+    (out / "records" / "s0004.json").unlink()
+    assert main(["dataset", "merge", *parts, "-o", str(out)]) == 0
+    assert content_of(out) == before
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    with pytest.raises(ValueError, match=rf"case s0001 is in {tmp_path / 'a'} and in {tmp_path / 'copy'}; take"):
+        merge([*parts, tmp_path / "copy"], out)
+    record = json.loads((out / "records" / "s0003.json").read_text())
+    (out / "records" / "s0003.json").write_text(json.dumps({**record, "status": "failed", "views": {}}))
+    before = content_of(out)
+    capsys.readouterr()
+    assert main(["dataset", "merge", *parts, "-o", str(out)]) == 2
+    assert capsys.readouterr().err == (
+        f"drrproj: error: case s0003 is in {out} and in {parts[1]}, and their records differ; take it out of one\n"
+    )
+    assert content_of(out) == before
 
 
 def test_merging_refuses_a_patient_on_both_sides(tmp_path, subjects):
@@ -343,3 +481,14 @@ def test_the_commands_in_a_row(tmp_path, capsys):
     assert "tilted" in (tmp_path / "page.html").read_text()
     assert main(built) == 2
     assert "of another configuration" in capsys.readouterr().err
+
+
+def test_show_of_a_case_that_is_not_there_names_the_ones_that_are(tmp_path, subjects, capsys):
+    out = tmp_path / "out"
+    build(find_cases(subjects)[:2], out, SMALL, workers=1)
+    capsys.readouterr()
+    assert main(["dataset", "show", str(out), "s001", "-o", str(tmp_path / "pictures")]) == 2
+    assert capsys.readouterr().err == f"drrproj: error: {out}: no case 's001'; did you mean s0001 or s0002?\n"
+    assert main(["dataset", "show", str(out), "chest", "-o", str(tmp_path / "pictures")]) == 2
+    there = f"it has 2 cases, named as the files in {out / 'records'}"
+    assert capsys.readouterr().err == f"drrproj: error: {out}: no case 'chest'; {there}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from drrproj.cli.commands import Parser
 
 __all__ = ["main"]
 
-BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILURE, INTERRUPTED, UNREAD = 2, 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written or a library that is not
-        installed; 130 after Ctrl-C.
+        installed; 130 after Ctrl-C; 141 where nothing was wrong, but the reader of the output, such as ``head``, has
+        gone.
 
     Examples
     --------
@@ -36,6 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["project", "--view", "PA"])
     2
     """
+    try:
+        return _flushed(_run(argv))
+    except SystemExit:
+        # So end --help and --version.
+        if code := _flushed(0):
+            return code
+        raise
+
+
+def _run(argv: Sequence[str] | None) -> int:
     with warnings.catch_warnings():
         # A warning speaks to the person at the keyboard: each time, on one line, without a place in the code.
         warnings.simplefilter("always", UserWarning)
@@ -45,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.run(arguments)
         except KeyboardInterrupt:
             return _complain("interrupted", INTERRUPTED)
+        except BrokenPipeError:
+            return UNREAD
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
@@ -54,7 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print("drrproj: error:", " ".join(message.split()), file=sys.stderr)
+    # Where nobody can hear it, the code alone says it.
+    with contextlib.suppress(OSError):
+        print("drrproj: error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _flushed(code: int) -> int:
+    """Write what still waits to be written, and return the exit code: this one, or that of a failure to write."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError as error:
+            # The interpreter would try again at its end, and complain of it.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+            if isinstance(error, BrokenPipeError):
+                code = code or UNREAD
+            elif not code:
+                code = _complain(f"cannot write the output: {error.strerror}", FAILURE)
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -278,10 +279,13 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace) -> None:
     store = open_store(arguments.dataset)
-    found = [record for record in store.records() if record["case"] == arguments.case]
-    if not found:
-        raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}")
-    record = found[0]
+    record = next((record for record in store.records() if record["case"] == arguments.case), None)
+    if record is None:
+        known = [record["case"] for record in store.records()]
+        near = difflib.get_close_matches(arguments.case, known, n=3)
+        there = f"it has {len(known)} case{'s' * (len(known) != 1)}, named as the files in {store.path / 'records'}"
+        hint = f"did you mean {' or '.join(near)}?" if near else there
+        raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}; {hint}")
     print(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
     for reason in record["reasons"]:
         print(f"{reason['severity']} ({reason['rule']}): {reason['message']}")

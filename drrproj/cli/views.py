@@ -81,7 +81,7 @@ def _views_asked_for(
 ) -> drrproj.Geometry:
     views = _radiographs(arguments)
     beam: Literal["cone", "parallel"] = arguments.beam or "cone"
-    if beam == "parallel" and arguments.sdd is not None:
+    if beam == "parallel" and arguments.sdd is not None and not arguments.c_arm:
         raise ValueError("--sdd belongs to a cone; a parallel beam has no source")
     shape = _SHAPE if arguments.shape is None else tuple(arguments.shape)
     sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}

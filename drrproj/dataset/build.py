@@ -23,7 +23,7 @@ from drrproj.dataset.cases import Case
 from drrproj.dataset.lock import only_build, share_as_worker
 from drrproj.dataset.one_case import CannotWrite, Recipe, make_case
 from drrproj.dataset.splits import Splits
-from drrproj.dataset.store import Store, create_store, read_record
+from drrproj.dataset.store import Store, create_store, files_of, read_record
 from drrproj.threads import default_threads
 from drrproj.version import __version__
 
@@ -72,7 +72,7 @@ def build(
 
     Each case is made on its own, and its record is written last: a build that is killed at any moment and started again
     ends with the files, byte for byte, that an undisturbed one ends with, but ``log.jsonl``. They do not depend on the
-    number of workers either. Cases that failed are tried again.
+    number of workers either. Cases that failed, or of which a file was lost, are made again.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _build(
     store = create_store(out, configuration, recipe.classes, recipe.groups)
     with only_build(store.path):
         there = _statuses(store, cases, split_of)
-        _sweep(store)
+        store.sweep()
         waiting = [case for case in cases if there.get(case.case_id, "failed") == "failed"]
         statuses = {case.case_id: there[case.case_id] for case in cases if case.case_id in there}
         advance = told(len(waiting)) if told is not None else lambda _: None
@@ -169,35 +169,23 @@ def _build(
                 advance(line["status"])
             counts = dict(sorted(Counter(statuses.values()).items()))
             log.write({"event": "end", "statuses": counts, "seconds": round(time.monotonic() - start, 3)})
-        _sweep(store)
+        store.sweep()
     kept = Counter(split_of[case_id] or "none" for case_id, status in statuses.items() if status == "kept")
     return Summary(store, len(cases), len(waiting), counts, dict(kept), time.monotonic() - start)
 
 
 def _statuses(store: Store, cases: Sequence[Case], split_of: dict[str, str | None]) -> dict[str, str]:
-    """Status of each case whose record stands: it is whole, and of this configuration, patient and split."""
-    found = {}
+    """Status of each case whose record stands: of this configuration, patient and split, and with all its files."""
+    found, files = {}, store.files()
     for case in cases:
         path = store.record_path(case.case_id)
         if not path.exists():
             continue
         record = read_record(path)
         asked = (store.hash, case.patient_id, split_of[case.case_id])
-        if (record.get("configuration"), record["patient"], record["split"]) == asked:
+        if (record.get("configuration"), record["patient"], record["split"]) == asked and files_of(record) <= files:
             found[case.case_id] = record["status"]
     return found
-
-
-def _sweep(store: Store) -> None:
-    """Delete what an interrupted build left: halves of files, and images and masks that no record speaks of."""
-    spoken_of = {
-        view[kind] for record in store.records() for view in record["views"].values() for kind in ("image", "masks")
-    }
-    for name in ("images", "masks", "records", "."):
-        for path in (store.path / name).iterdir():
-            half = path.name.startswith(".") and path.name.endswith(".part")
-            if half or (name in ("images", "masks") and f"{name}/{path.name}" not in spoken_of):
-                path.unlink()
 
 
 def _made(

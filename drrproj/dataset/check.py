@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from drrproj.dataset.store import Sample, Store
+from drrproj.dataset.store import Sample, Store, files_of
 
 __all__ = ["problems"]
 
@@ -37,13 +37,11 @@ def problems(store: Store) -> Iterator[str]:
                     f"patient {record['patient']} is on both sides: {other} is in {split or 'no split'} and {case} in "
                     f"{record['split'] or 'no split'}"
                 )
+        spoken_of |= files_of(record)
         for sample in store.samples_of(record):
-            spoken_of |= {sample.record_of_view["image"], sample.record_of_view["masks"]}
             yield from _problems_of(sample, store)
-    for folder in ("images", "masks"):
-        for path in sorted((store.path / folder).iterdir()):
-            if f"{folder}/{path.name}" not in spoken_of:
-                yield f"{folder}/{path.name}: no record speaks of it; an interrupted build left it, build again"
+    for place in sorted(store.files() - spoken_of):
+        yield f"{place}: no record speaks of it; an interrupted build left it, build again"
 
 
 def _problems_of(sample: Sample, store: Store) -> Iterator[str]:
@@ -53,7 +51,13 @@ def _problems_of(sample: Sample, store: Store) -> Iterator[str]:
         if image.shape != shape:
             yield f"{sample.name}: its picture has shape {image.shape}, its record says {shape}"
         masks = sample.masks()
-    except (FileNotFoundError, ValueError) as error:
+    except FileNotFoundError as error:
+        yield f"{sample.name}: {error}; build again"
+        return
+    except ValueError as error:
+        yield f"{sample.name}: {error}; delete it and build again"
+        return
+    except OSError as error:
         yield f"{sample.name}: {error}"
         return
     for name, mask in masks.items():

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from drrproj.dataset.lock import only_build
-from drrproj.dataset.store import Store, create_store, differences, open_store
+from drrproj.dataset.store import Store, create_store, differences, files_of, open_store, read_record
 from drrproj.io.replace import replaced
 
 __all__ = ["merge"]
 
 
 def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Store:
-    """Copy the cases of several datasets into one.
+    """Copy the cases of several datasets into one, or go on with a copy that was interrupted.
 
     Parameters
     ----------
     parts : sequence of str or path
         Datasets of one configuration.
     out : str or path
-        New, or a dataset of that configuration: its cases stay.
+        New, or a dataset of that configuration: its cases stay, and those that are there with the same record and all
+        their files are not copied again.
 
     Returns
     -------
@@ -31,7 +33,8 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     Raises
     ------
     ValueError
-        If configurations differ, two parts have one case, or a patient would be in two splits.
+        If configurations differ, two parts have one case, ``out`` has a case of a part with another record, or a
+        patient would be in two splits.
     FileNotFoundError
         If a part is no dataset.
     OSError
@@ -43,8 +46,8 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     first = stores[0]
     owner: dict[str, Path] = {}
     sides: dict[str, tuple[str | None, str]] = {}
-    there = [open_store(out)] if (Path(out) / "dataset.json").exists() else []
-    for store in (*there, *stores):
+    there = open_store(out) if (Path(out) / "dataset.json").exists() else None
+    for store in stores if there is None else (there, *stores):
         differing = differences(first.configuration, store.configuration)
         if differing:
             raise ValueError(
@@ -53,6 +56,14 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
             )
         for record in store.records():
             case = record["case"]
+            if there is not None and owner.get(case) == there.path != store.path:
+                if not _has(there, record):
+                    raise ValueError(
+                        f"case {case} is in {there.path} and in {store.path}, and their records differ; take it out of "
+                        "one"
+                    )
+                # The part's from here on, so that a second part with this case is still refused.
+                owner[case] = store.path
             if owner.setdefault(case, store.path) != store.path:
                 raise ValueError(f"case {case} is in {owner[case]} and in {store.path}; take it out of one")
             split, other = sides.setdefault(record["patient"], (record["split"], case))
@@ -63,14 +74,24 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
                 )
     merged = create_store(out, first.configuration, first.declared_classes, first.groups)
     with only_build(merged.path):
+        files = merged.files()
         for store in stores:
             for record in store.records():
-                for view in record["views"].values():
-                    for kind in ("image", "masks"):
-                        _copy(store.path / view[kind], merged.path / view[kind])
+                places = files_of(record)
+                if places <= files and _has(merged, record):
+                    continue
+                for place in sorted(places):
+                    _copy(store.path / place, merged.path / place)
                 # Last, because a record says that the case is done.
                 merged.write_record(record)
+        merged.sweep()
     return merged
+
+
+def _has(store: Store, record: Mapping[str, Any]) -> bool:
+    """Whether a dataset has this record, letter for letter."""
+    path = store.record_path(record["case"])
+    return path.exists() and read_record(path) == record
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,16 +21,28 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.io.grey import read_grey
+from drrproj.io.numpy_arrays import DAMAGE
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelMasks, Radiograph
 
-__all__ = ["FORMAT", "Sample", "Store", "configuration_hash", "create_store", "differences", "open_store"]
+__all__ = [
+    "FORMAT",
+    "Sample",
+    "Store",
+    "configuration_hash",
+    "create_store",
+    "differences",
+    "files_of",
+    "open_store",
+    "read_record",
+]
 
 FORMAT = "drrproj dataset 1"
 """What ``dataset.json`` calls its format; another layout gets another number."""
 
-_FOLDERS = ("images", "masks", "records")
+_OF_VIEWS = ("images", "masks")
+_FOLDERS = (*_OF_VIEWS, "records")
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -88,15 +99,19 @@ class Sample:
         ------
         ValueError
             If the file is damaged.
+        OSError
+            If it is not there, or cannot be opened.
         """
         try:
-            # Opened here, because numpy leaves a file that is no archive open.
-            with self.masks_path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                rows, columns = (int(size) for size in archive["shape"])
-                return tuple(archive["names"].tolist()), archive["packed"], (rows, columns)
+            # Opened here, because numpy leaves a file that is no archive open, and not below, where OSError is damage.
+            file = self.masks_path.open("rb")
         except FileNotFoundError:
             raise FileNotFoundError(f"no such file: {self.masks_path}") from None
-        except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        try:
+            with file, np.load(file, allow_pickle=False) as archive:
+                rows, columns = (int(size) for size in archive["shape"])
+                return tuple(archive["names"].tolist()), archive["packed"], (rows, columns)
+        except (ValueError, KeyError, AttributeError, TypeError, *DAMAGE) as error:
             raise ValueError(f"{self.masks_path}: these are no masks of a dataset, or damaged ones: {error}") from error
 
     def masks(self) -> dict[str, Bools]:
@@ -169,6 +184,20 @@ class Store:
             if not path.name.startswith("."):
                 yield read_record(path)
 
+    def files(self) -> set[str]:
+        """Return the places of all images and masks that are there, as records name them."""
+        # Listed, because asking for every file on its own is slow on network file systems.
+        folders = [name for name in _OF_VIEWS if (self.path / name).is_dir()]
+        return {f"{folder}/{name}" for folder in folders for name in os.listdir(self.path / folder)}
+
+    def sweep(self) -> None:
+        """Delete what an interruption left: halves of files, and images and masks that no record speaks of."""
+        spoken_of = {place for record in self.records() for place in files_of(record)}
+        for folder in (*_FOLDERS, "."):
+            for path in (self.path / folder).iterdir():
+                if _is_part(path) or (folder in _OF_VIEWS and f"{folder}/{path.name}" not in spoken_of):
+                    path.unlink()
+
     def samples(self, split: str | None = None) -> Iterator[Sample]:
         """X-rays of the kept cases, ordered by case; all, or those of a split."""
         for record in self.records():
@@ -227,6 +256,11 @@ class Store:
         text = plain_json({"configuration": self.hash, **record})
         with replaced(self.record_path(record["case"])) as file:
             file.write(text.encode() + b"\n")
+
+
+def files_of(record: Mapping[str, Any]) -> set[str]:
+    """Return the places of the images and masks of a case."""
+    return {view[kind] for view in record["views"].values() for kind in ("image", "masks")}
 
 
 def read_record(path: Path) -> dict[str, Any]:
