@@ -96,6 +96,11 @@ class TestEveryFormat:
             formats.WRITERS[name](tmp_path, images)
         assert contents(tmp_path).keys() == {(tmp_path / "old.txt").relative_to(tmp_path)}
 
+    def test_a_folder_may_be_called_whatever_the_system_takes(self, name, images, tmp_path):
+        needed(name)
+        formats.WRITERS[name](tmp_path / ("\N{CYRILLIC SMALL LETTER ZHE}" * 120), images)
+        assert len(list(tmp_path.iterdir())) == 1
+
     def test_an_export_that_breaks_off_leaves_nothing(self, name, images, tmp_path):
         needed(name)
 
@@ -142,6 +147,10 @@ class TestPictures:
             decode_grey(b"no picture", "here")
         with pytest.raises(ValueError, match="here: this is no picture, or a damaged one"):
             decode_grey(encode_grey(np.zeros((300, 300), np.uint8))[:70], "here")
+        header = bytearray(encode_grey(np.zeros((3, 3), np.uint8)))
+        header[11] ^= 1
+        with pytest.raises(ValueError, match="here: this is no picture, or a damaged one"):
+            decode_grey(bytes(header), "here")
         with pytest.raises(ValueError, match="got float64"):
             encode_grey(np.zeros((3, 3)))
 

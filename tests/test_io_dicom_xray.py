@@ -323,6 +323,19 @@ def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "none")
 
 
+@pytest.mark.parametrize("name", ["pa.png", "pa.nii.gz", "1.2.png"])
+def test_the_name_of_a_dicom_file(shot, tmp_path, name):
+    with pytest.raises(ValueError, match=rf"^a DICOM file is called \.dcm, or by a name or UID alone; got {name}$"):
+        drrproj.write_dicom(tmp_path / name, shot)
+    for good in ("pa.dcm", "PA.DCM", "IM0001", "1.2.840.1"):
+        drrproj.write_dicom(tmp_path / good, shot)
+    with pytest.raises(ValueError, match=rf"^a DICOM file is called \.dcm, or .*; got {name}$"):
+        drrproj.write_dicom_seg(tmp_path / name, shot, tmp_path / "pa.dcm")
+    for write in (drrproj.write_dicom, lambda path, shot: drrproj.write_dicom_seg(path, shot, tmp_path / "pa.dcm")):
+        with pytest.raises(TypeError, match=r"^radiograph must be a drrproj\.Radiograph; got ndarray; "):
+            write(tmp_path / "x.dcm", shot.line_integral)
+
+
 def test_the_same_picture_is_the_same_object(ct, tmp_path):
     shot = drrproj.project(ct, arm(ct), threads=1)
     for name in ("a.dcm", "b.dcm"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 import zlib
 
 import nibabel
@@ -102,6 +104,24 @@ def test_nrrd_is_what_simpleitk_reads(tmp_path):
 )
 def test_nrrd_that_is_no_measured_volume_somewhere(tmp_path, fields, match):
     refused(write_nrrd(tmp_path / "ct.nrrd", ct_array(), **fields), match)
+
+
+@pytest.mark.parametrize("origin", ["(1,2)", "(1,2,3,4)", "(1)"])
+def test_nrrd_whose_origin_is_no_point(tmp_path, origin):
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array())
+    change_line(path, b"space origin", origin)
+    refused(path, rf"its space origin must be 3 numbers, in mm; got {origin.count(',') + 1}$")
+
+
+def test_nrrd_whose_directions_are_no_vectors(tmp_path):
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array())
+    change_line(path, b"space directions", "(1,0) (0,1) (1,1)")
+    refused(path, "its space directions must be 3 numbers for each axis in space, in mm; got 2$")
+
+
+def change_line(path, key, value):
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(key + b": " + value.encode() if line.startswith(key) else line for line in lines))
 
 
 def test_nrrd_of_colours(tmp_path):
@@ -278,6 +298,11 @@ def test_dicom_metaimage_and_nifti_of_one_volume_give_the_same_radiograph(tmp_pa
     [
         ({"DimSize": "7 6"}, "its DimSize must be 3 numbers; got '7 6'"),
         ({"DimSize": None}, "it has no DimSize"),
+        ({"DimSize": "inf 6 5"}, "its DimSize must be whole numbers from 1; got 'inf 6 5'$"),
+        ({"DimSize": "nan 6 5"}, "its DimSize must be whole numbers from 1; got 'nan 6 5'$"),
+        ({"DimSize": "6.7 6 5"}, "its DimSize must be whole numbers from 1; got '6.7 6 5'$"),
+        ({"DimSize": "7 -6 5"}, "its DimSize must be whole numbers from 1; got '7 -6 5'$"),
+        ({"DimSize": "1e300 6 5"}, "its DimSize must be whole numbers from 1; got '1e300 6 5'$"),
         ({"NDims": "2", "DimSize": "7 6"}, r"it is 2-D, shape \(7, 6\)"),
         ({"ElementType": "MET_SHORT_ARRAY"}, "its ElementType is MET_SHORT_ARRAY"),
         ({"TransformMatrix": None}, "it does not say where its voxels are in the patient: it has no TransformMatrix"),
@@ -292,6 +317,16 @@ def test_dicom_metaimage_and_nifti_of_one_volume_give_the_same_radiograph(tmp_pa
 )
 def test_metaimage_that_is_refused(tmp_path, change, match):
     refused(write_metaimage(tmp_path / "ct.mha", ct_array(), change=change), match)
+
+
+@pytest.mark.parametrize("compressed", ["False", "True"])
+@pytest.mark.parametrize(
+    ("size", "match"),
+    [("10.7", "its HeaderSize must be a whole number; got '10.7'$"), ("9" * 30, r"cut short")],
+)
+def test_metaimage_whose_voxels_begin_nowhere(tmp_path, compressed, size, match):
+    change = {"HeaderSize": size, "CompressedData": compressed}
+    refused(write_metaimage(tmp_path / "ct.mhd", ct_array(), local=False, change=change), match)
 
 
 def test_metaimage_without_its_voxels(tmp_path):
@@ -357,6 +392,45 @@ def test_npy_with_its_affine_beside_it(tmp_path):
 def test_npz_that_is_refused(tmp_path, arrays, match):
     np.savez(tmp_path / "ct.npz", **arrays)
     refused(tmp_path / "ct.npz", match)
+
+
+def lying_npy(shape):
+    """Make the bytes of an array file of 420 bytes whose header claims another shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
+    return file.getvalue() + ct_array().tobytes()
+
+
+LIES = [
+    ((300, 300, 230), 41_400_000),
+    ((3000, 3000, 2300), 41_400_000_000),
+    ((2**20,) * 3, 2**61),
+    ((2**62, 4, 4), 2**67),
+]
+
+
+@pytest.mark.parametrize(("shape", "expected"), LIES)
+def test_numpy_files_that_claim_more_than_they_hold(tmp_path, shape, expected):
+    with zipfile.ZipFile(tmp_path / "ct.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("array.npy", lying_npy(shape))
+    refused(tmp_path / "ct.npz", rf"its entry array is cut short: it has 420 of {expected} bytes of numbers; ")
+    (tmp_path / "ct.npy").write_bytes(lying_npy(shape))
+    np.save(tmp_path / "ct_affine.npy", AFFINE)
+    refused(tmp_path / "ct.npy", rf"the file is cut short: it has 420 of {expected} bytes of numbers; ")
+    np.save(tmp_path / "ct.npy", ct_array())
+    (tmp_path / "ct_affine.npy").write_bytes(lying_npy(shape))
+    refused(tmp_path / "ct.npy", rf"ct_affine\.npy beside it is cut short: it has 420 of {expected} bytes ")
+
+
+def test_an_array_for_which_there_is_no_memory_is_said_to_be_too_large(tmp_path, monkeypatch):
+    np.savez(tmp_path / "ct.npz", array=ct_array(), affine=AFFINE)
+
+    def refuse(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.format, "read_array", refuse)
+    with pytest.raises(MemoryError, match=r"ct\.npz: there is not enough memory for its entry array \("):
+        drrproj.read_volume(tmp_path / "ct.npz")
 
 
 # --- kinds --------------------------------------------------------------------------------------------------------

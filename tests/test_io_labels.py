@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -257,6 +258,24 @@ def test_empty_folder_is_refused(tmp_path):
 
 
 # --- the bundled sample -------------------------------------------------------------------------------------------
+
+
+def test_no_structures_at_all_are_no_choice(masks, tmp_path):
+    nrrd = pytest.importorskip("nrrd", reason="pynrrd is not installed (extra formats)")
+    segment = {"Segment0_Name": "heart", "Segment0_LabelValue": "1", "Segment0_Layer": "0"}
+    place = {"space": "left-posterior-superior", "space directions": np.eye(3), "space origin": [0, 0, 0]}
+    nrrd.write(str(tmp_path / "a.seg.nrrd"), ids(), {**place, **segment})
+    for path in (masks, tmp_path / "a.seg.nrrd", write(tmp_path / "seg.nii.gz", ids())):
+        for none in ([], (), np.array([], str)):
+            with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: structures is empty; name some"):
+                drrproj.read_labels(path, structures=none)
+
+
+def test_a_file_of_ids_says_how_to_choose_from_it(tmp_path):
+    path = write(tmp_path / "seg.nii.gz", ids(), caret=CARET)
+    with pytest.raises(ValueError, match=r"a file of label ids; read it, then choose by \.subset\(\['heart'\]\)$"):
+        drrproj.read_labels(path, structures=["heart"])
+    assert drrproj.read_labels(path).subset(["heart"]).label_ids == (51,)
 
 
 def test_sample():

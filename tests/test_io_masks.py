@@ -199,6 +199,13 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     assert len(drrproj.write_mask_pngs(tmp_path / "new" / "masks", shot)) == 6
 
 
+def test_long_names_of_any_letters_become_files(tmp_path):
+    shot, _ = radiograph(names=("\U00020000" * 70, "\u00e9" * 70, "n" * 70), views=("\u5fc3" * 70, "LL"))
+    written = drrproj.write_mask_pngs(tmp_path, shot)
+    assert [len(path.stem) for path in written] == [60] * 6
+    assert all(path.is_file() for path in written)
+
+
 @pytest.mark.parametrize(
     ("names", "files"),
     [
@@ -243,16 +250,16 @@ def test_table_of_structures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "write",
+    ("write", "name"),
     [
-        drrproj.write_mask_pngs,
-        drrproj.write_structure_table,
-        drrproj.write_coco,
-        lambda _, shot: drrproj.coco_rle(shot),
+        (drrproj.write_mask_pngs, "masks"),
+        (drrproj.write_structure_table, "structures.csv"),
+        (drrproj.write_coco, "masks.json"),
+        (lambda _, shot: drrproj.coco_rle(shot), ""),
     ],
 )
-def test_no_masks(tmp_path, write):
+def test_no_masks(tmp_path, write, name):
     shot, _ = radiograph()
     bare = drrproj.Radiograph(shot.geometry, None, None, None, "cpu", {})
     with pytest.raises(ValueError, match="this radiograph has no masks; pass labels="):
-        write(tmp_path, bare)
+        write(tmp_path / name, bare)

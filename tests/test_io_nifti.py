@@ -30,10 +30,10 @@ def write(path: Path, array: np.ndarray, affine: np.ndarray | None = LAS_OBLIQUE
     return path
 
 
-def patch_header(path: Path, **fields) -> Path:
+def patch_header(path: Path, kind: type = nibabel.Nifti1Image, **fields) -> Path:
     """Change header fields of an uncompressed file behind nibabel's back."""
     contents = bytearray(path.read_bytes())
-    header = np.ndarray((), nibabel.nifti1.header_dtype, contents)
+    header = np.ndarray((), kind.header_class.template_dtype, contents)
     for field, value in fields.items():
         header[field] = value
     path.write_bytes(contents)
@@ -410,6 +410,83 @@ def test_truncated_data(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"ct\.nii: the file is cut short: it has 400 of 420 bytes of voxels"):
         drrproj.read_volume(path)
+
+
+HUGE = [
+    (nibabel.Nifti1Image, (3000, 3000, 2300), 41_400_000_000),
+    (nibabel.Nifti1Image, (32000, 32000, 32000), 65_536_000_000_000),
+    (nibabel.Nifti2Image, (2**40, 2**40, 2**40), 2**121),
+]
+
+
+@pytest.mark.parametrize(("kind", "shape", "expected"), HUGE)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_header_that_claims_more_than_memory_holds_is_a_file_cut_short(tmp_path, kind, shape, expected, ending):
+    path = tmp_path / "ct.nii"
+    nibabel.save(kind(ct_array(), LAS_OBLIQUE), path)
+    patch_header(path, kind, dim=[3, *shape, 1, 1, 1, 1])
+    with pytest.raises(ValueError, match=rf"ct\.nii{ending}: .* cut short: it has 420 of {expected} bytes of voxels; "):
+        drrproj.read_volume(packed(path) if ending else path)
+
+
+def test_voxels_for_which_there_is_no_memory_are_said_to_be_too_many(tmp_path, monkeypatch):
+    path = write(tmp_path / "ct.nii.gz", ct_array())
+    allocate = np.empty
+
+    def refuse(shape, *arguments, **choices):
+        if shape == ct_array().shape:
+            raise MemoryError
+        return allocate(shape, *arguments, **choices)
+
+    monkeypatch.setattr(np, "empty", refuse)
+    with pytest.raises(MemoryError, match=r"ct\.nii\.gz: there is not enough memory for its voxels \("):
+        drrproj.read_volume(path)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan, 1e30, 352.5, -16, 0, 16, 348])
+def test_voxels_that_cannot_begin_where_the_header_says(tmp_path, offset, ending):
+    path = patch_header(write(tmp_path / "ct.nii", ct_array()), vox_offset=offset)
+    path = packed(path) if ending else path
+    for read in (drrproj.read_volume, drrproj.io.is_rescaled):
+        with pytest.raises(
+            ValueError, match=rf"ct\.nii{ending}: its NIfTI header is damaged: .* least 352; got "
+        ) as caught:
+            read(path)
+        assert str(caught.value).endswith(f"got {np.float32(offset):g}")
+
+
+@pytest.mark.parametrize("kept", [200, 400])
+def test_nifti2_without_all_of_its_header(tmp_path, kept):
+    nibabel.save(nibabel.Nifti2Image(ct_array(), LAS_OBLIQUE), tmp_path / "ct.nii")
+    (tmp_path / "ct.nii").write_bytes((tmp_path / "ct.nii").read_bytes()[:kept])
+    with pytest.raises(ValueError, match=rf"ct\.nii: the file is cut short: it has {kept} of 540 bytes of header; "):
+        drrproj.read_volume(tmp_path / "ct.nii")
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 540])
+def test_voxels_in_the_header_of_nifti2(tmp_path, offset):
+    nibabel.save(nibabel.Nifti2Image(ct_array(), LAS_OBLIQUE), tmp_path / "ct.nii")
+    path = patch_header(tmp_path / "ct.nii", nibabel.Nifti2Image, vox_offset=offset)
+    with pytest.raises(ValueError, match=rf"ct\.nii: its NIfTI header is damaged: .* at least 544; got {offset}$"):
+        drrproj.read_volume(path)
+
+
+@pytest.mark.parametrize("gap", [16, 8])
+def test_voxels_behind_a_gap(tmp_path, gap):
+    path = patch_header(write(tmp_path / "ct.nii", ct_array()), vox_offset=352 + gap)
+    contents = path.read_bytes()
+    path.write_bytes(contents[:352] + bytes(gap) + contents[352:])
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Pair, nibabel.AnalyzeImage])
+@pytest.mark.parametrize("offset", [np.nan, np.inf, -16, 0.5])
+def test_voxels_of_a_pair_that_cannot_begin_where_the_header_says(tmp_path, kind, offset):
+    nibabel.save(kind(ct_array(), None), tmp_path / "ct.img")
+    patch_header(tmp_path / "ct.hdr", vox_offset=offset)
+    with pytest.raises(ValueError, match=r"ct\.hdr: its (NIfTI|Analyze) header is damaged: .* of at least 0; got "):
+        drrproj.read_volume(tmp_path / "ct.hdr", prefer="pixdim")
 
 
 @pytest.mark.parametrize(

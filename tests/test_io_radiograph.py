@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import stat
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -13,6 +16,7 @@ import pytest
 from PIL import Image
 
 import drrproj
+from drrproj.io.grey import write_grey
 from drrproj.io.label_colors import label_color
 from drrproj.io.replace import replaced
 from drrproj.radiograph import LabelImages, LabelMasks
@@ -106,18 +110,21 @@ def test_bad_window(tmp_path, window):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("write", [drrproj.write_png, drrproj.write_overlay, drrproj.write_nifti])
-def test_several_views_do_not_fit_one_picture(tmp_path, write):
+ONE_VIEW = [(drrproj.write_png, ".png"), (drrproj.write_overlay, ".png"), (drrproj.write_nifti, ".nii")]
+
+
+@pytest.mark.parametrize(("write", "ending"), ONE_VIEW)
+def test_several_views_do_not_fit_one_picture(tmp_path, write, ending):
     with pytest.raises(ValueError, match=r"has 2 \(PA, LL\); write one at a time, such as radiograph\['PA'\]"):
-        write(tmp_path / "both.nii", radiograph(views=2))
+        write(tmp_path / f"both{ending}", radiograph(views=2))
 
 
-@pytest.mark.parametrize("write", [drrproj.write_png, drrproj.write_overlay, drrproj.write_nifti])
-def test_no_line_integral(tmp_path, write):
+@pytest.mark.parametrize(("write", "ending"), ONE_VIEW)
+def test_no_line_integral(tmp_path, write, ending):
     shot = radiograph()
     bare = drrproj.Radiograph(shot.geometry, None, shot.path_length, shot.masks, "cpu", {})
     with pytest.raises(ValueError, match="no line integral to write"):
-        write(tmp_path / "pa.nii", bare)
+        write(tmp_path / f"pa{ending}", bare)
 
 
 # --- overlay ------------------------------------------------------------------------------------------------------
@@ -256,6 +263,57 @@ def test_npz_that_is_none(tmp_path):
         drrproj.read_npz(tmp_path / "later.npz")
 
 
+def test_npz_of_other_contents_says_what_they_look_like(tmp_path):
+    drrproj.write_nifti(tmp_path / "ct.nii.gz", radiograph())
+    with pytest.raises(
+        ValueError,
+        match=r"ct\.nii\.gz: this is no radiograph of drrproj, which write_npz writes; it looks like NIfTI; "
+        r"read_volume and read_labels read that$",
+    ):
+        drrproj.read_npz(tmp_path / "ct.nii.gz")
+    drrproj.write_png(tmp_path / "pa.png", radiograph())
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    for name, looks in (
+        ("pa.png", "this is no file that drrproj reads"),
+        ("array.npy", "it looks like NumPy"),
+        ("empty.npz", "the file is empty"),
+        ("folder", "it looks like a folder"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}: this is no radiograph of drrproj, which .*; {looks}") as caught:
+            drrproj.read_npz(tmp_path / name)
+        assert "pickle" not in str(caught.value)
+
+
+def test_npz_of_a_zip_of_other_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "slices.zip", "w") as archive:
+        archive.writestr("1.dcm", b"not an array")
+    with pytest.raises(ValueError, match=r"slices\.zip: this is no radiograph of drrproj; there is no format in it$"):
+        drrproj.read_npz(tmp_path / "slices.zip")
+
+
+def test_npz_with_more_in_it(tmp_path):
+    drrproj.write_npz(tmp_path / "shot.npz", radiograph())
+    with zipfile.ZipFile(tmp_path / "shot.npz", "a") as archive:
+        archive.writestr("README", "a note")
+    np.testing.assert_array_equal(drrproj.read_npz(tmp_path / "shot.npz").line_integral, radiograph().line_integral)
+
+
+def test_npz_that_claims_more_than_it_holds(tmp_path):
+    drrproj.write_npz(tmp_path / "shot.npz", radiograph())
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**20,) * 3})
+    with (
+        zipfile.ZipFile(tmp_path / "shot.npz") as good,
+        zipfile.ZipFile(tmp_path / "lie.npz", "w") as lie,
+    ):
+        for name in good.namelist():
+            lie.writestr(name, file.getvalue() + bytes(40) if name == "line_integral.npy" else good.read(name))
+    with pytest.raises(ValueError, match=rf"lie\.npz: .* line_integral is cut short: it has 40 of {2**62} bytes"):
+        drrproj.read_npz(tmp_path / "lie.npz")
+
+
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.95])
 def test_damaged_npz(tmp_path, place):
     drrproj.write_npz(tmp_path / "shot.npz", radiograph())
@@ -331,6 +389,74 @@ WRITERS = {
     "shot.npz": drrproj.write_npz,
     "pa.json": drrproj.write_sidecar,
 }
+
+
+ENDINGS = {
+    ".png": [
+        drrproj.write_png,
+        drrproj.write_overlay,
+        lambda path, shot: drrproj.write_picture(path, drrproj.Picture(np.zeros((4, 6), np.uint8), {})),
+        lambda path, shot: drrproj.write_scene(path, shot, drrproj.Volume(np.zeros((9, 9, 9), np.int16), np.eye(4))),
+        lambda path, shot: write_grey(path, np.zeros((4, 6), np.uint8)),
+    ],
+    ".nii or .nii.gz": [drrproj.write_nifti],
+    ".npz": [drrproj.write_npz],
+    ".json": [drrproj.write_sidecar, drrproj.write_coco],
+    ".csv": [
+        drrproj.write_structure_table,
+        lambda path, shot: drrproj.write_projected_landmarks(
+            path, drrproj.io.Landmarks(("a",), np.zeros((1, 3))), shot.geometry
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(("endings", "write"), [(endings, write) for endings in ENDINGS for write in ENDINGS[endings]])
+def test_the_ending_says_what_is_in_the_file(tmp_path, endings, write):
+    for name in ("pa.jpg", "pa", "pa.gz", "png"):
+        with pytest.raises(ValueError, match=rf"^an? \w+ file is called {re.escape(endings)}; got {name}$"):
+            write(tmp_path / name, radiograph())
+    assert list(tmp_path.iterdir()) == []
+    for ending in endings.split(" or "):
+        write(tmp_path / f"PA{ending.upper()}", radiograph())
+        write(str(tmp_path / f"pa.1{ending}"), radiograph())
+
+
+def test_a_compressed_file_of_capitals_is_compressed(tmp_path):
+    drrproj.write_nifti(tmp_path / "PA.NII.GZ", radiograph())
+    assert (tmp_path / "PA.NII.GZ").read_bytes()[:2] == b"\x1f\x8b"
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "structures.csv", "masks.json", "masks", "rle"])
+@pytest.mark.parametrize("wrong", [radiograph().line_integral, "shot.npz", None])
+def test_what_is_no_radiograph(tmp_path, name, wrong):
+    others = {
+        "structures.csv": drrproj.write_structure_table,
+        "masks.json": drrproj.write_coco,
+        "masks": drrproj.write_mask_pngs,
+        "rle": lambda _, shot: drrproj.coco_rle(shot),
+    }
+    kind = r"drrproj\.Radiograph( or Picture)?"
+    with pytest.raises(
+        TypeError, match=rf"^radiograph must be a {kind}; got {type(wrong).__name__}; pass what project"
+    ):
+        {**WRITERS, **others}[name](tmp_path / name, wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_picture(tmp_path):
+    with pytest.raises(TypeError, match=r"^picture must be a drrproj\.Picture; got Radiograph"):
+        drrproj.write_picture(tmp_path / "a.png", radiograph())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows counts in other units")
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\u0436", "\u5fc3", "\U00020000", "x\U00020000"])
+def test_names_as_long_as_the_system_takes_them(tmp_path, letter):
+    name = letter * (251 // len(letter.encode())) + ".png"
+    (tmp_path / name).write_text("old")
+    drrproj.write_png(tmp_path / name, radiograph())
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert levels(tmp_path / name).shape == (ROWS, COLUMNS)
 
 
 @pytest.mark.parametrize("name", WRITERS)

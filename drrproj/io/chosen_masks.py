@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from drrproj.io.one_view import require_radiograph
 from drrproj.radiograph import LabelMasks, Radiograph
 
 __all__ = ["chosen_masks"]
@@ -14,11 +15,14 @@ def chosen_masks(radiograph: Radiograph, labels: Iterable[str | int] | None) -> 
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
         If there are no masks.
     KeyError
         If a label is not in the radiograph.
     """
+    require_radiograph(radiograph)
     masks = radiograph.masks
     if masks is None:
         raise ValueError('this radiograph has no masks; pass labels= to project(), with outputs=(..., "mask")')

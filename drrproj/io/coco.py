@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from drrproj.extras import from_extra
 from drrproj.io.chosen_masks import chosen_masks
+from drrproj.io.endings import require_ending
 from drrproj.io.file_names import file_names
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
@@ -41,6 +42,8 @@ def coco_rle(radiograph: Radiograph, labels: Iterable[str | int] | None = None) 
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
         If there are no masks.
     KeyError
@@ -79,7 +82,7 @@ def write_coco(
     Parameters
     ----------
     path : str or path
-        The ``.json`` file; replaced whole, or left as it was.
+        Ends in ``.json``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of any number of views, with masks.
     labels : iterable of str or int, optional
@@ -89,8 +92,10 @@ def write_coco(
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
-        If there are no masks, or not one picture for each view.
+        If there are no masks, not one picture for each view, or the name has another ending.
     KeyError
         If a label is not in the radiograph.
     ModuleNotFoundError
@@ -110,6 +115,7 @@ def write_coco(
     ...         json.load(file)["categories"]
     [{'id': 1, 'name': 'block'}]
     """
+    require_ending(path, "a COCO file", ".json")
     masks, places = chosen_masks(radiograph, labels)
     names, (rows, columns) = radiograph.geometry.names, radiograph.geometry.shape
     called = [f"{stem}.png" for stem in file_names(names)] if pictures is None else list(pictures)

@@ -18,6 +18,7 @@ from drrproj.extras import from_extra
 from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
 from drrproj.io.dicom_files import converting, dicom_files, quiet_pydicom, read_headers, tag_text, text
 from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
+from drrproj.io.endings import require_dicom_name
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.png import display_of
 from drrproj.io.replace import replaced
@@ -66,7 +67,7 @@ def write_dicom(
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.dcm``, or is a name or a UID alone. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of one view; take one of several by ``radiograph["PA"]``.
     intent : {"presentation", "processing"}
@@ -79,8 +80,11 @@ def write_dicom(
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
-        If there are several views or no line integral, the window is empty, or the line integral is negative.
+        If there are several views or no line integral, the window is empty, the line integral is negative, or the name
+        has the ending of another format.
     OSError
         If the file cannot be written.
     ModuleNotFoundError
@@ -117,6 +121,7 @@ def write_dicom(
         raise ValueError(f'intent must be "presentation" or "processing"; got {intent!r}')
     if window is not None and intent == "processing":
         raise ValueError("a DX image for processing has no window; leave it out")
+    require_dicom_name(path)
     image = line_integral_of_one_view(radiograph)
     shown = display_of(image, window)
     low, high = shown.low, shown.high

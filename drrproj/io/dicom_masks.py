@@ -11,6 +11,7 @@ import numpy as np
 
 from drrproj.extras import from_extra
 from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_dataset
+from drrproj.io.endings import require_dicom_name
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import require_one_view
 from drrproj.io.replace import replaced
@@ -34,7 +35,7 @@ def write_dicom_seg(
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.dcm``, or is a name or a UID alone. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of one view, with masks.
     image : str or path
@@ -44,8 +45,11 @@ def write_dicom_seg(
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
-        If there are several views, no masks or none that is on the picture, or the image has another size.
+        If there are several views, no masks or none that is on the picture, the image has another size, or the name
+        has the ending of another format.
     KeyError
         If a label is not in the radiograph.
     OSError
@@ -71,6 +75,7 @@ def write_dicom_seg(
         from highdicom.color import CIELabColor
         from pydicom.sr.codedict import codes
         from pydicom.uid import generate_uid
+    require_dicom_name(path)
     require_one_view(radiograph)
     if radiograph.masks is None:
         raise ValueError('this radiograph has no masks to write; ask for outputs=(..., "mask") with labels')

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.endings import require_ending
 from drrproj.io.replace import replaced
 
 __all__ = ["decode_grey", "encode_grey", "read_grey", "write_grey"]
@@ -64,7 +65,7 @@ def decode_grey(encoded: bytes, origin: str | os.PathLike[str]) -> npt.NDArray[A
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             mode, pixels = picture.mode, np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{origin}: this is no picture, or a damaged one: {error}") from error
     if mode == "RGB" and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])
@@ -85,7 +86,8 @@ def read_grey(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 
 
 def write_grey(path: str | os.PathLike[str], pixels: npt.NDArray[Any]) -> None:
-    """Write a picture file, replaced whole or left as it was, as :func:`encode_grey` does."""
+    """Write a ``.png`` file, replaced whole or left as it was, as :func:`encode_grey` does."""
+    require_ending(path, "a PNG file", ".png")
     encoded = encode_grey(pixels)
     with replaced(path) as file:
         file.write(encoded)

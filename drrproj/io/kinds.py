@@ -9,12 +9,22 @@ from typing import Literal
 
 from drrproj.io.dicom_files import is_dicom
 
-__all__ = ["FORMATS", "Kind", "kind_of"]
+__all__ = ["FORMATS", "NAMES", "Kind", "kind_of"]
 
 Kind = Literal["folder", "nifti", "nrrd", "metaimage", "numpy", "dicom"]
 
 FORMATS = "NIfTI and Analyze, NRRD, MetaImage (.mha, .mhd), NumPy (.npz, .npy) and DICOM (a folder, a zip or one file)"
 """What drrproj reads, in words."""
+
+NAMES: dict[Kind, str] = {
+    "folder": "a folder",
+    "nifti": "NIfTI",
+    "nrrd": "NRRD",
+    "metaimage": "MetaImage",
+    "numpy": "NumPy",
+    "dicom": "DICOM",
+}
+"""What a message calls each kind."""
 
 _LOOK = 512
 _SIZES_OF_HEADER = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}

@@ -81,10 +81,13 @@ def read_labels(
         If there is no such file or folder.
     ValueError
         For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary or lie on different
-        grids; for structures that are not there; for a SEG or an RTSTRUCT of another frame of reference than
-        ``volume``, contours between its slices or outside it, and an RTSTRUCT without ``volume``; for a fractional SEG.
+        grids; for structures that are not there, and for none at all; for a SEG or an RTSTRUCT of another frame of
+        reference than ``volume``, contours between its slices or outside it, and an RTSTRUCT without ``volume``; for a
+        fractional SEG.
     TypeError
         If the labels are not whole numbers.
+    MemoryError
+        If there is not enough memory for the labels.
     ModuleNotFoundError
         If a library is missing; the sentence names what to install.
 
@@ -106,6 +109,10 @@ def read_labels(
     if chosen is not None:
         chosen.pop(0, None)
     kind = kind_of(path)
+    if structures is not None:
+        structures = [structures] if isinstance(structures, str) else list(structures)
+        if not structures:
+            raise ValueError(f"{path}: structures is empty; name some, or leave it out to read all")
     if kind == "folder" and _masks_of(Path(path)):
         beside = dicom_files(path)
         if beside:
@@ -134,7 +141,10 @@ def read_labels(
         array, affine, nifti_header = read_nifti(path, prefer)
     with blaming(path):
         if structures is not None:
-            raise ValueError("structures chooses where structures bring their names, and this is a file of label ids")
+            raise ValueError(
+                "structures chooses where structures bring their names, and this is a file of label ids; read it, "
+                f"then choose by .subset({structures})"
+            )
         if kind == "nifti":
             labels = LabelVolume(array, affine)
         if chosen is None:

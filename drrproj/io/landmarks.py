@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.io.endings import require_ending
 from drrproj.io.replace import replaced
 from drrproj.volume import RAS_FROM, Space
 
@@ -125,7 +126,7 @@ def write_projected_landmarks(
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.csv``. Replaced whole, or left as it was.
     landmarks : Landmarks
         In the patient.
     views : Geometry or iterable of Geometry
@@ -133,6 +134,8 @@ def write_projected_landmarks(
 
     Raises
     ------
+    ValueError
+        If the name has another ending.
     OSError
         If the file cannot be written.
 
@@ -153,6 +156,7 @@ def write_projected_landmarks(
     ...     table.read_text().split()
     ['view,name,row,column,on_detector', 'PA,middle,50.000000,50.000000,1']
     """
+    require_ending(path, "a CSV file", ".csv")
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("view", "name", "row", "column", "on_detector"))

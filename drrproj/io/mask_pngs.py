@@ -39,6 +39,8 @@ def write_mask_pngs(
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
         If there are no masks.
     KeyError

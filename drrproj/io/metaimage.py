@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.sizes import cut_short
+
 __all__ = ["read_metaimage"]
 
 _TYPES = {
@@ -33,6 +35,7 @@ _DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGINS = ("Offset", "Position", "Origin")
 _ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _LONGEST_LINE = 1 << 16
+_LARGEST = 2**53  # whole numbers above it are not told apart
 
 
 def read_metaimage(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
@@ -118,8 +121,11 @@ def _shape(fields: dict[str, str]) -> tuple[int, ...]:
     sizes = _numbers(fields, ("DimSize",), int(dimensions) if dimensions.isdecimal() else 3)
     if sizes is None:
         raise ValueError("it has no DimSize")
+    # NaN compares false.
+    if not all(1 <= size <= _LARGEST and size.is_integer() for size in sizes.tolist()):
+        raise ValueError(f"its DimSize must be whole numbers from 1; got {fields['DimSize']!r}")
     shape = tuple(int(size) for size in sizes)
-    if len(shape) != 3 or min(shape) < 1:
+    if len(shape) != 3:
         raise ValueError(f"it is {len(shape)}-D, shape {shape}, and a volume is 3-D")
     return shape
 
@@ -151,9 +157,13 @@ def _affine(fields: dict[str, str]) -> npt.NDArray[np.float64]:
 
 
 def _header_size(fields: dict[str, str], beside: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    size = int(fields.get("HeaderSize", "0"))
+    said, there = fields.get("HeaderSize", "0"), beside.stat().st_size
+    try:
+        size = int(said)
+    except ValueError:
+        raise ValueError(f"its HeaderSize must be a whole number; got {said!r}") from None
     # -1 means that the voxels end where the file ends.
-    return size if size >= 0 else max(beside.stat().st_size - math.prod(shape) * dtype.itemsize, 0)
+    return min(size, there) if size >= 0 else max(there - math.prod(shape) * dtype.itemsize, 0)
 
 
 def _voxels(
@@ -164,11 +174,11 @@ def _voxels(
         file.seek(offset)
         contents = _decompress(file.read())
         if len(contents) < expected:
-            raise ValueError(f"the file is cut short: it has {len(contents)} of {expected} bytes of voxels")
+            raise cut_short("the file", "voxels", expected, len(contents))
         return np.frombuffer(contents, dtype, math.prod(shape)).reshape(shape, order="F")
     there = os.fstat(file.fileno()).st_size - offset
     if there < expected:
-        raise ValueError(f"the file is cut short: it has {max(there, 0)} of {expected} bytes of voxels")
+        raise cut_short("the file", "voxels", expected, max(there, 0))
     return np.memmap(file, dtype, mode="r", offset=offset, shape=shape, order="F")
 
 

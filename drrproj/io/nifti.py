@@ -22,10 +22,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.endings import require_ending
 from drrproj.io.kinds import FORMATS
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.orientation import Prefer, world_from_voxel
 from drrproj.io.replace import replaced
+from drrproj.io.sizes import cut_short, too_large
 from drrproj.radiograph import Radiograph
 
 __all__ = ["blaming", "is_rescaled", "read_nifti", "write_nifti"]
@@ -39,6 +41,7 @@ _LOG.addHandler(logging.NullHandler())
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 1 << 22
+_FILE_LIMIT = 2**63  # a place in a file is a signed number of 64 bits
 _IMAGE_ENDINGS = (".img.gz", ".img")
 
 
@@ -86,6 +89,8 @@ def read_nifti(
     ------
     ValueError
         If it is no such file, is cut short or damaged, is not 3-D, or does not say where its voxels are.
+    MemoryError
+        If there is not enough memory for its voxels.
     """
     first = _header_half(Path(path))
     with blaming(path), _opened(first) as (stream, plain):
@@ -141,6 +146,8 @@ def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise MemoryError(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -181,6 +188,10 @@ def _header(stream: BinaryIO) -> tuple[SpatialHeader, bool]:
     kind = next((kind for kind, fits in kinds if fits), None)
     if kind is None:
         raise ValueError(f"this is no file that drrproj reads: {FORMATS}")
+    if len(start) < kind.sizeof_hdr:
+        raise cut_short("the file", "header", kind.sizeof_hdr, len(start))
+    # Before the header is read whole, because nibabel counts with the offset where it looks for extensions.
+    _check_offset(kind(start[: kind.sizeof_hdr], check=False))
     stream.seek(0)
     try:
         header: SpatialHeader = kind.from_fileobj(stream, check=False)
@@ -189,6 +200,21 @@ def _header(stream: BinaryIO) -> tuple[SpatialHeader, bool]:
     except (HeaderDataError, ValueError, KeyError) as error:
         raise ValueError(f"its {_family(kind)} header is damaged: {error}") from error
     return header, kind not in (Nifti1Header, Nifti2Header)
+
+
+def _check_offset(header: SpatialHeader) -> None:
+    """Refuse voxels that begin at no byte, or in the header.
+
+    A single file begins them at 352 (NIfTI-2: 544) or later. Readers take what is less for 352, 348 or the very byte
+    it says, and so one of them shifts the image.
+    """
+    first = header.single_vox_offset if getattr(header, "is_single", False) else 0
+    offset = header["vox_offset"].item()
+    if not first <= offset < _FILE_LIMIT or offset != int(offset):
+        raise ValueError(
+            f"its {_family(type(header))} header is damaged: vox_offset, the byte where its voxels begin, must be a "
+            f"whole number of at least {first}; got {offset:g}"
+        )
 
 
 def _family(kind: type) -> str:
@@ -229,18 +255,32 @@ def _stored(
 
 def _read_stored(stream: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     stream.seek(offset)
-    stored = np.empty(shape, dtype, order="F")
+    expected = math.prod(shape) * dtype.itemsize
+    try:
+        # Memory is taken as it is written, so that a claim alone takes none.
+        stored = np.empty(shape, dtype, order="F")
+    except (MemoryError, ValueError):
+        # A ValueError where numpy cannot count so far. Only the rest of the file tells a lie from a large volume.
+        there = _count(stream, expected)
+        raise _too_short(expected, there) if there < expected else too_large("its voxels", expected) from None
     buffer = memoryview(stored.reshape(-1, order="F").view(np.uint8).data)
     got = 0
     # In blocks, because the gzip reader makes a second copy of as much as it is asked for.
-    while got < len(buffer):
+    while got < expected:
         count = stream.readinto(buffer[got : got + _BLOCK])  # type: ignore[attr-defined]
         if not count:
-            raise _too_short(len(buffer), got)
+            raise _too_short(expected, got)
         got += count
     while stream.read(_BLOCK):
         pass  # the checksum comes last
     return stored
+
+
+def _count(stream: BinaryIO, enough: int) -> int:
+    there = 0
+    while there < enough and (block := stream.read(min(_BLOCK, enough - there))):
+        there += len(block)
+    return there
 
 
 def _map_stored(file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -252,7 +292,7 @@ def _map_stored(file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.d
 
 
 def _too_short(expected: int, there: int) -> ValueError:
-    return ValueError(f"the file is cut short: it has {there} of {expected} bytes of voxels; copy or download it again")
+    return cut_short("the file", "voxels", expected, there)
 
 
 def _scaled(stored: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[Any]:
@@ -289,6 +329,8 @@ def write_nifti(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
         If there are several views or no line integral, or the name has another ending.
     OSError
@@ -306,9 +348,7 @@ def write_nifti(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
     """
     from nibabel.nifti1 import Nifti1Image
 
-    name = Path(path).name
-    if not name.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"a NIfTI file is called .nii or .nii.gz; got {name}")
+    require_ending(path, "a NIfTI file", ".nii", ".nii.gz")
     image = line_integral_of_one_view(radiograph)
     geometry = radiograph.geometry
     affine = np.eye(4)
@@ -320,7 +360,7 @@ def write_nifti(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
     nifti.header.set_xyzt_units("mm")
     nifti.header["descrip"] = b"drrproj: line integral of attenuation"
     contents = nifti.to_bytes()
-    if name.endswith(".gz"):
+    if Path(path).suffix.lower() == ".gz":
         # No time stamp: the same radiograph gives the same bytes.
         contents = gzip.compress(contents, compresslevel=1, mtime=0)
     with replaced(path) as file:

@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
-from drrproj.io.numpy_arrays import DAMAGE
+from drrproj.io.endings import require_ending
+from drrproj.io.kinds import NAMES, kind_of
+from drrproj.io.numpy_arrays import DAMAGE, read_archive
+from drrproj.io.one_view import require_radiograph
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks, Radiograph
@@ -35,12 +38,16 @@ def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.npz``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of any number of views.
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
+    ValueError
+        If the name has another ending.
     OSError
         If the file cannot be written.
 
@@ -55,6 +62,8 @@ def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
     >>> np.array_equal(again.line_integral, shot.line_integral), again.geometry.names
     (True, ('PA',))
     """
+    require_ending(path, "an NPZ file", ".npz")
+    require_radiograph(radiograph)
     geometry = radiograph.geometry
     arrays: dict[str, npt.NDArray[Any]] = {
         "format": np.array(_FORMAT),
@@ -107,6 +116,10 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
         If there is no such file.
     ValueError
         If the file is damaged, or not one of ours.
+    MemoryError
+        If there is not enough memory for what is in it.
+    OSError
+        If the file cannot be read.
 
     Examples
     --------
@@ -117,19 +130,38 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
     ...     drrproj.read_npz(f"{folder}/ll.npz").line_integral.shape
     (1, 512, 512)
     """
+    if not _is_zip(path):
+        raise ValueError(f"{path}: this is no radiograph of drrproj, which write_npz writes; {_looks(path)}")
     try:
-        # Opened here, because numpy leaves a file that is no archive open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
+        with zipfile.ZipFile(path) as archive:
+            if "format.npy" not in archive.namelist():
+                raise KeyError("format")
+            arrays = read_archive(archive)
         if str(arrays["format"]) != _FORMAT:
             raise ValueError(f"its format is {str(arrays['format'])!r}, and this version reads {_FORMAT!r}")
         return _radiograph(arrays)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {path}") from None
     except KeyError as error:
         raise ValueError(f"{path}: this is no radiograph of drrproj; there is no {error.args[0]} in it") from error
+    except MemoryError as error:
+        raise MemoryError(f"{path}: {error}") from error
     except (ValueError, AttributeError, TypeError, *DAMAGE) as error:
         raise ValueError(f"{path}: this is no radiograph of drrproj, or a damaged one: {error}") from error
+
+
+def _is_zip(path: str | os.PathLike[str]) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) == b"PK"
+    except OSError:
+        return False  # what is looked at next says what is wrong with it
+
+
+def _looks(path: str | os.PathLike[str]) -> str:
+    try:
+        kind = kind_of(path)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return f"it looks like {NAMES[kind]}; read_volume and read_labels read that"
 
 
 def _radiograph(arrays: dict[str, npt.NDArray[Any]]) -> Radiograph:

@@ -86,15 +86,22 @@ def _affine(header: Mapping[str, Any], dimension: int) -> npt.NDArray[np.float64
     directions = np.array(
         [np.full(3, np.nan) if row is None else row for row in header["space directions"]], dtype=np.float64
     )
+    if directions.ndim != 2 or directions.shape[1] != 3:
+        raise ValueError(
+            f"its space directions must be 3 numbers for each axis in space, in mm; got {directions.shape[-1]}"
+        )
     spatial = ~np.isnan(directions).any(axis=1)
     expected = [True] * 3 if dimension == 3 else [False] + [True] * 3
     if spatial.tolist() != expected:
         raise ValueError(
             f"it is {dimension}-D with {int(spatial.sum())} axes in space; a volume has three, and layers come first"
         )
+    origin = np.asarray(header["space origin"], dtype=np.float64)
+    if origin.shape != (3,):
+        raise ValueError(f"its space origin must be 3 numbers, in mm; got {origin.size}")
     affine = np.eye(4)
     affine[:3, :3] = directions[spatial].T
-    affine[:3, 3] = np.asarray(header["space origin"], dtype=np.float64)
+    affine[:3, 3] = origin
     affine[:3] *= np.array(_SPACES[space], dtype=np.float64)[:, None]
     return affine
 

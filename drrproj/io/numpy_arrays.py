@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.sizes import cut_short, too_large
 from drrproj.volume import Space
 
-__all__ = ["DAMAGE", "read_numpy"]
+__all__ = ["DAMAGE", "read_archive", "read_numpy"]
 
 DAMAGE = (
     EOFError,
@@ -46,21 +48,68 @@ def read_numpy(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDAr
     ------
     ValueError
         If there is no affine, no array or more than one, or the file is damaged.
+    MemoryError
+        If there is not enough memory for an array.
     """
     file = Path(path)
     try:
         if zipfile.is_zipfile(file):
-            with np.load(file, allow_pickle=False) as archive:
-                return _from_archive(dict(archive))
+            with zipfile.ZipFile(file) as archive:
+                return _from_archive(read_archive(archive))
         affine_file = file.with_name(f"{file.stem}_affine.npy")
         if not affine_file.is_file():
             raise ValueError(
                 "an array alone does not say where its voxels are; save its affine beside it as "
                 f'{affine_file.name}, or both with numpy.savez("ct.npz", array=array, affine=affine)'
             )
+        for part, what in ((file, "the file"), (affine_file, f"{affine_file.name} beside it")):
+            with part.open("rb") as stream:
+                _check_size(stream, part.stat().st_size, what)
         return np.load(file, mmap_mode="r", allow_pickle=False), np.load(affine_file, allow_pickle=False), "RAS"
     except DAMAGE as error:
         raise ValueError(f"the NumPy file is damaged or cut short: {error}") from error
+
+
+def read_archive(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of an ``.npz`` by name; no memory is taken for numbers that the archive does not have.
+
+    Raises
+    ------
+    ValueError
+        If an entry is no array, or holds less than it claims; beside ``DAMAGE``.
+    MemoryError
+        If there is not enough memory for an array.
+    """
+    arrays = {}
+    for entry in archive.infolist():
+        if not entry.filename.endswith(".npy"):
+            continue
+        name = entry.filename.removesuffix(".npy")
+        with archive.open(entry) as stream:
+            size = _check_size(stream, entry.file_size, f"its entry {name}")
+        with archive.open(entry) as stream:
+            try:
+                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+            except MemoryError:
+                raise too_large(f"its entry {name}", size) from None
+    return arrays
+
+
+def _check_size(stream: IO[bytes], there: int, what: str) -> int:
+    """Refuse an array that claims more bytes than there are; return how many it claims."""
+    formats = np.lib.format
+    try:
+        first = formats.read_magic(stream) == (1, 0)
+        shape, _, dtype = (formats.read_array_header_1_0 if first else formats.read_array_header_2_0)(stream)
+    except ValueError as error:
+        # Not in numpy's words, which advise to load what is not safe.
+        raise ValueError(
+            f"{what} does not begin as an array of NumPy does, so it is damaged or something else"
+        ) from error
+    expected, there = math.prod(shape) * dtype.itemsize, there - stream.tell()
+    if there < expected and not dtype.hasobject:
+        raise cut_short(what, "numbers", expected, there)
+    return expected
 
 
 def _from_archive(arrays: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Space]:

@@ -1,4 +1,4 @@
-"""The one view that goes into a file of one picture."""
+"""What goes into a file: a radiograph, and of one view where the file is one picture."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ import numpy.typing as npt
 
 from drrproj.radiograph import Radiograph
 
-__all__ = ["line_integral_of_one_view", "require_one_view"]
+__all__ = ["line_integral_of_one_view", "require_one_view", "require_radiograph"]
+
+
+def require_radiograph(radiograph: object, *others: type) -> None:
+    """Refuse what is no radiograph, nor of the other types, such as one of its arrays."""
+    wanted = (Radiograph, *others)
+    if not isinstance(radiograph, wanted):
+        raise TypeError(
+            f"radiograph must be a drrproj.{' or '.join(kind.__name__ for kind in wanted)}; got "
+            f"{type(radiograph).__name__}; pass what project() returned"
+        )
 
 
 def require_one_view(radiograph: Radiograph) -> None:
-    """Refuse a radiograph of several views where a file holds one."""
+    """Refuse what is no radiograph, and one of several views where a file holds one."""
+    require_radiograph(radiograph)
     names = radiograph.geometry.names
     if len(names) != 1:
         raise ValueError(

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.display import Display, Picture
+from drrproj.io.endings import require_ending
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
 __all__ = ["display_of", "write_overlay", "write_picture", "write_png"]
+
+_PNG = ("a PNG file", ".png")
 
 # A tint takes its brightness from the X-ray, down to this floor, so that the picture shows through it.
 _TINT_FLOOR = 0.15
@@ -40,7 +43,7 @@ def write_png(
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.png``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of one view; take one of several by ``radiograph["PA"]``.
     window : (float, float), optional
@@ -56,8 +59,11 @@ def write_png(
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
-        If there are several views or no line integral, the window is empty, or both window and display are given.
+        If there are several views or no line integral, the window is empty, both window and display are given, or the
+        name has another ending.
     ImportError
         If the display asks for CLAHE and scikit-image is not installed.
     OSError
@@ -73,6 +79,7 @@ def write_png(
     >>> used.low, used.high, used.bits
     (0.0, 0.5, 16)
     """
+    require_ending(path, *_PNG)
     image = line_integral_of_one_view(radiograph)
     used = display_of(image, window, display)
     text = {f"display_{key}": str(value) for key, value in used.as_record().items()}
@@ -86,13 +93,17 @@ def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.png``. Replaced whole, or left as it was.
     picture : Picture
         Its levels go into the file as they are; its record goes into a sidecar by
         ``drrproj.write_sidecar(path, picture)``.
 
     Raises
     ------
+    TypeError
+        If ``picture`` is none.
+    ValueError
+        If the name has another ending.
     OSError
         If the file cannot be written.
 
@@ -102,6 +113,9 @@ def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     drrproj.write_picture(f"{folder}/black.png", drrproj.Picture(np.zeros((4, 6), np.uint8), {}))
     """
+    require_ending(path, *_PNG)
+    if not isinstance(picture, Picture):
+        raise TypeError(f"picture must be a drrproj.Picture; got {type(picture).__name__}")
     _write_levels(path, picture.levels, {})
 
 
@@ -121,7 +135,7 @@ def write_overlay(
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.png``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of one view, with masks or path lengths.
     labels : iterable of str or int, optional
@@ -136,9 +150,11 @@ def write_overlay(
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
-        If there are several views, no line integral or no labels, the window is empty, or both window and display
-        are given.
+        If there are several views, no line integral or no labels, the window is empty, both window and display are
+        given, or the name has another ending.
     KeyError
         If a label is not in the radiograph.
     OSError
@@ -157,6 +173,7 @@ def write_overlay(
     """
     from PIL import Image
 
+    require_ending(path, *_PNG)
     image = line_integral_of_one_view(radiograph)
     used = display_of(image, window, display)
     masks = _masks_by_name(radiograph, labels)

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replaced"]
+__all__ = ["beginning", "replaced"]
+
+# Systems take names of 255 bytes, and the temporary name is the beginning of the file's with 15 more.
+_LENGTH = 200
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise OSError(f"cannot write {path}: it is a device or a pipe, which a file would replace; pass a file name")
     # In the same folder, because only a rename inside one file system is atomic; not from tempfile, whose files are
     # closed to everybody but the owner.
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f".{beginning(target.name)}.{secrets.token_hex(4)}.part")
     try:
         file = part.open("xb")
     except FileNotFoundError:
@@ -58,3 +61,8 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.strerror:
             raise type(error)(f"cannot write {target}: {error.strerror}") from error
         raise
+
+
+def beginning(name: str) -> str:
+    """Cut a name, where it is too long, between two letters."""
+    return os.fsencode(name)[:_LENGTH].decode(errors="ignore")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from drrproj.directions import letters
 from drrproj.geometry import Geometry
+from drrproj.io.endings import require_ending
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 from drrproj.volume import Volume
@@ -55,7 +56,7 @@ def write_scene(path: str | os.PathLike[str], view: Geometry | Radiograph, volum
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.png``. Replaced whole, or left as it was.
     view : Geometry or Radiograph
         Of one view. A radiograph with a line integral shows its picture in the fourth panel; a geometry shows that
         panel without it, also where the beam misses the volume.
@@ -67,7 +68,7 @@ def write_scene(path: str | os.PathLike[str], view: Geometry | Radiograph, volum
     TypeError
         If ``view`` or ``volume`` is of another type.
     ValueError
-        If there are several views.
+        If there are several views, or the name has another ending.
     OSError
         If the file cannot be written.
 
@@ -81,6 +82,7 @@ def write_scene(path: str | os.PathLike[str], view: Geometry | Radiograph, volum
     from PIL import Image
     from PIL.ImageDraw import Draw
 
+    require_ending(path, "a PNG file", ".png")
     if not isinstance(view, Geometry | Radiograph):
         raise TypeError(f"view must be a drrproj.Geometry or Radiograph; got {type(view).__name__}")
     if not isinstance(volume, Volume):

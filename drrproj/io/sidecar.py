@@ -11,6 +11,8 @@ import numpy as np
 
 from drrproj.display import Picture
 from drrproj.geometry import Geometry
+from drrproj.io.endings import require_ending
+from drrproj.io.one_view import require_radiograph
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
@@ -25,7 +27,7 @@ def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph | Picture
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.json``. Replaced whole, or left as it was.
     radiograph : Radiograph or Picture
         Its ``record`` goes into the file, in its order, after ``extra``.
     **extra : JSON values, numpy numbers and arrays, paths
@@ -34,9 +36,10 @@ def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph | Picture
     Raises
     ------
     ValueError
-        If an extra entry has the name of one in the record, or a number is not finite, which JSON cannot hold.
+        If an extra entry has the name of one in the record, a number is not finite, which JSON cannot hold, or the
+        name has another ending.
     TypeError
-        If a value has no place in JSON.
+        If ``radiograph`` is neither, or a value has no place in JSON.
     OSError
         If the file cannot be written.
 
@@ -51,6 +54,8 @@ def write_sidecar(path: str | os.PathLike[str], radiograph: Radiograph | Picture
     ...         json.load(file)["geometry"]["names"]
     ['PA']
     """
+    require_ending(path, "a JSON file", ".json")
+    require_radiograph(radiograph, Picture)
     taken = sorted(set(extra) & set(radiograph.record))
     if taken:
         raise ValueError(f"the record of the radiograph has its own {', '.join(taken)}; call the extra entry otherwise")

@@ -7,6 +7,7 @@ import io
 import os
 
 from drrproj.io.chosen_masks import chosen_masks
+from drrproj.io.endings import require_ending
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 
@@ -25,14 +26,16 @@ def write_structure_table(path: str | os.PathLike[str], radiograph: Radiograph) 
     Parameters
     ----------
     path : str or path
-        Replaced whole, or left as it was.
+        Ends in ``.csv``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of any number of views, with masks.
 
     Raises
     ------
+    TypeError
+        If ``radiograph`` is none.
     ValueError
-        If there are no masks.
+        If there are no masks, or the name has another ending.
     OSError
         If the file cannot be written.
 
@@ -50,6 +53,7 @@ def write_structure_table(path: str | os.PathLike[str], radiograph: Radiograph) 
     view,name,id,area,top,bottom,left,right,row,column
     PA,block,1,400,10,30,10,30,19.5,19.5
     """
+    require_ending(path, "a CSV file", ".csv")
     masks, places = chosen_masks(radiograph, None)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

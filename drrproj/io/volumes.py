@@ -59,6 +59,8 @@ def read_volume(
         no HU.
     TypeError
         If it holds colours or complex numbers.
+    MemoryError
+        If there is not enough memory for its voxels.
     ModuleNotFoundError
         If a library is missing; the sentence names what to install.
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.store import Store
+from drrproj.io.replace import beginning
 
 __all__ = ["BoolArray", "LabelledImage", "LabelledImages", "eight_bit", "from_store", "new_folder"]
 
@@ -182,7 +183,7 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is not an empty folder; pass a new one, so that nothing old stays in it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f".{beginning(target.name)}.{secrets.token_hex(4)}.part")
     part.mkdir()
     try:
         yield part
