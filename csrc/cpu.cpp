@@ -167,12 +167,12 @@ double voxels_between_rays(const Plan& plan, const Grid& grid, double row, doubl
     return std::fabs((next_row.u - at.u) * (next_column.v - at.v) - (next_row.v - at.v) * (next_column.u - at.u));
 }
 
-// Where a brick would hold so many voxels for each ray, the two or three that it meets are read in place. Measured on
-// 512 x 512 x 400: even at 10 to 12 along the grid and at 15 to 20 from rolled views. What a brick holds is estimated
-// from its worst place, so that there must be so many between the rays as well.
-constexpr double kFarApart = 14.0, kFarApartBetween = 4.5;
-// Labels must be so many times farther apart: staging them takes a quarter of the bytes, and mostly no walk behind it.
-constexpr double kLabelsFarther = 6.0, kUprightLabelsFarther = 4.0;
+// Rays read in place where so many voxels lie between them and staging costs so much for each, by the costs of kShapes.
+// Measured on 512 x 512 x 400: no other bounds choose the faster way more often, from views along the grid and rolled.
+constexpr double kApartBetween = 4.5, kApartCost = 12.0, kApartCostUpright = 7.0;
+// Labels are staged in a quarter of the bytes, and mostly without a walk behind it.
+constexpr double kLabelsApartBetween = 27.0, kLabelsApartStaged = 84.0;
+constexpr double kLabelsApartBetweenUpright = 18.0, kLabelsApartStagedUpright = 56.0;
 // Such tiles share nothing, and small ones suit any number of threads.
 constexpr int kFarApartLines = 4, kFarApartLanes = 64;
 
@@ -200,11 +200,10 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
         lowest = cost;
         plan.tile_lines = shape.lines;
         plan.tile_lanes = shape.lanes;
-        const auto are_apart = [&](double times) {
-            return between >= times * kFarApartBetween && staged >= times * kFarApart;
-        };
-        plan.image_in_place = are_apart(1.0);
-        plan.labels_in_place = are_apart(plan.upright ? kUprightLabelsFarther : kLabelsFarther);
+        plan.image_in_place = between >= kApartBetween && cost >= (plan.upright ? kApartCostUpright : kApartCost);
+        plan.labels_in_place = plan.upright
+                                   ? between >= kLabelsApartBetweenUpright && staged >= kLabelsApartStagedUpright
+                                   : between >= kLabelsApartBetween && staged >= kLabelsApartStaged;
     }
 }
 
