@@ -512,7 +512,8 @@ class Geometry:
         if beam == "cone" and sdd <= 2 * depth + DETECTOR_GAP_MM:
             raise ValueError(
                 f"sdd {sdd:g} mm puts the source inside the volume, which is {2 * depth:.0f} mm deep in this view; "
-                f"use more than {2 * depth + DETECTOR_GAP_MM:.0f} mm or build the view with Geometry.cone"
+                f"use more than {2 * depth + DETECTOR_GAP_MM:.0f} mm, or a view that says where its source stands "
+                "(Geometry.cone, --c-arm)"
             )
         magnification = np.ones(8)
         if beam == "cone":

@@ -498,7 +498,7 @@ def _check_supersampling(supersampling: int, wanted: tuple[Output, ...], form: F
                 "supersampling"
             )
     if form == "crops":
-        raise ValueError('supersampling averages whole images; leave out label_images="crops"')
+        raise ValueError('supersampling averages whole images; leave out label_images="crops" (--crops)')
 
 
 def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) -> Attenuation | None:

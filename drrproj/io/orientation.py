@@ -63,7 +63,7 @@ def _of_analyze(header: Nifti1Header, prefer: Prefer | None) -> Affine:
         return np.array(header.get_base_affine(), dtype=np.float64)
     raise ValueError(
         "it is an Analyze file, which cannot say how the patient lies in it; convert it to NIfTI, or accept left, "
-        'anterior, superior voxel axes with prefer="pixdim"'
+        'anterior, superior voxel axes with prefer="pixdim" (--prefer pixdim)'
     )
 
 
@@ -78,14 +78,15 @@ def _stated(header: Nifti1Header, prefer: Prefer | None) -> Affine:
         difference = _difference(sform, qform)
         if difference:
             raise ValueError(
-                f'its sform and qform disagree: {difference}; choose one with prefer="sform" or prefer="qform"'
+                f'its sform and qform disagree: {difference}; choose one with prefer="sform" or prefer="qform" '
+                "(--prefer)"
             )
         return sform
     if prefer == "pixdim":
         return np.array(header.get_base_affine(), dtype=np.float64)
     raise ValueError(
         "it does not say how the patient lies in it: neither sform nor qform is set; set one, or accept left, "
-        'anterior, superior voxel axes with prefer="pixdim"'
+        'anterior, superior voxel axes with prefer="pixdim" (--prefer pixdim)'
     )
 
 
@@ -99,7 +100,9 @@ def _qform(header: Nifti1Header) -> Affine:
     try:
         return np.array(header.get_qform(), dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
-        raise ValueError(f'its qform is damaged ({error}); if there is a good sform, pass prefer="sform"') from error
+        raise ValueError(
+            f'its qform is damaged ({error}); if there is a good sform, pass prefer="sform" (--prefer sform)'
+        ) from error
 
 
 def _difference(sform: Affine, qform: Affine) -> str | None:
