@@ -44,6 +44,9 @@ DETECTOR_GAP_MM = 50.0
 FIT_PIXELS = 0.5
 """What may overhang a detector's edge and still fits: pixel spacings come rounded."""
 
+# Of the way from source to detector: a nanometre of a metre, which is rounding.
+_AT_SOURCE = 1e-9
+
 
 def _vectors(values: npt.ArrayLike, what: str) -> Float64Array:
     array = np.asarray(values, dtype=np.float64)
@@ -85,6 +88,11 @@ def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
     if rows < 1 or columns < 1 or (rows, columns) != tuple(shape):
         raise ValueError(f"shape must be two positive whole numbers, (rows, columns); got {shape!r}")
     return rows, columns
+
+
+def _as_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Take a text for one name, which it is, and not for one per letter."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _positive(value: float, what: str) -> float:
@@ -217,7 +225,7 @@ class Geometry:
             )
         rows, columns = _detector_shape(self.shape)
         given: Any = self.names
-        names = (given,) if isinstance(given, str) else tuple(given or ())
+        names = _as_names(given or ())
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"names of views must be texts; got {list(names)}")
         names = names or tuple(f"view{index}" for index in range(len(views)))
@@ -310,7 +318,7 @@ class Geometry:
         """
         row, column = _vectors(row_step, "row_step"), _vectors(column_step, "column_step")
         first = _first_pixel(_vectors(center, "center"), row, column, shape)
-        return cls(_views_from_columns(_vectors(source, "source"), 1.0, first, row, column), shape, tuple(names))
+        return cls(_views_from_columns(_vectors(source, "source"), 1.0, first, row, column), shape, _as_names(names))
 
     @classmethod
     def parallel(
@@ -358,7 +366,7 @@ class Geometry:
         length = np.linalg.norm(towards_source, axis=1, keepdims=True)
         if not length.all():
             raise ValueError("direction must not be zero: it is the way the beam travels")
-        return cls(_views_from_columns(towards_source / length, 0.0, first, row, column), shape, tuple(names))
+        return cls(_views_from_columns(towards_source / length, 0.0, first, row, column), shape, _as_names(names))
 
     @classmethod
     def c_arm(
@@ -650,7 +658,7 @@ class Geometry:
         return cls(
             _views_from_columns(source[None], 1.0, first[None], steps[None, :, 1], steps[None, :, 0]),
             shape,
-            tuple(names),
+            _as_names(names),
         )
 
     @property
@@ -724,7 +732,8 @@ class Geometry:
         _, b, row, column = np.moveaxis(np.linalg.solve(self.views, homogeneous.T[None]), 1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             pixels: Float64Array = np.stack([row, column], axis=-1) / b[..., None]
-        pixels[b <= 0] = np.nan
+        # A point at the source, or beside it, is in front of it by rounding at most.
+        pixels[b <= _AT_SOURCE] = np.nan
         return pixels
 
     def rays(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Rays:

@@ -61,6 +61,24 @@ def test_few_quanta_are_exact_quantiles(mean):
     np.testing.assert_array_equal(poisson_quantiles(np.full(333, mean), normal), expected)
 
 
+def test_a_normal_number_beyond_all_digits_still_has_a_quantile():
+    counts = poisson_quantiles(np.array([4.0, 0.5, 11.0]), np.array([8.3, 12.0, 30.0]))
+    assert (counts > 10).all()
+    assert (counts < 80).all()
+
+
+def test_what_is_darker_than_float32_can_transmit_keeps_its_line_integral():
+    dark = np.linspace(60, 140, 15, dtype=np.float32).reshape(1, 3, 5)
+    water = physics.MaterialPaths(np.zeros((1, 1, 3, 5)), ("water",))
+    signal = dataclasses.replace(
+        physics.polychromatic(water, physics.tungsten(60, {"aluminium": 3})), line_integral=dark
+    )
+    np.testing.assert_allclose(physics.acquire(signal).line_integral, dark, rtol=1e-6)
+    exposed = physics.acquire(signal, exposure=physics.Exposure(photons_per_pixel=1e4), seed=1)
+    assert np.isfinite(exposed.line_integral).all()
+    assert exposed.record["acquisition"]["pixels_below_one_quantum"] == dark.size
+
+
 @pytest.mark.parametrize("mean", [12.0, 13.3, 31, 150, 500])
 def test_many_quanta_are_exact_quantiles_but_for_a_few_in_a_thousand(mean):
     probabilities = (np.arange(4000) + 0.5) / 4000

@@ -45,6 +45,21 @@ def test_points_at_or_behind_a_cones_source_project_nowhere_and_points_of_a_para
     assert np.isfinite(parallel.project_points(points)).all()
 
 
+@pytest.mark.parametrize("seed", phantoms.SEEDS)
+def test_a_source_projects_nowhere_however_it_is_rounded(seed):
+    geometry = random_geometry(np.random.default_rng([83, seed]), "cone")
+    rows, columns = geometry.views[:, :3, 2], geometry.views[:, :3, 3]
+    for view in range(3):
+        beside = geometry.sources[view] + np.outer((0, 70, -300), rows[view] + 2 * columns[view])
+        assert np.isnan(geometry.project_points(beside)[view]).all()
+
+
+def test_a_text_is_one_name():
+    assert Geometry.cone((0, -1000, 0), **UPRIGHT, names="PA").names == ("PA",)
+    with pytest.raises(ValueError, match="2 views need as many names; got 1: PA"):
+        Geometry.cone([(0, -1000, 0), (0, -900, 0)], **UPRIGHT, names="PA")
+
+
 def test_the_middle_of_an_even_detector_lies_between_its_pixels():
     cone = Geometry.cone(source=(0, -1000, 0), **UPRIGHT)
     np.testing.assert_allclose(cone.project_points((0, 0, 0))[0, 0], (1.5, 2.5))

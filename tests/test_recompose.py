@@ -91,6 +91,14 @@ def test_changes_that_cannot_be_are_refused(scene, changes, message):
         physics.recompose(scene[3], **changes)
 
 
+def test_materials_in_an_image_of_density_are_refused(scene):
+    ct, labels, view, _ = scene
+    dense = drrproj.project(ct, view, labels=labels, attenuation=drrproj.attenuation.density(), outputs=OUTPUTS)
+    with pytest.raises(ValueError, match="is one of g/cm3, not of attenuation"):
+        physics.recompose(dense, replace={"stent": "titanium"}, energy_kev=70)
+    assert physics.recompose(dense, scale={"stent": 0}).line_integral.max() <= dense.line_integral.max()
+
+
 def test_unknown_labels_and_missing_outputs_are_refused(scene):
     ct, labels, view, shot = scene
     with pytest.raises(KeyError, match="rip"):

@@ -21,6 +21,7 @@ Float32Array = npt.NDArray[np.float32]
 
 _MM_PER_M = 1000.0
 _MM2_PER_CM2 = 100.0
+_DARKEST_FLOAT32 = 80.0
 # Where the patient is, for the level of scatter: beyond the rounding of a ray that meets nothing.
 _PATIENT_LINE_INTEGRAL = 0.05
 
@@ -187,7 +188,10 @@ def acquire(
     detector_blur_mm : float, mm
         Standard deviation of the detector's spread.
     electronic_noise : float
-        Standard deviation per pixel, in quanta: of the signal of an average absorbed photon of the open beam.
+        Standard deviation per pixel, in noise-equivalent quanta of the open beam, of which a pixel has its photons
+        times ``signal.quanta``. Of a counting detector that is the signal of an absorbed photon; of an integrating one
+        about 1.1 times that of an average one, because photons of different energies are noisier than equal ones. A
+        pixel below one such quantum is given one, and counted in the record as ``pixels_below_one_quantum``.
 
     Returns
     -------
@@ -246,7 +250,9 @@ def acquire(
     if exposure is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
         raise ValueError(f"noise needs a seed, a whole number that is not negative; got {seed!r}")
 
-    mean = np.exp(-signal.line_integral)
+    # Float32 has no transmission of a line integral above 103, and blur would bring it back as infinite.
+    dark = float(np.max(signal.line_integral, initial=0.0)) > _DARKEST_FLOAT32
+    mean = np.exp(-signal.line_integral.astype(np.float64) if dark else -signal.line_integral)
     square = mean * signal.weight
     record: dict[str, Any] = {"exposure": None, "seed": None}
 
@@ -273,7 +279,7 @@ def acquire(
         record["pixels_below_one_quantum"] = int(np.count_nonzero(faint))
         mean = np.where(faint, one, mean)
     return Signal(
-        line_integral=-np.log(mean),
+        line_integral=-np.log(np.maximum(mean, np.finfo(mean.dtype).tiny)).astype(np.float32),
         weight=None,
         quanta=signal.quanta,
         spectrum=signal.spectrum,

@@ -13,6 +13,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # From this mean on, an expansion of the quantile rounds to the right count but for two in a thousand.
 _MANY = 12.0
+_LEAST = 1e-17  # of a probability near one, whose rounding is larger
 
 
 def poisson_quantiles(mean: FloatArray, normal: FloatArray) -> FloatArray:
@@ -71,7 +72,8 @@ def _exact(mean: FloatArray, normal: FloatArray) -> FloatArray:
     remaining = 1 - term
     count = 0
     while True:
-        still = still[remaining[still] > above[still]]
+        # What the remaining probability loses by rounding may be all that is left of it.
+        still = still[(remaining[still] > above[still]) & ((term[still] > _LEAST) | (count < mean[still]))]
         if not still.size:
             return counts
         count += 1

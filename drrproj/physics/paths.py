@@ -121,7 +121,8 @@ def material_paths(
     geometry : Geometry
         The views.
     tissues : TissueModel, or "water_bone", "schneider", "deepdrr"
-        How HU become materials. ``water_bone`` gives at every energy what :func:`drrproj.attenuation.bilinear` gives.
+        How HU become materials. ``water_bone`` gives at every energy what :func:`drrproj.attenuation.bilinear` gives,
+        up to the HU of cortical bone; above, see :func:`drrproj.physics.water_bone`.
     labels : LabelVolume, optional
         Anatomy, or implants, on the grid of the CT.
     assign : mapping of label (name or id) to Material or str, optional

@@ -81,6 +81,9 @@ def recompose(
             'this needs project(..., outputs=("line_integral", "label_line_integral", "path_length")); the last for '
             "replace alone"
         )
+    model = radiograph.record.get("attenuation") or {}
+    if replace and model.get("unit", "1/mm") != "1/mm":
+        raise ValueError(f"this radiograph is one of {model['unit']}, not of attenuation; scale its structures instead")
     ids: dict[str | int, int] = dict(zip(shares, shares.label_ids, strict=True))
     changed_ids = [ids.get(label, label) for label in (*scale, *replace)]
     twice = {label for label in changed_ids if changed_ids.count(label) > 1}
