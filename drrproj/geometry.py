@@ -59,6 +59,15 @@ def _vectors(values: npt.ArrayLike, what: str) -> Float64Array:
     return array
 
 
+def _as_many(**given: npt.ArrayLike) -> list[Float64Array]:
+    """Return vectors by name, of which each is one, or one for each of the same views."""
+    vectors = {what: _vectors(values, what) for what, values in given.items()}
+    if len({len(values) for values in vectors.values()} - {1}) > 1:
+        counts = ", ".join(f"{what} {len(values)}" for what, values in vectors.items())
+        raise ValueError(f"vectors must be one each, or as many as there are views; got {counts}")
+    return list(vectors.values())
+
+
 def _views_from_columns(
     source: npt.ArrayLike, source_w: float, first_pixel: npt.ArrayLike, row: npt.ArrayLike, column: npt.ArrayLike
 ) -> Float64Array:
@@ -316,9 +325,11 @@ class Geometry:
         >>> drrproj.Geometry.cone((0, 0, 900), (0, 0, -100), (0, 1, 0), (1, 0, 0), (64, 64)).sdd.tolist()
         [1000.0]
         """
-        row, column = _vectors(row_step, "row_step"), _vectors(column_step, "column_step")
-        first = _first_pixel(_vectors(center, "center"), row, column, shape)
-        return cls(_views_from_columns(_vectors(source, "source"), 1.0, first, row, column), shape, _as_names(names))
+        sources, middle, row, column = _as_many(
+            source=source, center=center, row_step=row_step, column_step=column_step
+        )
+        first = _first_pixel(middle, row, column, shape)
+        return cls(_views_from_columns(sources, 1.0, first, row, column), shape, _as_names(names))
 
     @classmethod
     def parallel(
@@ -360,9 +371,11 @@ class Geometry:
         >>> drrproj.Geometry.parallel((0, -1, 0), (0, 0, 0), (0, 0, -1), (-1, 0, 0), (64, 64)).is_parallel.tolist()
         [True]
         """
-        row, column = _vectors(row_step, "row_step"), _vectors(column_step, "column_step")
-        first = _first_pixel(_vectors(center, "center"), row, column, shape)
-        towards_source = -_vectors(direction, "direction")
+        along, middle, row, column = _as_many(
+            direction=direction, center=center, row_step=row_step, column_step=column_step
+        )
+        first = _first_pixel(middle, row, column, shape)
+        towards_source = -along
         length = np.linalg.norm(towards_source, axis=1, keepdims=True)
         if not length.all():
             raise ValueError("direction must not be zero: it is the way the beam travels")

@@ -260,6 +260,10 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "row_step": (2, 0, 0)}), "spans no image"),
         (lambda: Geometry.cone([(0, -9, 0), (0, 500, 7)], **UPRIGHT), "view 1 spans no image"),
         (lambda: Geometry.cone((0, -9), **UPRIGHT), "source.*3-vector"),
+        (
+            lambda: Geometry.cone(np.ones((2, 3)), **{**UPRIGHT, "row_step": np.ones((3, 3))}),
+            "one each, or as many as there are views; got source 2, center 1, row_step 3, column_step 1",
+        ),
         (lambda: Geometry.cone((0, -9, np.inf), **UPRIGHT), "source must be finite"),
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (0, 4)}), r"\(rows, columns\)"),
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (4.5, 4)}), r"\(rows, columns\)"),

@@ -131,6 +131,8 @@ def test_a_relative_spectrum_has_no_kerma_per_mas_and_layers_count_from_one():
         _ = monoenergetic(60).kerma_ugy_per_mas
     with pytest.raises(ValueError, match="count from 1"):
         monoenergetic(60).half_value_layer_mm(number=0)
+    with pytest.raises(ValueError, match=r"count from 1; got 1\.5"):
+        monoenergetic(60).half_value_layer_mm(number=1.5)
 
 
 class Spek:

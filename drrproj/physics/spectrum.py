@@ -183,7 +183,7 @@ class Spectrum:
         >>> round(tungsten(120, {"aluminium": 4.3}).half_value_layer_mm(), 1)
         5.5
         """
-        if number < 1:
+        if number < 1 or number != int(number):
             raise ValueError(f"half-value layers count from 1; got {number!r}")
         mu = material(by).linear_attenuation(self.energies_kev)
         kerma = self.fluence * self.energies_kev * _air_energy_absorption(self.energies_kev)
