@@ -90,6 +90,9 @@ class Attenuation:
             raise ValueError(f"knots must be finite and ascending; got {self.knots} with {self.slope_changes}")
         if self.unit not in ("1/mm", "g/cm3"):
             raise ValueError(f'unit must be "1/mm" or "g/cm3"; got {self.unit!r}')
+        for what, energy in (("energy_kev", self.energy_kev), ("ct_energy_kev", self.ct_energy_kev)):
+            if energy is not None and not (np.isfinite(energy) and energy > 0):
+                raise ValueError(f"{what} must be a positive energy in keV, or None; got {energy!r}")
 
     def __call__(self, hu: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the linear attenuation in 1/mm (or the density) of HU values; NaN counts as air."""
@@ -265,7 +268,8 @@ def table(hu: Sequence[float], mu: Sequence[float], energy_kev: float | None = N
     Raises
     ------
     ValueError
-        If there are fewer than two points, HU do not ascend, or an attenuation is negative or not finite.
+        If there are fewer than two points, HU do not ascend, an attenuation is negative or not finite, or the energy is
+        not positive.
 
     Examples
     --------
@@ -425,7 +429,9 @@ def diffdrr(hu: npt.ArrayLike, bone_multiplier: float = 1.0) -> Attenuation:
     slope = 1.0 / (highest - lowest)
     points = [(lowest, 0.0)]
     if bone_multiplier != 1:
-        points += [(350.0, (350.0 - lowest) * slope), (351.0, (351.0 * bone_multiplier - lowest) * slope)]
+        # Where the lowest HU is 350 itself, the scale begins at the jump.
+        points += [(350.0, (350.0 - lowest) * slope)] if lowest < 350 else []
+        points += [(351.0, (351.0 * bone_multiplier - lowest) * slope)]
     return _through("diffdrr", points, last_slope=slope * bone_multiplier, source="DiffDRR 0.6.1")
 
 

@@ -7,6 +7,7 @@ The parts keep the grid of the CT they come from; everything else becomes air. S
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def body_mask(
         labels.shape != volume.shape or not np.allclose(labels.affine, volume.affine, atol=1e-3)
     ):
         raise ValueError("labels that are body must be on the CT's own grid; these are on another one")
-    if not (np.isfinite(opening_mm) and opening_mm >= 0):
+    if not _is_width(opening_mm):
         raise ValueError(f"opening_mm must be 0 or a positive width; got {opening_mm!r}")
     axial = _axial_axis(volume)
     dense = volume.array > threshold_hu
@@ -160,7 +161,7 @@ def bone_mask(volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing:
     Raises
     ------
     ValueError
-        If the volume is not in HU, the window is empty, or the closing is not odd.
+        If the volume is not in HU, the window is empty, or the closing is no odd whole number.
     ImportError
         If gaps are to be closed and SciPy is not installed.
 
@@ -176,10 +177,14 @@ def bone_mask(volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing:
     if len(window) != 2 or not window[0] <= window[1]:
         raise ValueError(f"a bone window is two HU values, low and high; got {tuple(window)}")
     mask: Bools = (volume.array >= window[0]) & (volume.array <= window[1])
-    if closing:
-        if closing < 0 or closing % 2 == 0:
-            raise ValueError(f"closing is the edge of a square, an odd number of voxels, or 0; got {closing}")
-        widths = [1 if axis == _axial_axis(volume) else closing for axis in range(3)]
+    try:
+        edge = operator.index(closing)
+    except TypeError:
+        edge = -1
+    if edge < 0 or (edge and edge % 2 == 0):
+        raise ValueError(f"closing is the edge of a square, an odd number of voxels, or 0; got {closing!r}")
+    if edge:
+        widths = [1 if axis == _axial_axis(volume) else edge for axis in range(3)]
         mask = _grown(_grown(mask, widths), widths, shrink=True)
     return mask
 
@@ -206,7 +211,8 @@ def bones(
     Raises
     ------
     ValueError
-        As :func:`bone_mask`, or if the volume's number type cannot hold ``outside_hu``.
+        As :func:`bone_mask`, or if the volume's number type cannot hold ``outside_hu``, as whole
+        numbers cannot hold a fraction.
 
     Examples
     --------
@@ -222,6 +228,13 @@ def bones(
 def _require_hu(volume: Volume) -> None:
     if volume.unit != "HU":
         raise ValueError(f'tissues are told apart by HU, and the unit of this volume is "{volume.unit}"')
+
+
+def _is_width(given: Any) -> bool:
+    try:
+        return bool(math.isfinite(given) and given >= 0)
+    except TypeError:
+        return False
 
 
 def _axial_axis(volume: Volume) -> int:
@@ -248,6 +261,11 @@ def _grown(mask: Bools, widths: Sequence[int], shrink: bool = False) -> Bools:
 
 def _kept(volume: Volume, mask: Bools, outside_hu: float) -> Volume:
     dtype = volume.array.dtype
+    if dtype.kind != "f" and outside_hu % 1 and math.isfinite(outside_hu):
+        raise ValueError(
+            f"{dtype} cannot hold the fraction of {outside_hu!r} HU; choose a whole number, or pass the CT as floating "
+            "point"
+        )
     if dtype.kind != "f" and not np.iinfo(dtype).min <= outside_hu <= np.iinfo(dtype).max:
         raise ValueError(f"{dtype} cannot hold {outside_hu:g} HU; pass the CT as int16 or as floating point")
     return Volume(np.where(mask, volume.array, dtype.type(outside_hu)), volume.affine, unit="HU")

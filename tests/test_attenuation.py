@@ -193,9 +193,31 @@ def test_diffdrr_is_its_formula(multiplier):
     np.testing.assert_allclose(attenuation.diffdrr(hu, multiplier)(hu), density, atol=1e-12)
 
 
+@pytest.mark.parametrize("hu", [[350, 1000], [-1000, 350, 351, 1000], [349, 1000], [0, 351], [200, 300]])
+def test_diffdrr_scales_a_ct_without_soft_tissue_below_the_jump(hu):
+    hu = np.array(hu)
+    density = np.where(hu > 350, hu * 2.0, hu)
+    density[hu <= -800] = hu[(hu > -800) & (hu <= 350)].min()
+    density = (density - density.min()) / np.ptp(density)
+    np.testing.assert_allclose(attenuation.diffdrr(hu, 2.0)(hu), density, atol=1e-12)
+
+
+@pytest.mark.parametrize("energy", [-5, 0, np.nan, np.inf])
+def test_energies_that_are_none_are_refused(energy):
+    with pytest.raises(ValueError, match=r"^energy_kev must be a positive energy in keV, or None; got"):
+        attenuation.table([-1000, 0], [0, 0.02], energy_kev=energy)
+    with pytest.raises(ValueError, match=r"^ct_energy_kev must be a positive energy in keV, or None; got"):
+        Attenuation("own", (0,), (1,), None, ct_energy_kev=energy)
+
+
 @pytest.mark.parametrize(
     ("hu", "multiplier", "message"),
-    [([-1000, 400], 1, "no voxel lies there"), ([0, 0], 1, "they are 0 and 0"), ([0, 100], 0.5, "at least 1")],
+    [
+        ([-1000, 400], 1, "no voxel lies there"),
+        ([0, 0], 1, "they are 0 and 0"),
+        ([350, 350], 2, "they are 350 and 350"),
+        ([0, 100], 0.5, "at least 1"),
+    ],
 )
 def test_diffdrr_refuses_what_it_cannot_scale(hu, multiplier, message):
     with pytest.raises(ValueError, match=message):

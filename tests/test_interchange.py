@@ -366,9 +366,7 @@ def through_deepdrr_projections(geometry, rng, path, volume):
     frames = {"world_from_anatomical": np.eye(4), "anatomical_coordinate_system": str(rng.choice(["RAS", "LPS"]))}
     frames["world_from_anatomical"][:3, :3] = phantoms.rotation(rng)
     words = interchange.deepdrr_projections_from_geometry(geometry, **frames)
-    sdd = words.pop("sdd")
-    np.testing.assert_allclose(sdd, sdd[0])
-    return interchange.geometry_from_deepdrr_projections(**words, sdd=sdd[0], **frames)
+    return interchange.geometry_from_deepdrr_projections(**words, **frames)
 
 
 def through_opencv(geometry, rng, path, volume):
@@ -496,6 +494,193 @@ def test_mixed_beams_are_refused(peer, tmp_path):
     other = Geometry.parallel((0, 0, -1), (0, 0, -100), (0, 1, 0), (1, 0, 0), (20, 30))
     with pytest.raises(ValueError, match=r"mixed|parallel and some are not"):
         THROUGH[peer](Geometry.concatenate([one, other]), rng, tmp_path / "geometry.xml", box(rng))
+
+
+def test_deepdrr_projections_take_one_distance_or_one_per_view():
+    rng = np.random.default_rng(5)
+    geometry = Geometry.concatenate([panel_geometry(rng, mirrored=mirrored) for mirrored in (False, True, False)])
+    assert np.ptp(geometry.sdd) > 1
+    words = interchange.deepdrr_projections_from_geometry(geometry)
+    assert_same_views(geometry, interchange.geometry_from_deepdrr_projections(**words))
+    for index, view in enumerate(geometry):
+        one = {**words, **{name: words[name][index] for name in ("intrinsic", "extrinsic", "sdd")}}
+        assert_same_views(view, interchange.geometry_from_deepdrr_projections(**one))
+    # One camera whose detector is put at two distances: the same pictures, pixels that lie elsewhere.
+    two = interchange.geometry_from_deepdrr_projections(**{**one, "sdd": [800, 1600]})
+    np.testing.assert_allclose(two.sdd, [800, 1600])
+    with pytest.raises(ValueError, match="sdd is for 2 views, intrinsic and extrinsic are for 3"):
+        interchange.geometry_from_deepdrr_projections(**{**words, "sdd": [800, 1600]})
+    for wrong in (-800, 0, [800, np.nan, 800], [[800]], [], "800", None):
+        with pytest.raises(ValueError, match="sdd must be a positive distance in mm, or one for each view; got"):
+            interchange.geometry_from_deepdrr_projections(**{**words, "sdd": wrong})
+
+
+DEEPDRR_ARM = {
+    "source_to_detector_distance": 1020,
+    "source_to_isocenter_vertical_distance": 530,
+    "sensor_height": 5,
+    "sensor_width": 7,
+    "pixel_size": 2.0,
+}
+
+
+def test_deepdrr_takes_one_pose_at_several_isocenters_and_several_poses_at_one():
+    centers = np.array([(1.0, 2.0, 3.0), (40.0, 50.0, 60.0)])
+    views = interchange.geometry_from_deepdrr(10, 20, isocenter=centers, **DEEPDRR_ARM)
+    each = [interchange.geometry_from_deepdrr(10, 20, isocenter=center, **DEEPDRR_ARM) for center in centers]
+    assert_same_views(views, Geometry.concatenate(each))
+    turned = interchange.geometry_from_deepdrr([10, 30], 20, isocenter=centers[0], **DEEPDRR_ARM)
+    each = [interchange.geometry_from_deepdrr(alpha, 20, isocenter=centers[0], **DEEPDRR_ARM) for alpha in (10, 30)]
+    assert_same_views(turned, Geometry.concatenate(each))
+    with pytest.raises(ValueError, match="isocenter are for 2 views, the others are for 3"):
+        interchange.geometry_from_deepdrr([10, 20, 30], 20, isocenter=centers, **DEEPDRR_ARM)
+
+
+PLASTIMATCH = {"nrm": (0, 1, 0), "vup": (0, 0, 1), "sad": 1000, "sid": 1500, "dim": (4, 3), "detector_size": (40, 30)}
+DIFFDRR = {"rotations": (0, 0, 0), "translations": (0, 850, 0), "center": (0, 0, 0), "height": 4, "delx": 1}
+NANODRR = {
+    "rotation": (0, 0, 0), "translation": (0, 850, 0), "delx": 1, "dely": 1, "x0": 0, "y0": 0, "height": 4, "width": 4
+}  # fmt: skip
+PAIR = r"must be two positive (whole )?numbers; got"
+
+
+@pytest.mark.parametrize(
+    ("convert", "words", "wrong", "message"),
+    [
+        (
+            interchange.geometry_from_diffdrr,
+            DIFFDRR,
+            {"sdd": -1020},
+            "sdd must be a positive distance in mm; got -1020",
+        ),
+        (
+            interchange.geometry_from_diffdrr,
+            DIFFDRR,
+            {"sdd": "1020"},
+            "sdd must be a positive distance in mm; got '1020'",
+        ),
+        (
+            interchange.geometry_from_nanodrr,
+            NANODRR,
+            {"sdd": -1020},
+            "sdd must be a positive distance in mm; got -1020",
+        ),
+        (
+            interchange.geometry_from_deepdrr,
+            {"alpha": 0, "beta": 0, **DEEPDRR_ARM},
+            {"source_to_detector_distance": -1020, "pixel_size": -1},
+            "source_to_detector_distance must be a positive distance in mm; got -1020",
+        ),
+        (
+            interchange.geometry_from_deepdrr,
+            {"alpha": 0, "beta": 0, **DEEPDRR_ARM},
+            {"source_to_isocenter_vertical_distance": -530},
+            "source_to_isocenter_vertical_distance must be a positive distance",
+        ),
+        (
+            interchange.geometry_from_deepdrr,
+            {"alpha": 0, "beta": 0, **DEEPDRR_ARM},
+            {"pixel_size": -1},
+            "pixel_size must be a positive distance in mm; got -1",
+        ),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"sid": -1500}, "sid must be a positive distance in mm"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"sad": -1000}, "sad must be a positive distance in mm"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"dim": (0, 3)}, f"dim {PAIR}"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"dim": (4.5, 3)}, f"dim {PAIR}"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"dim": 4}, f"dim {PAIR}"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"detector_size": (-40, 30)}, f"detector_size {PAIR}"),
+    ],
+)
+def test_distances_and_sizes_that_are_not_positive_are_refused(convert, words, wrong, message):
+    convert(**{"sdd": 1020} if "sdd" in wrong else {}, **words)
+    with pytest.raises(ValueError, match=message):
+        convert(**{**words, **wrong})
+
+
+def test_isocenters_behind_the_source_are_refused_on_the_way_out():
+    view = panel_geometry(np.random.default_rng(0), square=True, centred=True)
+    with pytest.raises(ValueError, match="sad must be a positive distance in mm; got -5"):
+        interchange.plastimatch_from_geometry(view, sad=-5)
+    with pytest.raises(ValueError, match="source_to_isocenter_vertical_distance must be a positive distance"):
+        interchange.deepdrr_from_geometry(view, source_to_isocenter_vertical_distance=-5)
+
+
+ASTRA_NEEDS = {
+    "cone": {
+        "DetectorRowCount": 4,
+        "DetectorColCount": 5,
+        "ProjectionAngles": [0.0, 1.0],
+        "DistanceOriginSource": 900,
+        "DistanceOriginDetector": 100,
+        "DetectorSpacingX": 1.0,
+        "DetectorSpacingY": 2.0,
+    },
+    "parallel3d_vec": {
+        "DetectorRowCount": 4,
+        "DetectorColCount": 5,
+        "Vectors": [[0, -1, 0, 0, 500, 0, 1.5, 0, 0, 0, 0, 1.5]],
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "missing"), [(kind, name) for kind, every in ASTRA_NEEDS.items() for name in every])
+def test_what_an_astra_geometry_has_not_is_named(kind, missing):
+    volume = Volume(np.zeros((3, 4, 5)), np.eye(4))
+    _, vol_geom = interchange.astra_from_geometry(panel_geometry(np.random.default_rng(0)), volume)
+    proj_geom = {"type": kind, **ASTRA_NEEDS[kind]}
+    interchange.geometry_from_astra(proj_geom, vol_geom, volume)
+    del proj_geom[missing]
+    with pytest.raises(ValueError, match=f"proj_geom has no {missing}, which type '{kind}' needs"):
+        interchange.geometry_from_astra(proj_geom, vol_geom, volume)
+
+
+def test_astra_angles_and_detectors_of_another_shape_are_refused():
+    volume = Volume(np.zeros((3, 4, 5)), np.eye(4))
+    _, vol_geom = interchange.astra_from_geometry(panel_geometry(np.random.default_rng(0)), volume)
+    for wrong, message in (
+        ({"ProjectionAngles": [[0.0, 1.0]]}, r"one angle per view; got shape \(1, 2\)"),
+        ({"DetectorRowCount": 4.5}, r"two positive whole numbers, \(rows, columns\); got \(4\.5, 5\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            interchange.geometry_from_astra({"type": "cone", **ASTRA_NEEDS["cone"], **wrong}, vol_geom, volume)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"nDetector": [4, 5, 6]}, r"nDetector must be two positive whole numbers; got \[4, 5, 6\]"),
+        ({"nDetector": [4.5, 5]}, "nDetector must be two positive whole numbers"),
+        ({"dDetector": 3}, "dDetector must be two positive numbers; got 3"),
+        ({"dDetector": [0.8, "x"]}, "dDetector must be two positive numbers"),
+    ],
+)
+def test_tigre_detectors_that_are_not_two_sizes_are_refused(wrong, message):
+    volume = Volume(np.zeros((3, 4, 5)), np.eye(4))
+    attributes, angles = interchange.tigre_from_geometry(panel_geometry(np.random.default_rng(0)), volume)
+    with pytest.raises(ValueError, match=message):
+        interchange.geometry_from_tigre({**attributes, **wrong}, angles, volume)
+
+
+def test_a_text_is_the_name_of_one_view(tmp_path):
+    volume = Volume(np.zeros((3, 4, 5)), np.eye(4))
+    view = panel_geometry(np.random.default_rng(0), square=True, centred=True)
+    proj_geom, vol_geom = interchange.astra_from_geometry(view, volume)
+    attributes, angles = interchange.tigre_from_geometry(view, volume)
+    grid = interchange.rtk_from_geometry(view, tmp_path / "geometry.xml")
+    camera = interchange.deepdrr_projections_from_geometry(view)
+    for made in (
+        interchange.geometry_from_deepdrr(10, 20, names="view", **DEEPDRR_ARM),
+        interchange.geometry_from_deepdrr_projections(**camera, names="view"),
+        interchange.geometry_from_diffdrr(sdd=1020, names="view", **DIFFDRR),
+        interchange.geometry_from_nanodrr(sdd=1020, names="view", **NANODRR),
+        interchange.geometry_from_plastimatch(names="view", **PLASTIMATCH),
+        interchange.geometry_from_astra(proj_geom, vol_geom, volume, names="view"),
+        interchange.geometry_from_tigre(attributes, angles, volume, names="view"),
+        interchange.geometry_from_rtk(tmp_path / "geometry.xml", names="view", **grid),
+    ):
+        assert made.names == ("view",)
+    with pytest.raises(ValueError, match="2 views need as many names; got 1: view"):
+        interchange.geometry_from_deepdrr([10, 30], 20, names="view", **DEEPDRR_ARM)
 
 
 def test_deepdrr_c_arm_says_what_it_cannot_hold():

@@ -95,6 +95,27 @@ def test_the_table_that_slicer_exports(tmp_path):
     assert landmarks.points.tolist() == [[12.5, -3, 4], [0, 0, 10]]
 
 
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x0cb", "a\x1cb", "a\nb", "a\r\nb", "a\rb"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_names_keep_what_else_would_end_a_line(name, line_end, tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_bytes(line_end.join(["name,x,y,z", f'"{name}",1,2,3', "q,4,5,6", ""]).encode())
+    landmarks = read_landmarks(path)
+    assert (landmarks.names, landmarks.points.tolist()) == ((name, "q"), [[1, 2, 3], [4, 5, 6]])
+    view = Geometry.cone((0, -900, 0), (0, 100, 0), (0, 0, -2), (-1, 0, 0), shape=(101, 201), names=["pa"])
+    write_projected_landmarks(tmp_path / "table.csv", landmarks, view)
+    assert [row["name"] for row in read_table(tmp_path / "table.csv")] == [name, "q"]
+    assert (tmp_path / "table.csv").read_bytes().startswith(b"view,name,row,column,on_detector\npa,")
+
+
+def test_landmarks_have_as_many_names_as_points():
+    for points in (np.zeros((1, 3)), np.zeros((2, 2)), np.zeros(6)):
+        with pytest.raises(ValueError, match=r"2 names of landmarks need points of shape \(2, 3\); got shape \("):
+            Landmarks(("a", "b"), points)
+    with pytest.raises(TypeError, match="names of landmarks must be a tuple of texts; got 'ab'"):
+        Landmarks("ab", np.zeros((2, 3)))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "space", "message"),
     [
@@ -113,6 +134,12 @@ def test_the_table_that_slicer_exports(tmp_path):
             r"'gone' has no position \(undefined\)",
         ),
         ("a.json", changed(controlPoints=[{"label": "two", "position": [0, 0]}]), None, "'two' needs three finite"),
+        (
+            "a.json",
+            changed(controlPoints=[{"position": [0, 10**400, 0]}]),
+            None,
+            r"a\.json: point '1' needs three finite",
+        ),
         ("a.csv", "\n", None, "the file is empty"),
         ("a.json", "", None, "the file is empty"),
         ("a.csv", "a,b\n1,2\n", None, "first row must name the columns.*got a, b"),
@@ -122,6 +149,7 @@ def test_the_table_that_slicer_exports(tmp_path):
         ("a.csv", "name,x,y,z\nq,1,2\n", None, "line 2 has 3 cells, and needs 4"),
         ("a.csv", "name,x,y,z\nq,1,2,nan\n", None, "line 2 needs three finite coordinates"),
         ("a.csv", "name,x,y,z\nq,1,2,three\n", None, "line 2 needs three finite coordinates"),
+        ("a.csv", 'name,x,y,z\n"q\nr",1,2,3\n\ns,1,2\n', None, "line 5 has 3 cells"),
         ("a.csv", "label,r,a,s,defined\nq,0,0,0,0\n", None, "'q' has no position"),
         ("a.csv", "name,x,y,z\nq,1,2,3\n", "ras", 'space must be "RAS" or "LPS"'),
     ],

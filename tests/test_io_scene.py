@@ -135,6 +135,16 @@ def test_a_view_that_misses_the_volume_and_a_parallel_beam_are_drawn(tmp_path):
     assert tuple(np.sign(np.round(middle(parallel, "feet", DETECTOR) / 20))) == (-1, 0)
 
 
+@pytest.mark.parametrize("length", [0.25, 64.0])
+def test_a_parallel_beam_is_drawn_alike_whatever_the_length_of_its_direction(length, tmp_path):
+    view = Geometry.radiograph("PA", CT, beam="parallel", shape=(64, 64))
+    matrices = view.views.copy()
+    matrices[:, :3, 0] *= length
+    size = drawn(tmp_path, view).shape[1]  # below stands the description
+    longer = Geometry(matrices, view.shape, view.names)
+    np.testing.assert_array_equal(drawn(tmp_path, longer)[:size], drawn(tmp_path, view)[:size])
+
+
 def test_a_principal_point_far_off_the_detector_is_not_drawn(tmp_path):
     view = Geometry.radiograph("PA", CT, shape=(64, 64))
     near = places(drawn(tmp_path, view), "image", SOURCE)

@@ -8,6 +8,7 @@ end.
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -272,6 +273,16 @@ def test_masks_are_any_hit_on_the_pixels_of_the_picture(view, axis, crop):
         np.testing.assert_array_equal(masks[label_id][0], expected)
 
 
+@pytest.mark.parametrize("crop", [(-20, 0), (0, -40), (-1, -5), (0,), (1, 2, 3), 3, (3.5, 2), "22"])
+def test_crops_of_pictures_and_masks_are_two_numbers_of_pixels(crop):
+    said = "crop must be two whole numbers of pixels, below and at each side, 0 or more, such as (64, 64); got "
+    with pytest.raises(ValueError, match=re.escape(f"{said}{crop!r}")):
+        paxray.faithful(drrproj.Volume(patient(), np.eye(4)), "frontal", "hist_resized", crop=crop)
+    labels = drrproj.LabelVolume(np.ones((44, 40, 36), np.uint8), np.eye(4))
+    with pytest.raises(ValueError, match=re.escape(f"{said}{crop!r}")):
+        paxray.faithful_masks(labels, crop=crop)
+
+
 def test_masks_lie_on_the_structures_of_the_picture():
     ct, labels = read_sample()
     picture = paxray.faithful(ct, "frontal", "sum").levels
@@ -350,8 +361,6 @@ def test_pictures_without_content():
         paxray.faithful(drrproj.Volume(patient(), np.eye(4)), "frontal", "hist_resized")
     with pytest.raises(ValueError, match="hist_mastu does not crop; leave crop out"):
         paxray.faithful(drrproj.Volume(patient(), np.eye(4)), crop=(4, 4))
-    with pytest.raises(ValueError, match=r"two numbers of pixels, below and at each side; got \(-1, 2\)"):
-        paxray.faithful(drrproj.Volume(patient(), np.eye(4)), "frontal", "hist_resized", crop=(-1, 2))
     for fill, which in ((-1000, "no voxel is"), (0, "every voxel is")):
         with pytest.raises(ValueError, match=f"{which} denser than -200 HU"):
             paxray.faithful(drrproj.Volume(np.full((9, 9, 9), fill, np.int16), np.eye(4)), "frontal", "noexterior")

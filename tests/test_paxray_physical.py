@@ -139,6 +139,10 @@ def test_choices_that_are_refused(choices, complaint):
 def test_views_and_volumes_that_are_refused():
     with pytest.raises(TypeError, match=r"needs a Geometry.*views of paxray\.faithful\. Got 'frontal'"):
         paxray.physical(CT, "frontal")
+    with pytest.raises(
+        TypeError, match=r"needs an Attenuation, such as drrproj\.attenuation\.linear\(\); got 'linear'"
+    ):
+        paxray.physical(CT, VIEW, "sum", attenuation="linear")
     with pytest.raises(ValueError, match=r"this geometry has 2 \(AP, AP\); make one at a time"):
         paxray.physical(CT, drrproj.Geometry.concatenate([VIEW, VIEW]))
     mu = drrproj.Volume(np.full((9, 9, 9), 0.02), np.eye(4), unit="1/mm")

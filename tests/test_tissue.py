@@ -110,6 +110,9 @@ def test_bones_keep_their_window_and_what_is_outside_is_chosen():
     ct = drrproj.Volume(np.array([[[-2048, 199.9, 200, 3000, 3001, np.nan]]]), np.eye(4))
     bones = tissue.bones(ct, window=(200, 3000), outside_hu=0)
     assert bones.array.tolist() == [[[0, 0, 200, 3000, 0, 0]]]
+    assert tissue.bones(ct, outside_hu=-999.5).array[0, 0, 0] == -999.5
+    whole = drrproj.Volume(np.array([[[-2048, 500]]], np.int16), np.eye(4))
+    assert tissue.bones(whole, outside_hu=-999.0).array.tolist() == [[[-999, 500]]]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,15 @@ def test_bones_keep_their_window_and_what_is_outside_is_chosen():
         (lambda ct: tissue.bone_mask(ct, window=(1, 2, 3)), "two HU values"),
         (lambda ct: tissue.bone_mask(ct, closing=2), "odd number of voxels, or 0; got 2"),
         (lambda ct: tissue.bone_mask(ct, closing=-3), "odd number of voxels, or 0; got -3"),
+        (lambda ct: tissue.bone_mask(ct, closing=3.0), "odd number of voxels, or 0; got 3.0"),
+        (lambda ct: tissue.bone_mask(ct, closing="3"), "odd number of voxels, or 0; got '3'"),
+        (
+            lambda ct: tissue.bones(ct, outside_hu=-999.9),
+            r"int16 cannot hold the fraction of -999\.9 HU; choose a whole",
+        ),
+        (lambda ct: tissue.bones(ct, outside_hu=np.nan), "int16 cannot hold nan HU"),
+        (lambda ct: tissue.body_mask(ct, opening_mm="5"), "opening_mm must be 0 or a positive width; got '5'"),
+        (lambda ct: tissue.body_mask(ct, opening_mm=None), "opening_mm must be 0 or a positive width; got None"),
         (lambda ct: tissue.body_mask(ct, threshold_hu=5000), "no voxel is denser than 5000 HU"),
         (lambda ct: tissue.body_mask(ct, opening_mm=500), "no piece of the patient is thicker than 500 mm"),
         (lambda ct: tissue.body_mask(ct, opening_mm=-1), "opening_mm must be 0 or a positive width"),

@@ -48,11 +48,20 @@ def _world_from_astra(vol_geom: Mapping[str, Any], volume: Volume) -> Float64Arr
     return matrix
 
 
+def _given(proj_geom: Mapping[str, Any], name: str) -> Any:
+    if name not in proj_geom:
+        raise ValueError(
+            f"proj_geom has no {name}, which type {proj_geom.get('type')!r} needs; pass it as astra.create_proj_geom "
+            "makes it"
+        )
+    return proj_geom[name]
+
+
 def _vectors(proj_geom: Mapping[str, Any]) -> tuple[Float64Array, bool]:
     """Bring ASTRA's four kinds of flat 3-D geometry into vectors, shape (views, 12), and say which are parallel."""
     kind = proj_geom.get("type")
     if kind in ("cone_vec", "parallel3d_vec"):
-        vectors = np.asarray(proj_geom["Vectors"], dtype=np.float64)
+        vectors = np.asarray(_given(proj_geom, "Vectors"), dtype=np.float64)
         if vectors.ndim != 2 or vectors.shape[1] != 12:
             raise ValueError(f"Vectors must have 12 numbers per view, shape (views, 12); got shape {vectors.shape}")
         return vectors, kind == "parallel3d_vec"
@@ -60,14 +69,17 @@ def _vectors(proj_geom: Mapping[str, Any]) -> tuple[Float64Array, bool]:
         raise ValueError(
             f"proj_geom is of type {kind!r}; the flat 3-D ones are cone, cone_vec, parallel3d and parallel3d_vec"
         )
-    angles = np.asarray(proj_geom["ProjectionAngles"], dtype=np.float64)
+    angles = np.atleast_1d(np.asarray(_given(proj_geom, "ProjectionAngles"), dtype=np.float64))
+    if angles.ndim != 1:
+        raise ValueError(f"ProjectionAngles must be one angle per view; got shape {angles.shape}")
     towards_source = np.stack([np.sin(angles), -np.cos(angles), np.zeros_like(angles)], axis=1)
     source, detector = 1.0, 0.0
     if kind == "cone":
-        source, detector = proj_geom["DistanceOriginSource"], proj_geom["DistanceOriginDetector"]
+        source, detector = _given(proj_geom, "DistanceOriginSource"), _given(proj_geom, "DistanceOriginDetector")
     columns = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=1)
-    rows = np.broadcast_to([0.0, 0.0, proj_geom["DetectorSpacingY"]], columns.shape)
-    parts = [source * towards_source, -detector * towards_source, proj_geom["DetectorSpacingX"] * columns, rows]
+    row_spacing, column_spacing = _given(proj_geom, "DetectorSpacingY"), _given(proj_geom, "DetectorSpacingX")
+    rows = np.broadcast_to([0.0, 0.0, row_spacing], columns.shape)
+    parts = [source * towards_source, -detector * towards_source, column_spacing * columns, rows]
     return np.concatenate(parts, axis=1), kind == "parallel3d"
 
 
@@ -105,8 +117,8 @@ def geometry_from_astra(
     Raises
     ------
     ValueError
-        If the type is another (curved detectors are), the volume geometry has other voxels than the volume or other
-        proportions, or the volume is sheared.
+        If something is missing, the type is another (curved detectors are), the volume geometry has other voxels than
+        the volume or other proportions, or the volume is sheared.
 
     Accuracy
     --------
@@ -136,7 +148,7 @@ def geometry_from_astra(
     vectors, parallel = _vectors(proj_geom)
     matrix = _world_from_astra(vol_geom, volume)
     source, center, column, row = np.moveaxis(vectors.reshape(-1, 4, 3) @ matrix[:3, :3].T, 1, 0)
-    shape = int(proj_geom["DetectorRowCount"]), int(proj_geom["DetectorColCount"])
+    shape = _given(proj_geom, "DetectorRowCount"), _given(proj_geom, "DetectorColCount")
     if parallel:
         return Geometry.parallel(-source, center + matrix[:3, 3], row, column, shape, names)
     return Geometry.cone(source + matrix[:3, 3], center + matrix[:3, 3], row, column, shape, names)

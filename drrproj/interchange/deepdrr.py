@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import numbers, panels
+from drrproj.interchange.panel import distance, distances, names_of_views, numbers, panels
 from drrproj.interchange.pinhole import camera_of
 from drrproj.volume import RAS_FROM
 
@@ -89,7 +89,7 @@ def geometry_from_deepdrr(
     degrees : bool
         Whether angles are degrees; ``carm.alpha`` itself is radians.
     isocenter : array_like, shape (3,) or (views, 3), mm
-        In the device's frame.
+        In the device's frame; one pose may have several.
     source_to_isocenter_horizontal_offset : float, mm
         The central ray passes the isocenter at this distance, along the arm's +y.
     rotate_camera_left : bool
@@ -108,7 +108,8 @@ def geometry_from_deepdrr(
     Raises
     ------
     ValueError
-        If numbers are missing or do not fit each other, or a matrix is not rigid.
+        If numbers are missing or do not fit each other, a distance or the pixel size is not positive, or a matrix is
+        not rigid.
 
     Accuracy
     --------
@@ -136,17 +137,16 @@ def geometry_from_deepdrr(
         raise ValueError(f"alpha, beta and gamma are for {', '.join(str(len(a)) for a in angles)} views") from None
     if turn_alpha.ndim != 1 or not np.isfinite([turn_alpha, turn_beta, turn_gamma]).all():
         raise ValueError("alpha, beta and gamma must be finite angles, one number or one per view")
+    sdd = distance(source_to_detector_distance, "source_to_detector_distance")
+    sod = distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
+    pixel = distance(pixel_size, "pixel_size")
     centers = numbers(isocenter, 3, "isocenter")
-    if len(centers) > 1:
+    if 1 not in (len(centers), len(turn_alpha)):
         centers = numbers(centers, 3, "isocenter", len(turn_alpha))
     device_from_arm = rotation_from_angles("YX", np.stack([turn_beta, turn_alpha], axis=1))
     arm_from_camera = rotation_from_angles("Z", -(turn_gamma + (np.pi / 2 if rotate_camera_left else 0.0))[:, None])
     turned = device_from_arm @ arm_from_camera
-    source = centers + device_from_arm @ (
-        0.0,
-        source_to_isocenter_horizontal_offset,
-        -source_to_isocenter_vertical_distance,
-    )
+    source = centers + device_from_arm @ (0.0, source_to_isocenter_horizontal_offset, -sod)
     to_ras = _ras_from_world(world_from_anatomical, anatomical_coordinate_system) @ _rigid(
         world_from_device, "world_from_device"
     )
@@ -154,9 +154,9 @@ def geometry_from_deepdrr(
     source = source @ to_ras[:3, :3].T + to_ras[:3, 3]
     return Geometry.cone(
         source,
-        source + source_to_detector_distance * axes[:, :, 2],
-        pixel_size * axes[:, :, 1],
-        pixel_size * axes[:, :, 0],
+        source + sdd * axes[:, :, 2],
+        pixel * axes[:, :, 1],
+        pixel * axes[:, :, 0],
         (sensor_height, sensor_width),
         names,
     )
@@ -196,8 +196,8 @@ def deepdrr_from_geometry(
     Raises
     ------
     ValueError
-        If a beam is parallel, pixels are not square, the detector is off-centre, or the picture is mirrored, as our PA
-        is. :func:`deepdrr_projections_from_geometry` holds all but parallel beams.
+        If a beam is parallel, pixels are not square, the detector is off-centre, the picture is mirrored, as our PA
+        is, or the distance is not positive. :func:`deepdrr_projections_from_geometry` holds all but parallel beams.
 
     Accuracy
     --------
@@ -212,6 +212,11 @@ def deepdrr_from_geometry(
     >>> round(pose["alpha"]), round(pose["beta"]), round(pose["gamma"]), pose["sensor_height"]
     (90, 0, 90, 512)
     """
+    sod = (
+        None
+        if source_to_isocenter_vertical_distance is None
+        else distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
+    )
     device = _rigid(world_from_device, "world_from_device")
     from_ras = np.linalg.inv(_ras_from_world(world_from_anatomical, anatomical_coordinate_system) @ device)
     placed = Geometry(from_ras @ geometry.views, geometry.shape, geometry.names)
@@ -230,9 +235,7 @@ def deepdrr_from_geometry(
                 f"view {panel.name!r} is no pose of DeepDRR's MobileCArm: {reason}. Use "
                 "deepdrr_projections_from_geometry"
             )
-        distance = (
-            panel.sdd / 2 if source_to_isocenter_vertical_distance is None else source_to_isocenter_vertical_distance
-        )
+        from_source = panel.sdd / 2 if sod is None else sod
         camera_from_device = np.stack([panel.right, panel.down, panel.forward])
         gamma, alpha, beta = np.degrees(zxy_from_rotation(camera_from_device)).tolist()
         every.append(
@@ -241,9 +244,9 @@ def deepdrr_from_geometry(
                 "beta": -beta,
                 "gamma": gamma - 90.0,
                 "degrees": True,
-                "isocenter": (panel.source + distance * panel.forward).tolist(),
+                "isocenter": (panel.source + from_source * panel.forward).tolist(),
                 "source_to_detector_distance": panel.sdd,
-                "source_to_isocenter_vertical_distance": float(distance),
+                "source_to_isocenter_vertical_distance": from_source,
                 "sensor_height": panel.shape[0],
                 "sensor_width": panel.shape[1],
                 "pixel_size": row_spacing,
@@ -262,7 +265,7 @@ def geometry_from_deepdrr_projections(
     intrinsic: npt.ArrayLike,
     extrinsic: npt.ArrayLike,
     *,
-    sdd: float,
+    sdd: npt.ArrayLike,
     sensor_height: int,
     sensor_width: int,
     world_from_anatomical: npt.ArrayLike | None = None,
@@ -282,8 +285,8 @@ def geometry_from_deepdrr_projections(
         ``index_from_camera2d``, in pixels.
     extrinsic : array_like, shape (4, 4) or (views, 4, 4), mm
         ``camera3d_from_world``.
-    sdd : float, mm
-        Source to detector.
+    sdd : float or sequence of float, mm
+        Source to detector, one or one per view.
     sensor_height, sensor_width : int
         Rows and columns.
     world_from_anatomical : array_like, shape (4, 4), optional
@@ -300,7 +303,7 @@ def geometry_from_deepdrr_projections(
     Raises
     ------
     ValueError
-        If the shapes do not fit or a matrix is not rigid.
+        If the shapes do not fit, ``sdd`` is not positive, or a matrix is not rigid.
 
     Accuracy
     --------
@@ -333,19 +336,24 @@ def geometry_from_deepdrr_projections(
             "intrinsic and extrinsic must have shapes (3, 3) and (4, 4), or as many for each view; got "
             f"{np.shape(intrinsic)} and {np.shape(extrinsic)}"
         )
-    views = max(len(cameras), len(poses))
+    apart = distances(sdd, "sdd")
+    views = max(len(cameras), len(poses), len(apart))
+    if not {len(cameras), len(poses), len(apart)} <= {1, views}:
+        raise ValueError(
+            f"sdd is for {len(apart)} views, intrinsic and extrinsic are for {max(len(cameras), len(poses))}"
+        )
     cameras, poses = np.broadcast_to(cameras, (views, 3, 3)), np.broadcast_to(poses, (views, 4, 4))
     world_from_ras = np.linalg.inv(_ras_from_world(world_from_anatomical, anatomical_coordinate_system))
     found = [
         Geometry.from_projection_matrix(
             np.linalg.inv(_TO_CORNER) @ camera @ (_rigid(pose, "extrinsic") @ world_from_ras)[:3],
-            sdd=sdd,
+            sdd=float(distance_of_view),
             shape=(sensor_height, sensor_width),
         )
-        for camera, pose in zip(cameras, poses, strict=True)
+        for camera, pose, distance_of_view in zip(cameras, poses, np.broadcast_to(apart, views), strict=True)
     ]
     joined = Geometry.concatenate(found)
-    return Geometry(joined.views, joined.shape, tuple(names))
+    return Geometry(joined.views, joined.shape, names_of_views(names))
 
 
 def deepdrr_projections_from_geometry(
@@ -372,8 +380,8 @@ def deepdrr_projections_from_geometry(
     -------
     dict
         ``intrinsic`` (views, 3, 3), ``extrinsic`` (views, 4, 4), ``sensor_height``, ``sensor_width`` and ``sdd``
-        (views,): for each view ``geo.CameraProjection(geo.CameraIntrinsicTransform(intrinsic, sensor_height,
-        sensor_width), extrinsic)``.
+        (views,), as :func:`geometry_from_deepdrr_projections` takes them: for each view
+        ``geo.CameraProjection(geo.CameraIntrinsicTransform(intrinsic, sensor_height, sensor_width), extrinsic)``.
 
     Raises
     ------

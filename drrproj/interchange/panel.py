@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 
-__all__ = ["Panel", "numbers", "one_of_all", "panels"]
+__all__ = ["Panel", "distance", "distances", "names_of_views", "numbers", "one_of_all", "pair", "panels"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -159,3 +160,43 @@ def numbers(values: npt.ArrayLike, length: int, what: str, views: int | None = N
             raise ValueError(f"{what} are for {len(array)} views, the others are for {views}")
         array = np.broadcast_to(array, (views, length))
     return array
+
+
+def distances(values: npt.ArrayLike, what: str) -> Float64Array:
+    """Check positive distances in mm, one or one per view: shape (1,) or (views,)."""
+    array = np.atleast_1d(_plain(values))
+    if array.ndim != 1 or not len(array) or not (np.isfinite(array) & (array > 0)).all():
+        raise ValueError(f"{what} must be a positive distance in mm, or one for each view; got {values!r}")
+    return array
+
+
+def distance(value: float, what: str) -> float:
+    """Check one positive distance in mm."""
+    array = _plain(value)
+    if array.size != 1 or not (np.isfinite(array) & (array > 0)).all():
+        raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
+    return float(array.item())
+
+
+def pair(values: Any, what: str, *, whole: bool = False) -> tuple[float, float]:
+    """Check two positive numbers, or two positive whole numbers, such as of pixels."""
+    array = _plain(values)
+    if array.shape != (2,) or not (np.isfinite(array) & (array > 0)).all() or (whole and (array % 1).any()):
+        raise ValueError(f"{what} must be two positive {'whole ' if whole else ''}numbers; got {values!r}")
+    first, second = array.tolist()
+    return first, second
+
+
+def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
+    """Take a text for the name of one view, not for the names of as many as it has letters."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _plain(values: Any) -> Float64Array:
+    """Numbers as an array; what is none becomes NaN, which no check lets pass."""
+    try:
+        array = np.asarray(values)
+        # numpy would read numbers out of texts.
+        return array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
+    except (TypeError, ValueError):
+        return np.array(np.nan)

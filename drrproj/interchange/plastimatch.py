@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
-from drrproj.interchange.panel import numbers, panels
+from drrproj.interchange.panel import distance, numbers, pair, panels
 from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_plastimatch", "plastimatch_arguments", "plastimatch_from_geometry"]
@@ -69,7 +69,8 @@ def geometry_from_plastimatch(
     Raises
     ------
     ValueError
-        If numbers are missing or do not fit each other, or ``vup`` is along ``nrm``.
+        If numbers are missing or do not fit each other, a distance or size is not positive, or ``vup`` is along
+        ``nrm``.
 
     Accuracy
     --------
@@ -96,8 +97,9 @@ def geometry_from_plastimatch(
     )
     normal = _unit(normal, "nrm must not be zero: it points from the panel to the source")
     left = _unit(np.cross(normal, up), "vup must not be along nrm: it points to the top row of the panel")
-    width, height = detector_size
-    columns, rows = dim
+    width, height = pair(detector_size, "detector_size")
+    columns, rows = map(int, pair(dim, "dim", whole=True))
+    sad, sid = distance(sad, "sad"), distance(sid, "sid")
     column, row = ((columns - 1) / 2, (rows - 1) / 2) if image_center is None else image_center
     column_step, row_step = -width / columns * left, -height / rows * np.cross(left, normal)
     source = middle + sad * normal
@@ -134,8 +136,9 @@ def plastimatch_from_geometry(geometry: Geometry, *, sad: float | None = None) -
     Raises
     ------
     ValueError
-        If a beam is parallel, rows and columns are not perpendicular, or the picture is mirrored, as our PA is:
-        plastimatch shows every view as seen from the source. Project such a view with its columns reversed.
+        If a beam is parallel, rows and columns are not perpendicular, ``sad`` is not positive, or the picture is
+        mirrored, as our PA is: plastimatch shows every view as seen from the source. Project such a view with its
+        columns reversed.
 
     Accuracy
     --------
@@ -150,6 +153,7 @@ def plastimatch_from_geometry(geometry: Geometry, *, sad: float | None = None) -
     >>> ap["nrm"], ap["sid"], ap["dim"], ap["detector_size"]
     ((0.0, -1.0, 0.0), 1800.0, (400, 300), (400.0, 300.0))
     """
+    isocenter_from_source = None if sad is None else distance(sad, "sad")
     every = []
     for panel in panels(geometry, "plastimatch"):
         if panel.is_mirrored:
@@ -159,14 +163,14 @@ def plastimatch_from_geometry(geometry: Geometry, *, sad: float | None = None) -
                 "of the image afterwards"
             )
         rows, columns = panel.shape
-        distance = panel.sdd / 2 if sad is None else sad
+        from_source = panel.sdd / 2 if isocenter_from_source is None else isocenter_from_source
         every.append(
             {
                 "nrm": _lps(-panel.forward),
                 "vup": _lps(-panel.down),
-                "sad": float(distance),
+                "sad": from_source,
                 "sid": panel.sdd,
-                "isocenter": _lps(panel.source + distance * panel.forward),
+                "isocenter": _lps(panel.source + from_source * panel.forward),
                 "dim": (columns, rows),
                 "detector_size": (columns * panel.spacing[1], rows * panel.spacing[0]),
                 "image_center": (-panel.first[1] / panel.spacing[1], -panel.first[0] / panel.spacing[0]),

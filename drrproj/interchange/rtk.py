@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import Panel, one_of_all, panels
+from drrproj.interchange.panel import Panel, names_of_views, one_of_all, panels
 from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_rtk", "rtk_from_geometry"]
@@ -188,7 +188,7 @@ def geometry_from_rtk(
         else:
             view[:3, 0] = rtk_from_turned[:, 2]
         views.append(to_world @ view)
-    return Geometry(np.array(views), (rows, columns), tuple(names))
+    return Geometry(np.array(views), (rows, columns), names_of_views(names))
 
 
 def rtk_from_geometry(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.interchange.euler import rotation_from_angles, zyz_from_rotation
-from drrproj.interchange.panel import numbers, one_of_all, panels
+from drrproj.interchange.panel import numbers, one_of_all, pair, panels
 from drrproj.volume import Volume
 
 __all__ = ["geometry_from_tigre", "tigre_from_geometry"]
@@ -90,8 +90,9 @@ def geometry_from_tigre(geo: Any, angles: npt.ArrayLike, volume: Volume, *, name
     Raises
     ------
     ValueError
-        If something is missing, the voxels are not the volume's, the volume is sheared, or a parallel beam has an
-        ``offDetector``: TIGRE then moves the panel without the rays' other ends, and they run askew.
+        If something is missing, the detector is not two sizes, the voxels are not the volume's, the volume is sheared,
+        or a parallel beam has an ``offDetector``: TIGRE then moves the panel without the rays' other ends, and they run
+        askew.
 
     Accuracy
     --------
@@ -129,8 +130,8 @@ def geometry_from_tigre(geo: Any, angles: npt.ArrayLike, volume: Volume, *, name
             f"of {volume.voxel_size.tolist()} mm; its image must be volume.array transposed, (z, y, x)"
         )
     to_world = _world_from_centred_axes(volume)
-    rows, columns = (int(count) for count in _attribute(geo, "nDetector"))
-    row_spacing, column_spacing = (float(step) for step in _attribute(geo, "dDetector"))
+    rows, columns = map(int, pair(_attribute(geo, "nDetector"), "nDetector", whole=True))
+    row_spacing, column_spacing = pair(_attribute(geo, "dDetector"), "dDetector")
     dsd, dso, cor = (_per_view(geo, name, 1, views)[:, 0] for name in ("DSD", "DSO", "COR"))
     off_origin, off_detector = _per_view(geo, "offOrigin", 3, views)[:, ::-1], _per_view(geo, "offDetector", 2, views)
     panel = rotation_from_angles("ZYX", _per_view(geo, "rotDetector", 3, views)[:, ::-1])

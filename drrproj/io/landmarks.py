@@ -41,10 +41,28 @@ class Landmarks:
         In the file's order; they may repeat.
     points : ndarray, shape (points, 3), world mm (RAS+)
         For :meth:`Geometry.project_points`.
+
+    Raises
+    ------
+    TypeError
+        If the names are one text.
+    ValueError
+        If points have another shape, or are not as many as the names.
     """
 
     names: tuple[str, ...]
     points: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        given: Any = self.names
+        # A text would pass as a sequence of its letters.
+        if isinstance(given, str):
+            raise TypeError(f"names of landmarks must be a tuple of texts; got {given!r}")
+        if np.shape(self.points) != (len(self.names), 3):
+            raise ValueError(
+                f"{len(self.names)} names of landmarks need points of shape ({len(self.names)}, 3); got shape "
+                f"{np.shape(self.points)}"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -95,8 +113,9 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
     if ending not in (".json", ".csv"):
         raise ValueError(f"{path}: landmarks come as .mrk.json of 3D Slicer or as .csv; got {ending or 'no ending'}")
     try:
-        # utf-8-sig, because spreadsheets put a byte order mark first.
-        text = Path(path).read_text(encoding="utf-8-sig")
+        # utf-8-sig, because spreadsheets put a byte order mark first; from bytes, for text would change names with
+        # line ends in them.
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
     except IsADirectoryError:
@@ -157,8 +176,9 @@ def write_projected_landmarks(
     ['view,name,row,column,on_detector', 'PA,middle,50.000000,50.000000,1']
     """
     require_ending(path, "a CSV file", ".csv")
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    # Python before 3.13 quotes a carriage return in a name only where lines end with one.
+    table = csv.writer(lines, lineterminator="\r\n")
     table.writerow(("view", "name", "row", "column", "on_detector"))
     for view in views:
         pixels = view.project_points(landmarks.points)
@@ -169,7 +189,17 @@ def write_projected_landmarks(
                 cells = ("" if math.isnan(x) else f"{x:.6f}" for x in place)
                 table.writerow((view_name, name, *cells, int(inside.all())))
     with replaced(path) as file:
-        file.write(text.getvalue().encode())
+        file.write("".join(lines.written).encode())
+
+
+class _Lines:
+    """What a table's writer writes, row by row, with lines that end in a newline alone."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, row: str) -> None:
+        self.written.append(row.removesuffix("\r\n") + "\n")
 
 
 def _from_markups(text: str, space: Space | None) -> list[tuple[str, list[float]]]:
@@ -203,7 +233,8 @@ def _from_markups(text: str, space: Space | None) -> list[tuple[str, list[float]
 
 
 def _from_table(text: str, space: Space | None) -> list[tuple[str, list[float]]]:
-    rows = csv.reader(text.splitlines())
+    # Not splitlines, which also ends lines at form feeds and at U+2028, where a table's row goes on.
+    rows = csv.reader(io.StringIO(text, newline=""))
     header = [cell.strip().lower() for cell in next(rows, [])]
     name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
     found = [(axes, frame) for axes, frame in _AXES if set(axes) <= set(header)]
@@ -222,18 +253,20 @@ def _from_table(text: str, space: Space | None) -> list[tuple[str, list[float]]]
         if not any(cell.strip() for cell in row):
             continue
         if len(row) <= max(*places, name_column):
-            raise ValueError(f"line {number} has {len(row)} cells, and needs {max(*places, name_column) + 1}")
+            raise ValueError(f"line {rows.line_num} has {len(row)} cells, and needs {max(*places, name_column) + 1}")
         name = row[name_column].strip() or str(number - 1)
         if defined is not None and len(row) > defined and row[defined].strip() == "0":
             raise ValueError(f"point {name!r} has no position (defined is 0); place it, or delete its line")
-        named.append((name, _in_ras([row[place] for place in places], frame or space or "RAS", f"line {number}")))
+        named.append(
+            (name, _in_ras([row[place] for place in places], frame or space or "RAS", f"line {rows.line_num}"))
+        )
     return named
 
 
 def _in_ras(position: list[Any], frame: str, what: str) -> list[float]:
     try:
         point = [float(value) for value in position]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         point = []
     if len(point) != 3 or not all(map(math.isfinite, point)):
         raise ValueError(f"{what} needs three finite coordinates in mm; got {position!r}")

@@ -195,9 +195,10 @@ class _Scene:
         self._detector = (ends @ geometry.views[0].T)[:, :3]
         self._parallel = bool(geometry.is_parallel[0])
         if self._parallel:
-            # A beam from infinity is shown from beyond the volume on.
-            reach = (volume.corners - self._detector[0]) @ geometry.sources[0]
-            self._starts = self._detector + 1.15 * max(float(reach.max()), 100.0) * geometry.sources[0]
+            # A beam from infinity is shown from beyond the volume on, and the length of its direction says nothing.
+            towards_source = geometry.sources[0] / np.linalg.norm(geometry.sources[0])
+            reach = (volume.corners - self._detector[0]) @ towards_source
+            self._starts = self._detector + 1.15 * max(float(reach.max()), 100.0) * towards_source
         else:
             self._starts = np.broadcast_to(geometry.sources[0], (4, 3))
 

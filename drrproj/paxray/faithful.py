@@ -13,7 +13,7 @@ import numpy.typing as npt
 from drrproj.display import Picture
 from drrproj.extras import from_extra
 from drrproj.geometry import Geometry
-from drrproj.paxray.transfers import Transfer, checked_crop, cropped, finished, transfer_named
+from drrproj.paxray.transfers import Transfer, checked_crop, crop_in_pixels, cropped, finished, transfer_named
 from drrproj.radiograph import LabelMasks
 from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
@@ -160,7 +160,8 @@ def faithful_masks(labels: LabelVolume, view: str = "frontal", *, crop: tuple[in
     TypeError
         If a geometry is passed.
     ValueError
-        If the view is unknown, the axes are in another order, or nothing is left after the crop.
+        If the view is unknown, the axes are in another order, the crop is not two numbers of pixels, or nothing is
+        left after it.
 
     Examples
     --------
@@ -171,13 +172,14 @@ def faithful_masks(labels: LabelVolume, view: str = "frontal", *, crop: tuple[in
     (1, 512, 512)
     """
     axis = _axis(view)
+    crop = (0, 0) if crop is None else crop_in_pixels(crop)
     _array_axes(labels, "the label volume")
     zyx = labels.array.T
     masks = []
     for values in labels.values_by_structure.values():
         inside: Array = zyx == values[0] if len(values) == 1 else np.isin(zyx, values)
         hit = np.asarray(inside.any(axis))[::-1]
-        masks.append(_resized((hit if crop is None else cropped(hit, crop)).view(np.uint8), "NEAREST"))
+        masks.append(_resized(cropped(hit, crop).view(np.uint8), "NEAREST"))
     packed = np.packbits(np.array(masks, dtype=np.uint8).reshape(-1, 1, *SIZE), axis=-1)
     return LabelMasks(packed, SIZE[1], labels.label_ids, tuple(labels.name_of(each) for each in labels.label_ids))
 

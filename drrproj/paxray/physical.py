@@ -75,7 +75,7 @@ def physical(
     Raises
     ------
     TypeError
-        If a name such as "frontal" is passed for the geometry.
+        If a name such as "frontal" is passed for the geometry, or one such as "linear" for the attenuation.
     ValueError
         If the geometry has several views, the transfer is unknown, it makes no use of a choice, gamma is not
         positive, or the picture has no contrast; and what :func:`drrproj.project` and :mod:`drrproj.tissue` refuse.
@@ -102,7 +102,11 @@ def physical(
     gamma = GAMMA if gamma is None else gamma
     bone_window = tissue.BONE_WINDOW if bone_window is None else bone_window
     _check(volume, geometry, gamma, bits)
-    model = bilinear() if attenuation is None else attenuation
+    model: Any = bilinear() if attenuation is None else attenuation
+    if not isinstance(model, Attenuation):
+        raise TypeError(
+            f"the physical mode needs an Attenuation, such as drrproj.attenuation.linear(); got {attenuation!r}"
+        )
     if model.unit != "1/mm":
         raise ValueError(f"{model.model} gives {model.unit}; a picture needs attenuation in 1/mm")
     choices: dict[str, Any] = {"outputs": ("line_integral",), "backend": backend, "threads": threads}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,17 @@ import numpy.typing as npt
 
 from drrproj.extras import from_extra
 
-__all__ = ["TRANSFERS", "Transfer", "checked_crop", "cropped", "finished", "sigmoid", "transfer_named", "unsharp"]
+__all__ = [
+    "TRANSFERS",
+    "Transfer",
+    "checked_crop",
+    "crop_in_pixels",
+    "cropped",
+    "finished",
+    "sigmoid",
+    "transfer_named",
+    "unsharp",
+]
 
 Step = Literal["sigmoid", "sharpen", "equalize", "crop"]
 Image = npt.NDArray[Any]
@@ -86,9 +97,20 @@ def checked_crop(name: str, crop: tuple[int, int] | None) -> tuple[int, int] | N
         if crop is not None:
             raise ValueError(f"{name} does not crop; leave crop out, or take a transfer function with resized")
         return None
-    bottom, sides = CROP if crop is None else crop
+    return CROP if crop is None else crop_in_pixels(crop)
+
+
+def crop_in_pixels(crop: tuple[int, int]) -> tuple[int, int]:
+    """Check that a crop is two whole numbers of pixels, none negative."""
+    try:
+        bottom, sides = map(operator.index, crop)
+    except (TypeError, ValueError):
+        bottom = sides = -1
     if bottom < 0 or sides < 0:
-        raise ValueError(f"crop must be two numbers of pixels, below and at each side; got {crop}")
+        raise ValueError(
+            "crop must be two whole numbers of pixels, below and at each side, 0 or more, such as (64, 64); got "
+            f"{crop!r}"
+        )
     return bottom, sides
 
 
