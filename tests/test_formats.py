@@ -13,6 +13,7 @@ from labelled_pictures import CLASSES, GROUPS, SHAPE, assert_same, masks_of, pix
 from drrproj.dataset import formats
 from drrproj.dataset.formats import LabelledImage, LabelledImages
 from drrproj.dataset.formats.outline import outline
+from drrproj.dataset.formats.run_lengths import decode_mask, encode_mask
 from drrproj.dataset.taxonomy import read_taxonomy
 from drrproj.io.grey import decode_grey, encode_grey, read_grey, write_grey
 
@@ -68,6 +69,21 @@ class TestTheSet:
         with pytest.raises(ValueError, match="two pictures have the same name: a_PA"):
             LabelledImages(CLASSES, (images[0], images[0]))
 
+    @pytest.mark.parametrize("name", ["../../../evil", "x/y", "x\\y", "C:evil", "..", "", " a", "a.", "a\0", 7])
+    def test_names_that_cannot_be_those_of_files_are_refused(self, name):
+        masks = {"lung": np.ones((2, 2), bool)}
+        with pytest.raises(ValueError, match=r"the name of a picture .* cannot name a file; rename it"):
+            of_arrays(masks, name=name)
+        with pytest.raises(ValueError, match=r"the split of the picture a_PA .* cannot name a file; rename it"):
+            of_arrays(masks, split=name)
+        if name != "":
+            with pytest.raises(ValueError, match=r"the view of the picture a_PA .* cannot name a file; rename it"):
+                of_arrays(masks, view=name)
+
+    def test_names_of_others_are_taken(self):
+        image = of_arrays({"lung": np.ones((2, 2), bool)}, name="1.2.3_Röntgen (4) é", split=None, view="")[0]
+        assert (image.name, image.split, image.view) == ("1.2.3_Röntgen (4) é", None, "")
+
 
 @pytest.mark.parametrize("name", formats.WRITERS)
 class TestEveryFormat:
@@ -118,6 +134,73 @@ class TestEveryFormat:
         needed(name)
         with pytest.raises(FileNotFoundError):
             formats.READERS[name](tmp_path)
+
+    @pytest.mark.parametrize(
+        ("field", "value", "message"),
+        [
+            ("name", "../../../evil", "the name of a picture .* cannot name a file"),
+            ("split", "../evil", "the split of the picture .* cannot name a file"),
+            ("view", "../evil", "the view of the picture .* cannot name a file"),
+            ("name", 3, "name of .* is 3, which is no text"),
+            ("split", 3, "split of .* is 3, which is no text"),
+            ("absent", [], r"absent of .* is \[\], which is no object"),
+            ("pixels", "x", "has pixels, which no picture has there"),
+        ],
+    )
+    def test_names_from_a_file_are_not_trusted(self, name, field, value, message, tmp_path):
+        needed(name)
+        formats.WRITERS[name](tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}))
+        file = tmp_path / "out" / "drrproj.json"
+        content = json.loads(file.read_text())
+        next(iter(content["images"].values()))[field] = value
+        file.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=rf"drrproj\.json: cannot be read: .*{message}"):
+            formats.READERS[name](tmp_path / "out")
+
+    def test_a_mask_of_another_shape_is_refused(self, name, tmp_path):
+        needed(name)
+        images = of_arrays({"lung": np.ones((7, 8), bool)}, np.zeros((5, 6), np.uint8))
+        with pytest.raises(ValueError, match=r"a_PA has shape \(5, 6\), and its mask of 'lung' has \(7, 8\)"):
+            formats.WRITERS[name](tmp_path / "out", images)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_mask_of_a_class_that_is_not_listed_is_refused(self, name, tmp_path):
+        needed(name)
+        images = replace(of_arrays({"lung": np.ones((5, 6), bool)}), classes=("heart",))
+        with pytest.raises(ValueError, match="a_PA has a mask of 'lung', which is not among the set's classes"):
+            formats.WRITERS[name](tmp_path / "out", images)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_empty_set_is_refused_or_read_back(self, name, tmp_path):
+        needed(name)
+        images = LabelledImages(("lung",), ())
+        if name == "paxray":
+            formats.write_paxray(tmp_path / "out", images)
+            assert_same(formats.read_paxray(tmp_path / "out"), images)
+            return
+        with pytest.raises(ValueError, match="this set has no pictures"):
+            formats.WRITERS[name](tmp_path / "out", images)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_set_without_classes_is_read_back(self, name, tmp_path):
+        needed(name)
+        images = replace(
+            of_arrays({"lung": np.zeros((5, 6), bool)}, np.arange(30, dtype=np.uint8).reshape(5, 6)), classes=()
+        )
+        formats.WRITERS[name](tmp_path / "out", images)
+        found = formats.READERS[name](tmp_path / "out")
+        assert found.classes == ()
+        assert found[0].masks() == {}
+        np.testing.assert_array_equal(found[0].pixels(), images[0].pixels())
+
+    def test_names_of_any_script_are_read_back(self, name, tmp_path):
+        needed(name)
+        masks = {"lung \N{GRINNING FACE}": np.eye(5, 6, dtype=bool), "\U00020bb7": np.eye(5, 6, 1, dtype=bool)}
+        pixels = np.arange(30, dtype=np.uint8).reshape(5, 6)
+        # No more than 255 bytes with all that writers put around it.
+        images = of_arrays(masks, pixels, name="é" * 50, case="é" * 48, patient="\N{GRINNING FACE}")
+        formats.WRITERS[name](tmp_path / "out", images)
+        assert_same(formats.READERS[name](tmp_path / "out"), images)
 
 
 class TestPictures:
@@ -307,6 +390,8 @@ class TestPAXRay:
             formats.write_paxray(tmp_path / "a", LabelledImages(("lung",), tuple(two)))
         with pytest.raises(ValueError, match="6 classes need as many channel names; got 1"):
             formats.write_paxray(tmp_path / "a", images, channel_names=["lung"])
+        with pytest.raises(ValueError, match=r"case and plane .* a_PA '\.\./evilfrontal' cannot name a file"):
+            formats.write_paxray(tmp_path / "a", of_arrays({"lung": np.ones((2, 2), bool)}, case="../evil"))
         assert not (tmp_path / "a").exists()
 
     def test_damage_is_said(self, authors_paxray):
@@ -465,6 +550,87 @@ class TestCOCO:
         with pytest.raises(ValueError, match=r"b\.json has other categories"):
             formats.read_coco([file, other], tmp_path)
 
+    @pytest.mark.parametrize(
+        ("segmentation", "message"),
+        [
+            ([[1, 1, 3, 3]], "three or more points; got .1, 1, 3, 3"),
+            ([[]], "three or more points"),
+            ([[1, 1, 3, 3, 2]], "three or more points"),
+            ([[1, 1, 3, 3, 2, 2, 4]], "three or more points"),
+            ([[1, 1, 3, 3, 2, float("nan")]], "three or more points"),
+            ([["1", "1", "3", "3", "2", "2"]], "three or more points"),
+            (["1,1,3,3"], "three or more points"),
+            (None, "run lengths have size and counts; got None"),
+            ({"size": [4, 6]}, "run lengths have size and counts"),
+            ({"size": [4], "counts": [24]}, r"is \[rows, columns\]"),
+            ({"size": [4, 6], "counts": [3, 4]}, "add up to the 24 pixels"),
+            ({"size": [2, 6], "counts": [12]}, r"has shape \(2, 6\), and its picture x \(4, 6\)"),
+        ],
+    )
+    def test_masks_that_are_none_are_said(self, segmentation, message, tmp_path):
+        content = {
+            "images": [{"id": 1, "file_name": "x.png", "height": 4, "width": 6}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}],
+            "categories": [{"id": 1, "name": "lung"}],
+        }
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=rf"a\.json: the mask of 'lung' .*{message}"):
+            formats.read_coco(tmp_path / "a.json", tmp_path)[0].masks()
+
+    def test_numbers_that_are_none_are_said(self, tmp_path):
+        for content in (
+            {"images": [], "annotations": [], "categories": [{"id": "one", "name": "lung"}]},
+            {
+                "images": [{"id": 1, "file_name": "x.png", "height": "tall", "width": 6}],
+                "annotations": [],
+                "categories": [],
+            },
+        ):
+            (tmp_path / "a.json").write_text(json.dumps(content))
+            with pytest.raises(ValueError, match=r"a\.json: this is no COCO file"):
+                formats.read_coco(tmp_path / "a.json", tmp_path)
+
+    def test_what_would_not_be_read_back_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="the class ' lead' would be read without the spaces around it"):
+            formats.write_coco(tmp_path / "out", of_arrays({" lead": np.ones((2, 2), bool)}))
+        masks = {"lung": np.ones((2, 2), bool)}
+        two = [of_arrays(masks, name=name, split=split)[0] for name, split in (("a", None), ("b", "all"))]
+        with pytest.raises(ValueError, match=r"all\.json would hold two splits"):
+            formats.write_coco(tmp_path / "out", LabelledImages(("lung",), tuple(two)))
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestRunLengths:
+    @pytest.fixture(autouse=True)
+    def _needed(self):
+        needed("coco")
+
+    @pytest.mark.parametrize(
+        "counts", [[3, 4], [], [31], [-1, 31], [2**31, 2**31], "34", "zz", "", "o", "0" * 40, "é", b"34", "oooooooo0"]
+    )
+    def test_those_that_do_not_fill_the_mask_are_refused(self, counts):
+        with pytest.raises(ValueError, match="run lengths"):
+            decode_mask({"size": [5, 6], "counts": counts})
+
+    @pytest.mark.parametrize("counts", [None, 3, [1.5, 28.5], ["30"]])
+    def test_those_that_are_no_numbers_are_refused(self, counts):
+        with pytest.raises(ValueError, match="run lengths are"):
+            decode_mask({"size": [5, 6], "counts": counts})
+
+    @pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.5, 0.98, 1])
+    def test_every_mask_comes_back(self, share):
+        random = np.random.default_rng(int(share * 1000))
+        for shape in ((1, 1), (1, 7), (9, 1), (23, 31), (700, 900)):
+            mask = random.random(shape) < share
+            encoded, area, _ = encode_mask(mask)
+            assert area == mask.sum()
+            np.testing.assert_array_equal(decode_mask(encoded), mask)
+            np.testing.assert_array_equal(decode_mask({**encoded, "counts": encoded["counts"].encode()}), mask)
+            flat = mask.ravel(order="F")
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], flat])))
+            lengths = np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+            np.testing.assert_array_equal(decode_mask({"size": list(shape), "counts": lengths}), mask)
+
 
 def filled(points, shape):
     """Pixels whose centre is inside of a closed polygon, by the even-odd rule: a ray to the left, edge by edge."""
@@ -540,7 +706,12 @@ class TestYOLO:
 
     @pytest.mark.parametrize(
         ("line", "message"),
-        [("2 0 0 1 0 1 1", "line 1: not a class"), ("0 0 0 1", "line 1: not a class"), ("0 0 0 1 1", "three points")],
+        [
+            ("2 0 0 1 0 1 1", "line 1: not a class"),
+            ("0 0 0 1", "line 1: not a class"),
+            ("0 0 0 1 1", "three points"),
+            ("0 0 0 1 1 nan 1", "not finite"),
+        ],
     )
     def test_damaged_texts_are_said(self, line, message, tmp_path):
         needed("yolo")
@@ -552,6 +723,21 @@ class TestYOLO:
     def test_a_picture_without_a_split_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="a_PA is in no split"):
             formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}, split=None))
+
+    @pytest.mark.parametrize("split", ["path", "names", "nc"])
+    def test_a_split_that_is_a_key_of_the_yaml_is_refused(self, split, tmp_path):
+        with pytest.raises(ValueError, match=f"a_PA is in the split {split}, a key of its own in data.yaml"):
+            formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}, split=split))
+
+    def test_every_letter_in_a_class_comes_back(self, tmp_path):
+        needed("yolo")
+        yaml = pytest.importorskip("yaml", reason="data.yaml is read with it")
+        letters = [chr(place) for place in (*range(0x100), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF, 0x1F600, 0x20BB7)]
+        masks = {f"a{letter}a": np.ones((2, 2), bool) for letter in letters}
+        formats.write_yolo(tmp_path / "out", of_arrays(masks))
+        text = (tmp_path / "out" / "data.yaml").read_bytes().decode()
+        assert list(yaml.safe_load(text)["names"].values()) == list(masks)
+        assert formats.read_yolo(tmp_path / "out").classes == tuple(masks)
 
 
 class TestMaskPNG:
@@ -630,6 +816,37 @@ class TestWebDataset:
         (tmp_path / "x.tar").write_bytes(b"no archive")
         with pytest.raises(ValueError, match=r"x\.tar: this is no tar file"):
             formats.read_webdataset(tmp_path)
+
+    @pytest.mark.parametrize("name", ["a" * 97, "é" * 50, "a" * 300])
+    def test_long_names_are_streamed_and_read_back(self, name, tmp_path):
+        import tarfile
+
+        images = of_arrays({"lung": np.eye(5, 6, dtype=bool)}, np.arange(30, dtype=np.uint8).reshape(5, 6), name=name)
+        for folder in ("one", "two"):
+            formats.write_webdataset(tmp_path / folder, images)
+        assert contents(tmp_path / "one") == contents(tmp_path / "two")
+        assert_same(formats.read_webdataset(tmp_path / "one"), images)
+        # As the library does: without seeking.
+        with tarfile.open(tmp_path / "one" / "train-000000.tar", "r|*") as tar:
+            assert [member.name for member in tar] == [f"{name}.{ending}" for ending in ("png", "npz", "json")]
+
+    @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize("name", ["a" * 97, "é" * 50, "a" * 300])
+    def test_the_library_webdataset_streams_long_names(self, name, tmp_path):
+        webdataset = pytest.importorskip("webdataset", reason="it is the library that the tar files are for")
+        formats.write_webdataset(tmp_path / "out", of_arrays({"lung": np.ones((5, 6), bool)}, name=name))
+        stream = webdataset.DataPipeline(
+            webdataset.SimpleShardList([str(tmp_path / "out" / "train-000000.tar")]), webdataset.tarfile_to_samples()
+        )
+        assert [sample["__key__"] for sample in stream] == [name]
+
+    def test_two_splits_in_one_file_are_refused(self, tmp_path):
+        masks = {"lung": np.ones((2, 2), bool)}
+        two = [of_arrays(masks, name=name, split=split)[0] for name, split in (("a", None), ("b", "all"))]
+        with pytest.raises(ValueError, match=r"all-000000\.tar would hold two splits; rename the split 'all'"):
+            formats.write_webdataset(tmp_path / "out", LabelledImages(("lung",), tuple(two)))
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestNPZ:

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
+from drrproj.dataset.formats.labelled import (
+    BoolArray,
+    LabelledImage,
+    LabelledImages,
+    checked_picture,
+    eight_bit,
+    new_folder,
+    require_pictures,
+)
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.dataset.formats.run_lengths import decode_mask, encode_mask, mask_of_polygons
 from drrproj.io.grey import read_grey, write_grey
@@ -50,7 +58,9 @@ def write_coco(
     Raises
     ------
     ValueError
-        If ``first_category`` is neither 0 nor 1, or ``annotations_per_file`` is not positive.
+        If ``first_category`` is neither 0 nor 1, ``annotations_per_file`` is not positive, there is no picture, a class
+        has spaces around its name, two splits would be one file, or a mask is of another shape than its picture or of
+        a class that is not listed.
     ModuleNotFoundError
         If pycocotools is not installed.
     FileExistsError
@@ -62,6 +72,11 @@ def write_coco(
         raise ValueError(f"first_category is 0 or 1; got {first_category}")
     if annotations_per_file < 1:
         raise ValueError(f"annotations_per_file must be positive; got {annotations_per_file}")
+    require_pictures(images)
+    for name in images.classes:
+        # Readers cut spaces off, which PAX-Ray++ has.
+        if name.strip() != name:
+            raise ValueError(f"the class {name!r} would be read without the spaces around it; rename it")
     with new_folder(folder) as root:
         (root / "images").mkdir()
         (root / "annotations").mkdir()
@@ -75,11 +90,11 @@ def write_coco(
         for split in dict.fromkeys(image.split for image in images):
             shards = _Shards(root / "annotations", split or "all", categories, annotations_per_file)
             for image in (image for image in images if image.split == split):
-                pixels = eight_bit(image.pixels())
+                pixels, masks = checked_picture(image, images.classes)
+                pixels = eight_bit(pixels)
                 write_grey(root / "images" / f"{image.name}.png", pixels)
                 rows, columns = pixels.shape
                 annotations = []
-                masks = image.masks()
                 for name in (name for name in images.classes if name in masks):
                     segmentation, area, box = encode_mask(masks[name])
                     annotations.append(
@@ -121,6 +136,8 @@ class _Shards:
         self._write(f"{self._split}_{self._written:05d}.json" if self._written else f"{self._split}.json")
 
     def _write(self, file_name: str) -> None:
+        if (self._folder / file_name).exists():
+            raise ValueError(f"{file_name} would hold two splits; rename the split {self._split!r}")
         content = {
             "info": {"description": "X-rays projected from CT, with the masks of their anatomy"},
             "licenses": [],
@@ -219,12 +236,12 @@ def _read_file(path: Path, image_folder: Path) -> tuple[tuple[str, ...], list[La
                     view,
                     split,
                     partial(read_grey, image_folder / record["file_name"]),
-                    partial(_masks, of_image[image_id], shape),
+                    partial(_masks, path, name, of_image[image_id], shape),
                 )
             )
     except KeyError as error:
         raise ValueError(f"{path}: this is no COCO file, or it refers to what is not in it: {error}") from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: this is no COCO file: {error}") from error
     return tuple(category_names.values()), images
 
@@ -238,14 +255,19 @@ def _flat(records: Iterable[Any]) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _masks(annotations: list[tuple[str, Any]], shape: tuple[int, int]) -> Mapping[str, BoolArray]:
+def _masks(
+    path: Path, picture: str, annotations: list[tuple[str, Any]], shape: tuple[int, int]
+) -> Mapping[str, BoolArray]:
     masks: dict[str, BoolArray] = {}
     for name, segmentation in annotations:
-        if isinstance(segmentation, list):
-            mask = mask_of_polygons(segmentation, shape)
-        else:
-            mask = decode_mask(segmentation)
-            if mask.shape != shape:
-                raise ValueError(f"the mask of {name} has shape {mask.shape}, and its picture {shape}")
+        try:
+            if isinstance(segmentation, list):
+                mask = mask_of_polygons(segmentation, shape)
+            else:
+                mask = decode_mask(segmentation)
+        except ValueError as error:
+            raise ValueError(f"{path}: the mask of {name!r} on {picture} cannot be read: {error}") from error
+        if mask.shape != shape:
+            raise ValueError(f"{path}: the mask of {name!r} has shape {mask.shape}, and its picture {picture} {shape}")
         masks[name] = np.logical_or(masks[name], mask) if name in masks else mask
     return masks

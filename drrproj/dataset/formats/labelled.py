@@ -17,7 +17,17 @@ import numpy.typing as npt
 from drrproj.dataset.store import Store
 from drrproj.io.replace import beginning
 
-__all__ = ["BoolArray", "LabelledImage", "LabelledImages", "eight_bit", "from_store", "new_folder"]
+__all__ = [
+    "BoolArray",
+    "LabelledImage",
+    "LabelledImages",
+    "checked_picture",
+    "eight_bit",
+    "from_store",
+    "new_folder",
+    "require_file_name",
+    "require_pictures",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 GreyArray = npt.NDArray[Any]
@@ -30,13 +40,13 @@ class LabelledImage:
     Attributes
     ----------
     name : str
-        Of the picture, without ending; no other picture of the set has it.
+        Of the picture, without ending; no other picture of the set has it. It can name a file.
     case : str
         Which CT it was made from.
     view : str
-        ``"PA"``, ``"LL"``, ``"frontal"``, ...; empty where the files do not say.
+        ``"PA"``, ``"LL"``, ``"frontal"``, ...; empty where the files do not say. Otherwise it can name a file.
     split : str or None
-        ``"train"``, ``"val"``, ``"test"``, or none.
+        ``"train"``, ``"val"``, ``"test"``, another that can name a file, or none.
     patient : str or None
         Whose CT it was, where that is known.
     absent : mapping of str to str
@@ -78,7 +88,7 @@ class LabelledImages:
     Raises
     ------
     ValueError
-        If two classes or two pictures have the same name.
+        If two classes or two pictures have the same name, or the name, split or view of a picture cannot name a file.
 
     Examples
     --------
@@ -97,6 +107,14 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         _require_once(self.classes, "classes")
+        # Here and not in each writer, because these names may come from a file, and a file name with .. or a slash
+        # would have a writer write outside its folder.
+        for image in self.images:
+            require_file_name(image.name, "name of a picture")
+            if image.split is not None:
+                require_file_name(image.split, f"split of the picture {image.name}")
+            if image.view != "":
+                require_file_name(image.view, f"view of the picture {image.name}")
         _require_once([image.name for image in self.images], "pictures")
 
     def __len__(self) -> int:
@@ -163,6 +181,49 @@ def eight_bit(pixels: GreyArray) -> npt.NDArray[np.uint8]:
         raise ValueError(f"a picture is uint8 or uint16; got {pixels.dtype}")
     # 65535 is 257 times 255, so that black and white stay what they are.
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def checked_picture(image: LabelledImage, classes: tuple[str, ...]) -> tuple[GreyArray, dict[str, BoolArray]]:
+    """Return a picture and its masks for a writer, none of which may drop or change a mask without a word.
+
+    Raises
+    ------
+    ValueError
+        If there is a mask of a class that is not among ``classes``, or of another shape than the picture.
+    """
+    pixels, masks = image.pixels(), image.masks()
+    for name, mask in masks.items():
+        if name not in classes:
+            raise ValueError(
+                f"{image.name} has a mask of {name!r}, which is not among the set's classes; list it there"
+            )
+        if mask.shape != pixels.shape:
+            raise ValueError(
+                f"{image.name} has shape {pixels.shape}, and its mask of {name!r} has {mask.shape}; "
+                "give both the same shape"
+            )
+    return pixels, masks
+
+
+def require_pictures(images: LabelledImages) -> None:
+    """Refuse to write a set without pictures where the format's folder would not be read again."""
+    if not len(images):
+        raise ValueError("this set has no pictures, and a folder without any would not be read again; pass some")
+
+
+def require_file_name(name: str, what: str) -> None:
+    """Refuse a name that cannot be that of a file, without its ending, on every file system."""
+    forbidden = '/\\:*?"<>|'
+    if (
+        not isinstance(name, str)
+        or not name
+        or name.strip(". ") != name
+        or any(letter in forbidden or ord(letter) < 32 for letter in name)
+    ):
+        raise ValueError(
+            f"the {what} {name!r} cannot name a file; rename it, without any of {forbidden}, "
+            "and without dots and spaces at its ends"
+        )
 
 
 @contextmanager

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
+from drrproj.dataset.formats.labelled import (
+    BoolArray,
+    LabelledImage,
+    LabelledImages,
+    checked_picture,
+    eight_bit,
+    new_folder,
+    require_file_name,
+    require_pictures,
+)
 from drrproj.dataset.formats.particulars import case_and_view, class_list, restore_particulars, write_particulars
 from drrproj.io.grey import read_grey, write_grey
 
@@ -29,21 +38,23 @@ def write_mask_png(folder: str | os.PathLike[str], images: LabelledImages) -> No
     Raises
     ------
     ValueError
-        If a class's name cannot be that of a file.
+        If there is no picture, a class's name cannot be that of a file, or a mask is of another shape than its picture
+        or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
         If a file cannot be written.
     """
+    require_pictures(images)
     for name in images.classes:
-        if set(name) & set('/\\:*?"<>|') or name.strip(". ") != name or not name:
-            raise ValueError(f"the class {name!r} cannot name a file; rename it")
+        require_file_name(name, "class")
     with new_folder(folder) as root:
         (root / "images").mkdir()
         for image in images:
-            write_grey(root / "images" / f"{image.name}.png", eight_bit(image.pixels()))
+            pixels, masks = checked_picture(image, images.classes)
+            write_grey(root / "images" / f"{image.name}.png", eight_bit(pixels))
             (root / "masks" / image.name).mkdir(parents=True)
-            for name, mask in image.masks().items():
+            for name, mask in masks.items():
                 write_grey(root / "masks" / image.name / f"{name}.png", mask)
         write_particulars(root, images)
 

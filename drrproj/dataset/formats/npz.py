@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, new_folder
+from drrproj.dataset.formats.labelled import (
+    BoolArray,
+    LabelledImage,
+    LabelledImages,
+    checked_picture,
+    new_folder,
+    require_pictures,
+)
 from drrproj.dataset.formats.particulars import class_list, restore_particulars, write_particulars
 from drrproj.io.replace import replaced
 
@@ -35,14 +42,17 @@ def write_npz_images(folder: str | os.PathLike[str], images: LabelledImages) -> 
 
     Raises
     ------
+    ValueError
+        If there is no picture, or a mask is of another shape than its picture or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
         If a file cannot be written.
     """
+    require_pictures(images)
     with new_folder(folder) as root:
         for image in images:
-            pixels, masks = image.pixels(), image.masks()
+            pixels, masks = checked_picture(image, images.classes)
             names = [name for name in images.classes if name in masks]
             stack = np.array([masks[name] for name in names], np.bool_).reshape(len(names), *pixels.shape)
             with replaced(root / f"{image.name}.npz") as file:

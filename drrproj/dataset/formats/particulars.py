@@ -15,6 +15,7 @@ __all__ = ["FILE_NAME", "case_and_view", "class_list", "restore_particulars", "w
 
 FILE_NAME = "drrproj.json"
 _FORMAT = "drrproj labelled images 1"
+_FIELDS = {"name", "case", "patient", "view", "split", "absent"}
 _NAME = re.compile(r"(?P<case>.+?)_?(?P<view>frontal|lateral)")
 
 
@@ -63,19 +64,29 @@ def restore_particulars(folder: Path, images: LabelledImages) -> LabelledImages:
     if not path.exists():
         return images
     content = _read(path)
+    # In the order of the pictures in that file, which is that of the set that was written.
     try:
+        order = {name: place for place, name in enumerate(content["images"])}
         restored = {image.name: _restored(image, content["images"].get(image.name)) for image in images}
         groups = {group: tuple(members) for group, members in content["groups"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
+        names = sorted(restored, key=lambda name: order.get(name, len(order)))
+        return replace(images, images=tuple(restored[name] for name in names), groups=groups)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read: {error}; delete it to read the folder without it") from error
-    # In the order of the pictures in that file, which is that of the set that was written.
-    order = {name: place for place, name in enumerate(content["images"])}
-    names = sorted(restored, key=lambda name: order.get(name, len(order)))
-    return replace(images, images=tuple(restored[name] for name in names), groups=groups)
 
 
 def _restored(image: LabelledImage, record: dict[str, Any] | None) -> LabelledImage:
-    return image if record is None else replace(image, **record)
+    if record is None:
+        return image
+    foreign = sorted(record.keys() - _FIELDS)
+    if foreign:
+        raise ValueError(f"{image.name} has {', '.join(foreign[:5])}, which no picture has there")
+    for key, kinds in (("name", str), ("case", str), ("view", str), ("split", str | None), ("patient", str | None)):
+        if key in record and not isinstance(record[key], kinds):
+            raise ValueError(f"{key} of {image.name} is {record[key]!r}, which is no text")
+    if not isinstance(record.get("absent", {}), dict):
+        raise ValueError(f"absent of {image.name} is {record['absent']!r}, which is no object in braces")
+    return replace(image, **record)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from drrproj.dataset.formats.labelled import (
     BoolArray,
     LabelledImage,
     LabelledImages,
+    checked_picture,
     eight_bit,
     new_folder,
+    require_file_name,
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.io.grey import read_grey, write_grey
@@ -53,7 +55,9 @@ def write_paxray(
     Raises
     ------
     ValueError
-        If a picture is in none of the splits train, val and test, or two pictures of a case are of the same plane.
+        If a picture is in none of the splits train, val and test, two pictures of a case are of the same plane, a
+        case cannot begin the name of a file, or a mask is of another shape than its picture or of a class that is not
+        listed.
     FileExistsError
         If the folder has something in it.
     OSError
@@ -68,6 +72,7 @@ def write_paxray(
         if image.split not in _SPLITS:
             raise ValueError(f"{image.name}: PAXRay has the splits {', '.join(_SPLITS)}; this one's is {image.split}")
         stem = image.case + _PLANE_OF_VIEW.get(image.view, image.view)
+        require_file_name(stem, f"case and plane of the picture {image.name}")
         if stem in taken:
             raise ValueError(f"{image.name}: another picture of this set is {stem} too; keep one view per plane")
         stems[image.name] = stem
@@ -77,10 +82,10 @@ def write_paxray(
             (root / part).mkdir()
         rows: dict[str, list[dict[str, str]]] = {split: [] for split in _SPLITS}
         for image in images:
-            stem, pixels = stems[image.name], eight_bit(image.pixels())
-            write_grey(root / "images" / f"{stem}.png", pixels)
+            stem = stems[image.name]
+            pixels, masks = checked_picture(image, images.classes)
+            write_grey(root / "images" / f"{stem}.png", eight_bit(pixels))
             stack = np.zeros((len(images.classes), *pixels.shape), np.bool_)
-            masks = image.masks()
             for channel, name in enumerate(images.classes):
                 if name in masks:
                     stack[channel] = masks[name]

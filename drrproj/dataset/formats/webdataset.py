@@ -19,8 +19,10 @@ from drrproj.dataset.formats.labelled import (
     BoolArray,
     LabelledImage,
     LabelledImages,
+    checked_picture,
     eight_bit,
     new_folder,
+    require_pictures,
 )
 from drrproj.dataset.formats.npz import pack_arrays
 from drrproj.dataset.formats.particulars import restore_particulars, write_particulars
@@ -50,7 +52,9 @@ def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, ima
     Raises
     ------
     ValueError
-        If ``images_per_file`` is not positive, or two pictures get the same key.
+        If there is no picture, ``images_per_file`` is not positive, two pictures get the same key, there are pictures
+        of the split ``all`` and of none, or a mask is of another shape than its picture or of a class that is not
+        listed.
     FileExistsError
         If the folder has something in it.
     OSError
@@ -58,6 +62,7 @@ def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, ima
     """
     if images_per_file < 1:
         raise ValueError(f"images_per_file must be positive; got {images_per_file}")
+    require_pictures(images)
     keys = {image.name: image.name.replace(".", "_") for image in images}
     if len(set(keys.values())) != len(keys):
         raise ValueError("two pictures have the same name once dots are underscores; rename one of them")
@@ -66,7 +71,10 @@ def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, ima
             of_split = [image for image in images if image.split == split]
             for shard, first in enumerate(range(0, len(of_split), images_per_file)):
                 path = root / f"{split or 'all'}-{shard:06d}.tar"
-                with replaced(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                if path.exists():
+                    raise ValueError(f"{path.name} would hold two splits; rename the split 'all'")
+                # PAX, because USTAR takes no long names; a member with a short one has the same bytes in both.
+                with replaced(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
                     for image in of_split[first : first + images_per_file]:
                         for ending, content in _members(image, images.classes).items():
                             member = tarfile.TarInfo(f"{keys[image.name]}.{ending}")
@@ -140,7 +148,7 @@ class _Member:
 
 
 def _members(image: LabelledImage, classes: tuple[str, ...]) -> dict[str, bytes]:
-    pixels, masks = eight_bit(image.pixels()), image.masks()
+    pixels, masks = checked_picture(image, classes)
     names = [name for name in classes if name in masks]
     rows, columns = pixels.shape
     packed = np.array([np.packbits(masks[name], axis=-1) for name in names], np.uint8)
@@ -160,7 +168,7 @@ def _members(image: LabelledImage, classes: tuple[str, ...]) -> dict[str, bytes]
         "absent": dict(image.absent),
     }
     return {
-        "png": encode_grey(pixels),
+        "png": encode_grey(eight_bit(pixels)),
         "npz": archive.getvalue(),
         "json": json.dumps(record, ensure_ascii=False).encode(),
     }

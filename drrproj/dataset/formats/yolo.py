@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, eight_bit, new_folder
+from drrproj.dataset.formats.labelled import (
+    BoolArray,
+    LabelledImage,
+    LabelledImages,
+    checked_picture,
+    eight_bit,
+    new_folder,
+    require_pictures,
+)
 from drrproj.dataset.formats.outline import outline
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_particulars
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
@@ -21,6 +30,7 @@ from drrproj.io.replace import replaced
 
 __all__ = ["read_yolo", "write_yolo"]
 
+_KEYS = {"path", "names", "nc"}
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
@@ -44,13 +54,17 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     Raises
     ------
     ValueError
-        If a picture has no split.
+        If there is no picture, one has no split or the split ``path``, ``names`` or ``nc``, or a mask is of another
+        shape than its picture or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
         If a file cannot be written.
     """
+    require_pictures(images)
     for image in images:
+        if image.split in _KEYS:
+            raise ValueError(f"{image.name} is in the split {image.split}, a key of its own in data.yaml; rename it")
         if image.split is None:
             raise ValueError(f"{image.name} is in no split, and YOLO needs train and val; make splits first")
     with new_folder(folder) as root:
@@ -59,15 +73,15 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
             (root / "images" / split).mkdir(parents=True)
             (root / "labels" / split).mkdir(parents=True)
         for image in images:
-            pixels = eight_bit(image.pixels())
-            write_grey(root / "images" / str(image.split) / f"{image.name}.png", pixels)
-            masks = image.masks()
+            pixels, masks = checked_picture(image, images.classes)
+            write_grey(root / "images" / str(image.split) / f"{image.name}.png", eight_bit(pixels))
             lines = [_line(place, masks[name]) for place, name in enumerate(images.classes) if name in masks]
             with replaced(root / "labels" / str(image.split) / f"{image.name}.txt") as file:
                 file.write("".join(lines).encode())
         # Without "path", which stands for the folder of this file then.
-        lines = [f"{json.dumps(split)}: {json.dumps(f'images/{split}')}\n" for split in splits]
-        lines += ["names:\n", *(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(images.classes))]
+        lines = [f"{_quoted(split)}: {_quoted(f'images/{split}')}\n" for split in splits]
+        lines += ["names:\n" if images.classes else "names: {}\n"]
+        lines += [f"  {place}: {_quoted(name)}\n" for place, name in enumerate(images.classes)]
         write_particulars(root, images)
         with replaced(root / "data.yaml") as file:
             file.write("".join(lines).encode())
@@ -126,6 +140,14 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
     return restore_particulars(path.parent, LabelledImages(classes, tuple(images)))
 
 
+def _quoted(text: str) -> str:
+    """Return a text as YAML reads it."""
+    # JSON's escapes for what is beyond the basic plane are two halves, which YAML does not put together.
+    quoted = json.dumps(text, ensure_ascii=False)
+    # JSON leaves these as they are, and YAML refuses them or takes them for the ends of lines.
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", quoted)
+
+
 def _line(place: int, mask: BoolArray) -> str:
     rows, columns = mask.shape
     # Seven digits keep the edges of pixels apart in pictures of up to a million rows.
@@ -147,6 +169,8 @@ def _read_masks(
             points = np.array(shares, np.float64).reshape(-1, 2) * (columns, rows)
         except (ValueError, IndexError) as error:
             raise ValueError(f"{path}, line {number}: not a class and pairs of numbers: {error}") from error
+        if not np.isfinite(points).all():
+            raise ValueError(f"{path}, line {number}: a number is not finite; got {line[:80]}")
         if len(points) < 3:
             raise ValueError(f"{path}, line {number}: a polygon needs three points; this one has {len(points)}")
         mask = mask_of_polygons([points.ravel().tolist()], (rows, columns))
