@@ -790,6 +790,18 @@ class TestWebDataset:
         assert names == [f"d_1_{view}.{ending}" for view in ("PA", "LL") for ending in ("png", "npz", "json")]
         assert_same(formats.read_webdataset(tmp_path / "out"), images)
 
+    @pytest.mark.parametrize(("was", "becomes"), [(b'"case"', b'"cake"'), (b'{"', b'["')])
+    def test_a_damaged_record_is_said(self, images, tmp_path, was, becomes):
+        formats.write_webdataset(tmp_path / "out", images)
+        path = tmp_path / "out" / "test-000000.tar"
+        before = path.read_bytes()
+        path.write_bytes(before.replace(was, becomes, 1))
+        assert path.read_bytes() != before
+        with pytest.raises(
+            ValueError, match=r"test-000000\.tar: d_1_PA\.json is no record of a picture, or a damaged one"
+        ):
+            formats.read_webdataset(tmp_path / "out")
+
     # The library leaves its files to the garbage collector.
     @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

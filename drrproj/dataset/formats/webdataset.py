@@ -115,21 +115,27 @@ def read_webdataset(folder: str | os.PathLike[str]) -> LabelledImages:
             missing = {"png", "npz", "json"} - members.keys()
             if missing:
                 raise ValueError(f"{path}: {key} has no {' and no '.join(sorted(missing))}")
-            record = json.loads(members["json"].read())
-            found = tuple(record["classes"])
+            try:
+                record = json.loads(members["json"].read())
+                found = tuple(record["classes"])
+                case, view, split, patient, absent = (
+                    record[field] for field in ("case", "view", "split", "patient", "absent")
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}: {key}.json is no record of a picture, or a damaged one: {error}") from error
             if classes not in (None, found):
                 raise ValueError(f"{path}: {key} has other classes than the pictures before it")
             classes = found
             images.append(
                 LabelledImage(
                     key,
-                    record["case"],
-                    record["view"],
-                    record["split"],
+                    case,
+                    view,
+                    split,
                     partial(_pixels, members["png"]),
                     partial(_masks, members["npz"]),
-                    record["patient"],
-                    record["absent"],
+                    patient,
+                    absent,
                 )
             )
     return restore_particulars(root, LabelledImages(classes or (), tuple(images)))
