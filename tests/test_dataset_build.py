@@ -24,10 +24,12 @@ from small_cases import NAMES, save, small_case, write_subjects
 
 import drrproj
 from drrproj.cli import main
+from drrproj.dataset import formats
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.derive import derive
+from drrproj.dataset.evaluation import compare
 from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
@@ -55,6 +57,26 @@ def content_of(folder):
 @pytest.fixture
 def subjects(tmp_path):
     return write_subjects(tmp_path / "subjects", range(1, 5))
+
+
+@pytest.mark.parametrize(("least", "why"), [(0.0, "meets them"), (500.0, "runs through them for more than 500 mm")])
+def test_a_structure_that_is_not_on_a_picture_is_known_and_empty(tmp_path, subjects, least, why):
+    recipe = dataclasses.replace(SMALL, min_path_mm=least, poses=Poses(shape=(8, 8), pixel_spacing=0.1))
+    store = build(find_cases(subjects), tmp_path / "out", recipe, workers=1).store
+    lost = [(sample, name, reason) for sample in store.samples() for name, reason in sample.absent.items()]
+    assert lost
+    assert {reason for _, _, reason in lost} == {f"it has voxels, but no ray of this view {why}"}
+    target = formats.from_store(store)
+    assert not any(image.absent for image in target)
+    # What is seen where nothing is counts against a prediction, whatever the policy.
+    sample, name, _ = lost[0]
+    wrong = dataclasses.replace(
+        target[sample.name], read_masks=lambda: {**sample.masks(), name: np.ones(sample.image().shape, bool)}
+    )
+    images = tuple(wrong if image.name == sample.name else image for image in target)
+    overlaps = compare(dataclasses.replace(target, images=images), target)
+    for policy in ("skip", "one", "zero"):
+        assert overlaps.per_class(absent=policy)[name] < 1
 
 
 def test_images_and_masks_are_those_of_project(tmp_path, subjects):

@@ -402,6 +402,27 @@ def test_chosen_segments(shot, tmp_path):
         drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "pa.png")
 
 
+def test_names_that_dicom_would_split_or_cut_stay_apart(ct, tmp_path):
+    array = np.zeros(ct.shape, np.uint8)
+    for place in range(3):
+        array[:, :, 2 * place : 2 * place + 2] = place + 1
+    labels = drrproj.LabelVolume(array, ct.affine, {1: "left\\right", 2: "n" * 64 + "1", 3: "n" * 64 + "2"})
+    views = arm(ct)
+    view = drrproj.Geometry(views.views, views.shape, ["up\\down"])
+    shot = drrproj.project(ct, view, labels=labels)
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm")
+    assert pydicom.dcmread(tmp_path / "x.dcm").SeriesDescription == "Simulated radiograph up/down"
+    found = [item.SegmentLabel for item in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence]
+    assert found == ["left/right", "n" * 56 + " 2", "n" * 56 + " 3"]
+
+
+def test_the_image_of_another_view_is_refused(ct, shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, shot.geometry.rolled(5)))
+    with pytest.raises(ValueError, match=r"x\.dcm: it is the image of another view"):
+        drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm")
+
+
 def test_masks_that_are_no_segments(ct, shot, tmp_path):
     drrproj.write_dicom(tmp_path / "x.dcm", shot)
     with pytest.raises(ValueError, match="this radiograph has no masks to write"):

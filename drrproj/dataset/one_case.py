@@ -20,7 +20,7 @@ from drrproj.dataset.derive import classes_of
 from drrproj.dataset.derive_partition import Partition
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits, findings
-from drrproj.dataset.store import Store
+from drrproj.dataset.store import NOT_ON_VIEW, Store
 from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
 from drrproj.io.labels import read_labels
 from drrproj.io.png import write_png
@@ -30,8 +30,6 @@ from drrproj.radiograph import Radiograph
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["CannotWrite", "Recipe", "make_case"]
-
-_NOT_MET = "it has voxels, but no ray of this view meets them"
 
 
 class CannotWrite(OSError):
@@ -230,7 +228,9 @@ def _write_view(
     areas = dict(zip(masks, masks.areas[:, 0].tolist(), strict=True))
     present = [name for name in _ordered(areas, store) if areas[name]]
     packed = np.stack([masks.packed[list(masks).index(name), 0] for name in present]) if present else _none(shot)
-    without = absent | {name: _NOT_MET for name, area in areas.items() if not area}
+    least = recipe.min_path_mm
+    reason = f"{NOT_ON_VIEW} {f'runs through them for more than {least:g} mm' if least else 'meets them'}"
+    without = absent | {name: reason for name, area in areas.items() if not area}
     return {
         "image": image,
         "masks": store.write_masks(case_id, view, present, packed, (rows, columns)),

@@ -28,6 +28,7 @@ from drrproj.radiograph import LabelMasks, Radiograph
 
 __all__ = [
     "FORMAT",
+    "NOT_ON_VIEW",
     "Sample",
     "Store",
     "configuration_hash",
@@ -40,6 +41,9 @@ __all__ = [
 
 FORMAT = "drrproj dataset 1"
 """What ``dataset.json`` calls its format; another layout gets another number."""
+
+NOT_ON_VIEW = "it has voxels, but no ray of this view"
+"""How the reason begins of a class that was made, and is not on one picture."""
 
 _OF_VIEWS = ("images", "masks")
 _FOLDERS = (*_OF_VIEWS, "records")

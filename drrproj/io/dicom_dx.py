@@ -16,7 +16,7 @@ import numpy.typing as npt
 from drrproj.directions import STRAIGHT, dicom_letters
 from drrproj.extras import from_extra
 from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
-from drrproj.io.dicom_files import converting, dicom_files, quiet_pydicom, read_headers, tag_text, text
+from drrproj.io.dicom_files import converting, dicom_files, quiet_pydicom, read_headers, short_text, tag_text, text
 from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.endings import require_dicom_name
 from drrproj.io.one_view import line_integral_of_one_view
@@ -146,7 +146,7 @@ def write_dicom(
     name = radiograph.geometry.names[0]
     dataset.Modality, dataset.SeriesInstanceUID = "DX", generate_uid(entropy_srcs=[digest, "series"])
     dataset.SeriesNumber, dataset.InstanceNumber = 1, 1
-    dataset.SeriesDescription = f"Simulated radiograph {name}"[:64]
+    dataset.SeriesDescription = short_text(f"Simulated radiograph {name}")
     dataset.PresentationIntentType = f"FOR {intent.upper()}"
     dataset.Manufacturer, dataset.ManufacturerModelName, dataset.SoftwareVersions = "drrproj", "drrproj", __version__
     dataset.ImageType = ["DERIVED", "SECONDARY", ""]

@@ -281,6 +281,11 @@ def one_number(dataset: Any, keyword: str) -> float | None:
     return None if values is None else values[0]
 
 
+def short_text(value: str) -> str:
+    """Make a text one that fits an element of 64 characters, in which a backslash would begin another value."""
+    return value.replace("\\", "/")[:64]
+
+
 def text(dataset: Any, keyword: str) -> str:
     """Return an element as text without padding; empty where it is absent."""
     value = dataset.get(keyword)

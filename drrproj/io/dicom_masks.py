@@ -10,11 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from drrproj.extras import from_extra
-from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_dataset
+from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_dataset, short_text
+from drrproj.io.dicom_pose import own_geometry
 from drrproj.io.endings import require_dicom_name
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import require_one_view
 from drrproj.io.replace import replaced
+from drrproj.io.structures import unique_names
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
 
@@ -48,8 +50,8 @@ def write_dicom_seg(
     TypeError
         If ``radiograph`` is none.
     ValueError
-        If there are several views, no masks or none that is on the picture, the image has another size, or the name
-        has the ending of another format.
+        If there are several views, no masks or none that is on the picture, the image is of another size or view, or
+        the name has the ending of another format.
     KeyError
         If a label is not in the radiograph.
     OSError
@@ -97,6 +99,13 @@ def write_dicom_seg(
             f"{image}: the image has {source.get('Rows')} x {source.get('Columns')} pixels, the radiograph "
             f"{radiograph.geometry.shape[0]} x {radiograph.geometry.shape[1]}; pass the image of this view"
         )
+    views = own_geometry(source)
+    if views is not None and not np.allclose(views, radiograph.geometry.views, rtol=1e-6, atol=1e-6):
+        raise ValueError(f"{image}: it is the image of another view than this radiograph; pass that of this view")
+    called = [short_text(name) for name in masks]
+    if len(set(called)) < len(called):
+        # Room for the number that tells them apart.
+        called = unique_names([name[:56] for name in called])
     pixels = np.stack(list(masks.values()), axis=-1)[None].astype(np.uint8)
     digest = hashlib.sha256(pixels.tobytes() + "\n".join([str(source.SOPInstanceUID), *masks]).encode()).hexdigest()
     algorithm = highdicom.AlgorithmIdentificationSequence(
@@ -105,14 +114,14 @@ def write_dicom_seg(
     segments = [
         highdicom.seg.SegmentDescription(
             number,
-            name[:64],
+            segment,
             codes.SCT.AnatomicalStructure,
             codes.SCT.AnatomicalStructure,
             "AUTOMATIC",
             algorithm,
             display_color=CIELabColor.from_rgb(*label_color(name)),
         )
-        for number, name in enumerate(masks, start=1)
+        for number, (name, segment) in enumerate(zip(masks, called, strict=True), start=1)
     ]
     with quiet_pydicom():
         segmentation = highdicom.seg.Segmentation(
@@ -130,7 +139,7 @@ def write_dicom_seg(
             device_serial_number="0",
             content_label="MASKS",
             content_description="Structures projected from a CT",
-            series_description=f"Masks of {radiograph.geometry.names[0]}"[:64],
+            series_description=short_text(f"Masks of {radiograph.geometry.names[0]}"),
             omit_empty_frames=False,
         )
     # A SEG without a place in the patient needs it, and highdicom leaves it out.

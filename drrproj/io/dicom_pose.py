@@ -25,7 +25,7 @@ from drrproj.io.dicom_files import (
 )
 from drrproj.io.nifti import blaming
 
-__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "holds_own_views", "read_pose"]
+__all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "holds_own_views", "own_geometry", "read_pose"]
 
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
 """Where the record of a radiograph stands in a DICOM file that drrproj wrote."""
@@ -73,7 +73,7 @@ def read_pose(
         stem = Path(path).stem
         given = (sdd, sod, primary_angle, secondary_angle, pixel_spacing)
         if isocenter is None and all(value is None for value in given):
-            own = _own_geometry(dataset)
+            own = own_geometry(dataset)
             if own is not None:
                 return Geometry(np.array(own, dtype=np.float64), shape, (stem,))
         if isocenter is None:
@@ -112,7 +112,7 @@ def read_pose(
 def holds_own_views(path: str | os.PathLike[str]) -> bool:
     """Tell whether drrproj wrote the DICOM file, with its views in it."""
     with quiet_pydicom(), converting(os.fspath(path)), blaming(path):
-        return _own_geometry(_header(path)) is not None
+        return own_geometry(_header(path)) is not None
 
 
 def _header(path: str | os.PathLike[str]) -> Any:
@@ -224,7 +224,8 @@ def _private_tags() -> list[int]:
     return [(PRIVATE_GROUP << 16) + 0x10, (PRIVATE_GROUP << 16) + 0x1001]
 
 
-def _own_geometry(dataset: Any) -> list[Any] | None:
+def own_geometry(dataset: Any) -> list[Any] | None:
+    """Return the views that drrproj wrote into a picture; None where another program made it."""
     if str(dataset.get((PRIVATE_GROUP, 0x10), "")).find(PRIVATE_CREATOR) < 0:
         return None
     try:

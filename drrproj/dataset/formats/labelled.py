@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.store import Store
+from drrproj.dataset.store import NOT_ON_VIEW, Store
 from drrproj.io.replace import beginning
 
 __all__ = [
@@ -165,7 +165,8 @@ def from_store(store: Store) -> LabelledImages:
                 pixels=sample.image,
                 read_masks=sample.masks,
                 patient=sample.patient_id,
-                absent=sample.absent,
+                # What is merely not on this picture is known, and empty.
+                absent={name: why for name, why in sample.absent.items() if not why.startswith(NOT_ON_VIEW)},
             )
             for sample in store.samples()
         ),
