@@ -170,6 +170,18 @@ def test_a_cut_chest(cut, side):
     assert area == pytest.approx(np.count_nonzero(face) * 0.09, abs=0.05)
 
 
+def test_overlapping_structures_count_once_at_the_border():
+    array = np.zeros((20, 20, 20), np.uint8)
+    array[0, 5:13, 5:10] = 3  # 40 voxels of 9 mm2
+    ct = drrproj.Volume(np.full(array.shape, -800, np.int16), np.diag([3.0, 3, 3, 1]))
+    names = {1: "lung_upper_lobe_left", 2: "lung_left"}
+    labels = drrproj.LabelVolume(array, ct.affine, names, overlaps={3: (1, 2)})
+    assert messages(findings(ct, labels), "cut_chest") == []
+    assert messages(findings(ct, labels, QualityLimits(chest_border_cm2=3)), "cut_chest") == [
+        "the lungs (lung_upper_lobe_left, lung_left) reach the left border with 3.6 cm2, more than 3"
+    ]
+
+
 def test_the_edge_of_a_round_field_of_view_is_a_border():
     x, y = np.ogrid[:120, :120]
     outside = (x - 60) ** 2 + (y - 60) ** 2 > 36**2
@@ -200,6 +212,12 @@ def test_labels_of_another_place():
     assert messages(findings(CT, drrproj.LabelVolume(LABELS.array, elsewhere, LABELS.names)), "outside_ct") == [
         "100% of the labelled voxels lie outside the CT; at most 2% may"
     ]
+
+
+def test_labels_without_voxels_lie_nowhere_outside():
+    empty = np.zeros((30, 30, 30), np.uint8)
+    found = findings(CT, drrproj.LabelVolume(empty, LABELS.affine, LABELS.names))
+    assert rules(found) == {"few_ribs", "few_vertebrae", "missing_lobe"}
 
 
 def test_labels_on_a_finer_grid_are_judged_at_the_same_places():
@@ -286,6 +304,30 @@ def test_names_of_paxray_are_known():
     assert findings(CT, renamed(paxray)) == findings(CT, LABELS)
 
 
+def test_labels_that_mean_the_same_are_joined():
+    # The upper half of a lobe keeps its name, the lower half has PAXRay's, and some voxels have both.
+    lobe, other, both = ID["lung_lower_lobe_left"], max(ID.values()) + 1, max(ID.values()) + 2
+    parts = LABELS.array.copy()
+    parts[:, :, :50][parts[:, :, :50] == lobe] = other
+    parts[:, :, 48:52][np.isin(parts[:, :, 48:52], [lobe, other])] = both
+    assert all(np.any(parts == value) for value in (lobe, other, both))
+    names = {**LABELS.names, other: "lung_left_lobelower"}
+    labels = drrproj.LabelVolume(parts, LABELS.affine, names, overlaps={both: (lobe, other)})
+    for limits in (QualityLimits(), QualityLimits(chest_border_cm2=0, least_lobe_ml=1e4)):
+        assert findings(CT, labels, limits) == findings(CT, LABELS, limits)
+
+
+def test_overlaps_of_labels_that_mean_the_same_add_up():
+    array = np.zeros((20, 20, 20), np.uint8)
+    array[:10], array[10:] = 4, 5
+    names = {1: "lung_upper_lobe_left", 2: "heart", 3: "lung_left_lobeupper"}
+    ct = drrproj.Volume(np.zeros(array.shape, np.int16), np.eye(4))
+    labels = drrproj.LabelVolume(array, ct.affine, names, overlaps={4: (1, 2), 5: (2, 3)})
+    assert messages(findings(ct, labels), "overlap") == [
+        "lung_upper_lobe_left and heart share 8.0 ml, 100% of the smaller one"
+    ]
+
+
 def test_limits_decide_what_drops_what_warns_and_what_is_not_looked_at():
     labels = without("lung_middle_lobe_right")
     assert rules(findings(CT, labels, QualityLimits(drop=("couch",)))) == {"couch"}
@@ -308,11 +350,25 @@ def test_the_record_is_json_and_makes_the_limits_again():
         ({"least_ribs": -1}, "least_ribs must be a finite number from 0; got -1"),
         ({"couch_ml": float("nan")}, "couch_ml must be a finite number from 0; got nan"),
         ({"hu_ranges": (("liver", 100, -100),)}, "the HU range of 'liver' must run from low to high"),
+        ({"couch_ml": np.float32("nan")}, "couch_ml must be a finite number from 0; got "),
+        ({"metal_ml": "1"}, "metal_ml must be a finite number from 0; got '1'"),
+        ({"metal_hu": float("nan")}, "metal_hu must be a finite number; got nan"),
+        ({"metal_hu": float("inf")}, "metal_hu must be a finite number; got inf"),
+        ({"metal_hu": None}, "metal_hu must be a finite number; got None"),
+        ({"hu_ranges": (("(", 0, 1),)}, r"hu_ranges must name structures by regular expressions; got '\(', which is "),
+        ({"hu_ranges": (("liver", 0),)}, r"hu_ranges must be a sequence of \(regular expression, lowest HU, highest"),
+        ({"hu_ranges": (("liver", "low", 1),)}, "hu_ranges must be a sequence of .*; got .*'low'"),
+        ({"hu_ranges": 3}, "hu_ranges must be a sequence of .*; got 3"),
     ],
 )
 def test_bad_limits_are_refused(arguments, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as caught:
         QualityLimits(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_negative_hu_may_be_called_metal():
+    assert QualityLimits(metal_hu=-100).metal_hu == -100
 
 
 def test_attenuation_is_refused_and_labels_without_voxels_are_dropped():

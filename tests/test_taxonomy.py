@@ -128,6 +128,26 @@ def test_lookup_finds_what_a_phrase_names(name, phrase, found):
     assert read_taxonomy(name).lookup(phrase) == found
 
 
+@pytest.mark.parametrize(
+    ("names", "phrase", "found"),
+    [
+        (("Rippe_ö", "Rippe"), "Rippe", ("Rippe",)),
+        (("Rippe_ö",), "eine Rippe", ()),
+        (("Rippe_ö",), "RIPPE Ö, links", ("Rippe_ö",)),
+        (("Rippe_ö",), "Rippe o\u0308", ("Rippe_ö",)),  # the accent written apart
+        (("Fuß",), "der FUSS", ("Fuß",)),
+        (("сердце",), "Сердце увеличено", ("сердце",)),
+        (("心臓",), "心臓 (正常)", ("心臓",)),
+        (("हृदय",), "बड़ा हृदय", ("हृदय",)),
+        (("दिल",), "दल", ()),  # they differ in a vowel sign, which is no letter
+        (("+", "-"), "+ and - \ufe0f", ()),
+        (("+", "heart"), "+ heart +", ("heart",)),
+    ],
+)
+def test_lookup_knows_words_of_any_script(names, phrase, found):
+    assert Taxonomy("mine", tuple(AnatomyClass(name, "g") for name in names)).lookup(phrase) == found
+
+
 def test_a_taxonomy_of_ones_own(tmp_path):
     path = written(
         tmp_path,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import numbers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ class QualityLimits:
     Raises
     ------
     ValueError
-        If ``drop`` or ``ignore`` names no rule, a threshold is negative or not finite, or a range is upside down.
+        If ``drop`` or ``ignore`` names no rule, a threshold is no finite number or negative (``metal_hu`` may be
+        negative), or a range is upside down, incomplete, or of no regular expression.
 
     Examples
     --------
@@ -175,16 +177,31 @@ class QualityLimits:
             for rule in rules:
                 if rule not in RULES:
                     raise ValueError(f"{name} names no rule: {rule!r}; there are {', '.join(RULES)}")
-        ranges = tuple((str(names), float(low), float(high)) for names, low, high in self.hu_ranges)
+        try:
+            ranges = tuple((str(names), float(low), float(high)) for names, low, high in self.hu_ranges)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"hu_ranges must be a sequence of (regular expression, lowest HU, highest HU); got {self.hu_ranges!r}"
+            ) from None
         object.__setattr__(self, "hu_ranges", ranges)
         for names, low, high in ranges:
-            re.compile(names)
+            try:
+                re.compile(names)
+            except (re.error, OverflowError) as error:
+                raise ValueError(
+                    f"hu_ranges must name structures by regular expressions; got {names!r}, which is none: {error}"
+                ) from error
             if not low < high:
                 raise ValueError(f"the HU range of {names!r} must run from low to high; got {low} to {high}")
         for field in dataclasses.fields(self):
+            if field.name in ("drop", "ignore", "hu_ranges"):
+                continue
             value = getattr(self, field.name)
-            if isinstance(value, int | float) and field.name != "metal_hu" and not 0 <= value < float("inf"):
-                raise ValueError(f"{field.name} must be a finite number from 0; got {value!r}")
+            # Any HU may be metal's, a negative one too.
+            from_0 = field.name != "metal_hu"
+            is_number = isinstance(value, numbers.Real)
+            if not (is_number and -np.inf < value < np.inf) or (from_0 and value < 0):
+                raise ValueError(f"{field.name} must be a finite number{' from 0' * from_0}; got {value!r}")
 
     def as_record(self) -> dict[str, Any]:
         """All thresholds as plain values for JSON: what a dataset keeps of how its cases were judged."""
@@ -205,7 +222,7 @@ class _Structure:
     centroid: Floats  # world mm
     index: Floats  # of the centroid, axes towards right, anterior, superior
     back: int  # second index of the voxel furthest back
-    border_cm2: tuple[float, ...]  # on each of _FACES of the field of view
+    rows: tuple[int, ...]  # of its values in the scene's borders
 
 
 @dataclass(frozen=True)
@@ -213,6 +230,7 @@ class _Scene:
     """A case, measured."""
 
     structures: Mapping[str, _Structure]
+    borders: Floats  # cm2 of each value of the voxels on each of _FACES of the field of view
     overlaps: Mapping[tuple[str, str], float]  # ml shared by two structures
     samples: Mapping[str, Array]  # HU of some voxels of each structure
     outside: float  # share of the sampled labels that lie outside the CT
@@ -225,9 +243,10 @@ def findings(ct: Volume, labels: LabelVolume, limits: QualityLimits | None = Non
     """Judge a CT and its labels by all rules.
 
     Structures are known by TotalSegmentator's names (``rib_left_5``, ``vertebrae_T5``, ``lung_upper_lobe_left``,
-    ``liver``); PAXRay's (``t5``, ``lung_left_lobeupper``) are taken for the same. A rule whose structures are not there
-    has nothing to say, except those that count them. What the rules cannot see: a label map that is smooth, complete
-    and wrong; a field of view cut by a circle whose outside was set to air.
+    ``liver``); PAXRay's (``t5``, ``lung_left_lobeupper``) are taken for the same, and labels that mean the same are
+    judged as one. A rule whose structures are not there has nothing to say, except those that count them. What the
+    rules cannot see: a label map that is smooth, complete and wrong; a field of view cut by a circle whose outside was
+    set to air.
 
     Parameters
     ----------
@@ -485,8 +504,9 @@ def _coordinate(scene: _Scene, what: str, axis: int) -> float | None:
 def _cut(scene: _Scene, what: str, names: re.Pattern[str], allowed_cm2: float) -> Iterator[str]:
     parts = {name: structure for name, structure in scene.structures.items() if names.fullmatch(name)}
     for face, side in enumerate(_FACES):
-        touching = [name for name, structure in parts.items() if structure.border_cm2[face] > 0]
-        area = sum(parts[name].border_cm2[face] for name in touching)
+        touching = [name for name, structure in parts.items() if scene.borders[list(structure.rows), face].any()]
+        # Structures that overlap share rows, and each voxel counts once.
+        area = float(scene.borders[sorted({row for name in touching for row in parts[name].rows}), face].sum())
         if area > allowed_cm2:
             shown = ", ".join(touching[:3]) + ", ..." * (len(touching) > 3)
             yield f"{what} ({shown}) reach the {side} border with {area:.1f} cm2, more than {allowed_cm2:g}"
@@ -505,37 +525,40 @@ def _measured(ct: Volume, labels: LabelVolume, limits: QualityLimits) -> _Scene:
     voxel_ml = abs(float(np.linalg.det(id_affine[:3, :3]))) / 1000
 
     at = {int(value): index for index, value in enumerate(values)}
-    reported = {
-        label_id: [at[value] for value in among]
-        for label_id, among in labels.values_by_structure.items()
-        if label_id not in labels.groups and among
-    }
-    names = {label_id: _total_segmentator_name(labels.name_of(label_id)) for label_id in reported}
+    names: dict[int, str] = {}
+    rows: dict[str, list[int]] = {}
+    for label_id, among in labels.values_by_structure.items():
+        if label_id not in labels.groups and among:
+            name = names[label_id] = _total_segmentator_name(labels.name_of(label_id))
+            # Labels that mean the same structure are joined.
+            rows[name] = sorted({*rows.get(name, ()), *(at[value] for value in among)})
     structures = {
-        names[label_id]: _Structure(
-            voxels=int(voxels[among].sum()),
-            ml=float(voxels[among].sum()) * voxel_ml,
-            centroid=np.average(world[among], axis=0, weights=voxels[among]),
-            index=np.average(centroids[among], axis=0, weights=voxels[among]),
-            back=int(backs[among].min()),
-            border_cm2=tuple(float(area) for area in borders[among].sum(axis=0)),
+        name: _Structure(
+            voxels=int(voxels[of_it].sum()),
+            ml=float(voxels[of_it].sum()) * voxel_ml,
+            centroid=np.average(world[of_it], axis=0, weights=voxels[of_it]),
+            index=np.average(centroids[of_it], axis=0, weights=voxels[of_it]),
+            back=int(backs[of_it].min()),
+            rows=tuple(of_it),
         )
-        for label_id, among in reported.items()
+        for name, of_it in rows.items()
     }
     overlaps: dict[tuple[str, str], float] = {}
     for value, members in labels.overlaps.items():
-        shown = [names[label_id] for label_id in members if label_id in names and value in at]
-        for pair in itertools.combinations(shown, 2):
+        shown = {names[label_id] for label_id in members if label_id in names and value in at}
+        # In one order always: a pair's shares add up, whichever of a structure's labels overlap.
+        for pair in itertools.combinations((name for name in rows if name in shown), 2):
             overlaps[pair] = overlaps.get(pair, 0.0) + float(voxels[at[value]]) * voxel_ml
 
     by_value, outside = _sampled_hu(hu, hu_affine, ids, id_affine, same_grid)
     samples = {
-        names[label_id]: np.concatenate([by_value[int(values[index])] for index in among if values[index] in by_value])
-        for label_id, among in reported.items()
-        if any(values[index] in by_value for index in among)
+        name: np.concatenate([by_value[int(values[row])] for row in of_it if values[row] in by_value])
+        for name, of_it in rows.items()
+        if any(values[row] in by_value for row in of_it)
     }
     return _Scene(
         structures=structures,
+        borders=borders,
         overlaps=overlaps,
         samples=samples,
         outside=outside,
@@ -697,7 +720,7 @@ def _sampled_hu(
         voxel_from_world = np.linalg.inv(hu_affine)
         index = np.floor(world @ voxel_from_world[:3, :3].T + voxel_from_world[:3, 3] + 0.5).astype(np.int64)
         inside = ((index >= 0) & (index < hu.shape)).all(axis=1)
-        outside = 1 - float(np.count_nonzero(inside)) / max(len(inside), 1)
+        outside = float(np.count_nonzero(~inside)) / max(len(inside), 1)
         value, index = value[inside], index[inside]
         at_voxel = hu[index[:, 0], index[:, 1], index[:, 2]]
     order = np.argsort(value, kind="stable")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -188,8 +188,9 @@ class Taxonomy:
     def lookup(self, phrase: str) -> tuple[str, ...]:
         """Find the classes that a phrase names, by their names and synonyms.
 
-        Words are compared without case, plural s and punctuation. A name inside a longer one does not count: "left
-        lower lobe" is that lobe, not the left lung. Nothing is inferred from the meaning of other words.
+        Words are letters and digits of any script, compared without case, plural s and punctuation. A name inside a
+        longer one does not count: "left lower lobe" is that lobe, not the left lung. Nothing is inferred from the
+        meaning of other words, and nothing is found within a word. A name without letters or digits is never found.
 
         Parameters
         ----------
@@ -208,7 +209,7 @@ class Taxonomy:
         ('lung_left_lobelower', 'heart')
         """
         words = _words(phrase)
-        longest = max(len(key) for key in self._phrases)
+        longest = max((len(key) for key in self._phrases), default=0)
         found: list[str] = []
         start = 0
         while start < len(words):
@@ -224,7 +225,10 @@ class Taxonomy:
 
 
 def _words(phrase: str) -> tuple[str, ...]:
-    words = re.findall(r"[a-z0-9]+", phrase.lower())
+    # Accents may be written apart from their letters: those that can be are joined, the others belong to the word.
+    text = unicodedata.normalize("NFC", phrase.casefold())
+    apart = "".join(sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " " for sign in text)
+    words = [word for word in apart.split() if any(map(str.isalnum, word))]
     return tuple(
         word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words
     )
