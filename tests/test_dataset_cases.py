@@ -64,6 +64,28 @@ def test_nnunet_raw_data(tmp_path):
         find_cases(tmp_path)
 
 
+def test_tables_of_nnunet_that_name_no_ct(tmp_path):
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "imagesTr" / "chest_0000.nii.gz", hu, affine)
+    save(tmp_path / "labelsTr" / "chest.nii.gz", labels, affine)
+    table = tmp_path / "dataset.json"
+    for content, reason in (
+        ([], "dataset.json: it holds a list, and nnU-Net's dataset.json is an object"),
+        ("CT", "it holds a str"),
+        ({"channel_names": ["MRI"]}, "first channel is 'MRI'"),
+        ({"modality": ["MRI", "CT"]}, "first channel is 'MRI'"),
+        ({"channel_names": "MRI"}, 'channel_names must name the first channel, as in .*; got "MRI"'),
+        ({"channel_names": None}, "must name the first channel, as in .*; got null"),
+        ({"modality": {"CT": 0}}, "modality must name the first channel"),
+    ):
+        table.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=reason):
+            find_cases(tmp_path)
+    for content in ({}, {"channel_names": ["CT"]}, {"channel_names": {}}, {"modality": {"0": "ct"}}):
+        table.write_text(json.dumps(content))
+        assert [each.case_id for each in find_cases(tmp_path)] == ["chest"]
+
+
 def test_a_manifest_and_what_is_wrong_with_others(tmp_path):
     write_subjects(tmp_path, (1,))
     manifest = tmp_path / "manifest.csv"
@@ -88,6 +110,37 @@ def test_a_manifest_and_what_is_wrong_with_others(tmp_path):
         find_cases(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         find_cases(tmp_path / "nowhere")
+
+
+def test_manifests_that_are_no_sound_csv(tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    header = "case,ct,labels,patient\n"
+    for text, reason in (
+        (header + 'a,x,y,"p1\nb,x,y,p2\nc,x,y,p3\n', "manifest.csv, line 2: the row that starts here is no sound CSV"),
+        (header + "a,x,y,p\n\n" + 'b,x,y,"p1\n' + "c,x,y,p2\n" * 50000, "manifest.csv, line 4: .* no sound CSV"),
+        (header + 'a,x,y,"p1\nb,x,y,p2"\n', "line 2: a cell in quotes goes on to line 3"),
+        (header + 'a,x,y,"p1\r\nb,x,y,"p2"\r\n', "line 2: the row that starts here"),
+        ('case,ct,labels,"patient\n"\na,x,y,p\n', "line 1: a cell in quotes goes on to line 2"),
+        (header + "a,x,y,p\n\n\nb,,y,p\n", "line 5: case, ct and labels must not be empty"),
+        ("case,ct,labels,patient,Patient\na,x,y,p,q\n", "line 1: the columns patient come more than once"),
+        ("case,ct,labels, CT\na,x,y,z\n", "the columns ct come more than once"),
+        ("case,ct,labels\na,x,1,y\n", "line 2: there are 3 columns, and 'y' lies beyond the last"),
+        ("case,ct,labels\n", "there are no rows under the columns case, ct, labels"),
+    ):
+        manifest.write_text(text, newline="")
+        with pytest.raises(ValueError, match=reason):
+            find_cases(manifest)
+
+
+def test_lines_of_a_manifest_end_at_line_ends_alone(tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    for end in ("\n", "\r\n"):
+        rows = (",case,ct,labels,patient,,", '0,a,"x,\u2028.nii",y,p\x0cq,,', "", "1,b,x\x85.nii,y")
+        manifest.write_text(end.join(rows), encoding="utf-8", newline="")
+        assert [(each.case_id, each.ct.name, each.patient_id) for each in find_cases(manifest)] == [
+            ("a", "x,\u2028.nii", "p\x0cq"),
+            ("b", "x\x85.nii", "b"),
+        ]
 
 
 def test_shares_are_by_patient_seeded_and_stay_when_cases_are_added():
@@ -115,10 +168,51 @@ def test_lists_and_ranges(tmp_path):
         Splits(lists={"train": ["a"], "test": ["b"]}).assign([case("a", "p"), case("b", "p")])
     with pytest.raises(ValueError, match="in the splits train and test"):
         Splits(lists={"train": ["a"], "test": [(1, 2), "a"]}).assign([case("a")])
-    for text, reason in (('{"train": [[3, 1]]}', "lists ids, or ranges"), ('["a"]', "lists by name"), ("{", "JSON")):
+    for text, reason in (
+        ('{"train": [[3, 1]]}', "splits.json: a split lists ids, or ranges"),
+        ('["a"]', "lists by name"),
+        ("{", "JSON"),
+        ('{"train": ["a"], "test": ["b"], "train": ["c"]}', "splits.json: train comes more than once"),
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=reason):
             read_splits(path)
+
+
+def test_ranges_hold_for_the_number_of_a_case_and_of_its_patient():
+    splits = Splits(lists={"train": [(1, 10)], "test": [(400, 500)]})
+    cases = [case("RibFrac450", "anna"), case("scan", "P7"), case("RibFrac451", "P401"), case("RibFrac5", "P300")]
+    assert list(splits.assign(cases).values()) == ["test", "train", "test", "train"]
+    with pytest.raises(ValueError, match="case RibFrac450 of patient P7 is in the splits train and test, by one id"):
+        splits.assign([case("RibFrac450", "P7")])
+    with pytest.raises(ValueError, match="patient anna would be on both sides: RibFrac450 is in test and RibFrac5 in"):
+        splits.assign([case("RibFrac450", "anna"), case("RibFrac5", "anna")])
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([(420, 1)], r"split train lists ids, or ranges such as \(501, 660\); got \(420, 1\)"),
+        ([(1, 2, 3)], "got .1, 2, 3"),
+        ([(1.5, 2)], "got .1.5, 2"),
+        ([7], "got 7"),
+        ([""], "got ''"),
+        ("R7", "split train must be a list of ids and ranges, as in .*; got 'R7'"),
+        ({"R7": 1}, "must be a list"),
+        ((name for name in ("R7",)), "must be a list"),
+    ],
+)
+def test_lists_that_are_none(members, reason):
+    with pytest.raises(ValueError, match=reason):
+        Splits(lists={"train": members})
+
+
+@pytest.mark.parametrize(
+    "shares", [{"train": float("nan")}, {"train": 1.0, "test": float("nan")}, {}, {"a": 2, "b": -1}]
+)
+def test_shares_that_are_none(shares):
+    with pytest.raises(ValueError, match="must not be negative and sum to 1"):
+        Splits(shares)
 
 
 CT = drrproj.Volume(np.zeros((40, 30, 50), np.int16), np.diag([3.0, 3.0, 3.0, 1.0]) @ np.eye(4))

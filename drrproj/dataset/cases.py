@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ __all__ = ["Case", "find_cases"]
 _LABELS = ("segmentations", "segmentations.nii.gz", "segmentations.nii", "labels.nii.gz", "labels.nii", "seg.nii.gz")
 _CT = ("ct.nii.gz", "ct.nii")
 _ENDINGS = (".nii.gz", ".nii")
+# Those of a manifest; the last need not be there.
+_COLUMNS = ("case", "ct", "labels", "patient")
 # A case's name becomes part of file names, on every file system.
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -66,8 +70,9 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If nothing is found, an id comes twice or cannot be a file name, the manifest lacks a column, or an nnU-Net
-        folder says that its first channel is no CT.
+        If nothing is found, an id comes twice or cannot be a file name, the manifest is no sound CSV, lacks a column
+        or has it twice, has cells beyond its columns or that span lines, or an nnU-Net folder says that its first
+        channel is no CT.
 
     Examples
     --------
@@ -106,17 +111,31 @@ def _from_manifest(manifest: Path) -> list[Case]:
         text = manifest.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{manifest}: not a text file; a manifest is CSV with the columns case, ct, labels") from None
-    rows = list(csv.DictReader(text.splitlines()))
-    columns = [name.strip().lower() for name in (rows[0] if rows else {}) if name]
-    missing = [name for name in ("case", "ct", "labels") if name not in columns]
+    rows = list(_rows(manifest, text))
+    columns = [name.lower() for name in rows[0][1]] if rows else []
+    missing = [name for name in _COLUMNS[:3] if name not in columns]
     if missing:
         raise ValueError(
             f"{manifest}: a manifest needs rows under the columns case, ct, labels, and patient where patients have "
             f"several CTs; missing: {', '.join(missing)}"
         )
+    repeated = [name for name in _COLUMNS if columns.count(name) > 1]
+    if repeated:
+        raise ValueError(
+            f"{manifest}, line {rows[0][0]}: the columns {', '.join(repeated)} come more than once, capitals or not; "
+            "keep one of each"
+        )
+    if len(rows) == 1:
+        raise ValueError(f"{manifest}: there are no rows under the columns {', '.join(rows[0][1])}; give each case one")
     cases = []
-    for line, row in enumerate(rows, start=2):
-        cells = {key.strip().lower(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    for line, row in rows[1:]:
+        beyond = [cell for cell in row[len(columns) :] if cell]
+        if beyond:
+            raise ValueError(
+                f"{manifest}, line {line}: there are {len(columns)} columns, and {', '.join(map(repr, beyond))} lies "
+                "beyond the last; put a cell that has a comma into quotes"
+            )
+        cells = dict.fromkeys(_COLUMNS, "") | dict(zip(columns, row, strict=False))
         if not cells["case"] or not cells["ct"] or not cells["labels"]:
             raise ValueError(f"{manifest}, line {line}: case, ct and labels must not be empty")
         ct, labels = manifest.parent / cells["ct"], manifest.parent / cells["labels"]
@@ -127,8 +146,33 @@ def _from_manifest(manifest: Path) -> list[Case]:
             if not labels.exists()
             else None
         )
-        cases.append(Case(cells["case"], ct, labels, cells.get("patient") or cells["case"], problem))
+        cases.append(Case(cells["case"], ct, labels, cells["patient"] or cells["case"], problem))
     return cases
+
+
+def _rows(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line and stripped cells of each row that is not blank."""
+    # Lines end where files have line ends, not at all the characters str.splitlines knows. The csv module takes an
+    # unclosed quote for a cell up to the end of the file, unless it is strict.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(
+                f"{manifest}, line {line}: the row that starts here is no sound CSV ({error}); check that each quote "
+                "in it is closed"
+            ) from error
+        if reader.line_num > line:
+            raise ValueError(
+                f"{manifest}, line {line}: a cell in quotes goes on to line {reader.line_num}, and ids and paths have "
+                "no line ends; check that each quote is closed"
+            )
+        if row:
+            yield line, [cell.strip() for cell in row]
 
 
 def _from_subjects(folder: Path) -> list[Case]:
@@ -205,8 +249,19 @@ def _nnunet_names(folder: Path) -> Path | None:
         content = json.loads(table.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{table}: not valid JSON: {error}") from error
-    channels = content.get("channel_names", content.get("modality", {}))
-    first = channels.get("0", "CT") if isinstance(channels, dict) else "CT"
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{table}: it holds a {type(content).__name__}, and nnU-Net's dataset.json is an object, as in "
+            '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "heart": 1}}'
+        )
+    key = "channel_names" if "channel_names" in content else "modality"
+    channels = content.get(key, {})
+    if isinstance(channels, list):
+        channels = {str(number): name for number, name in enumerate(channels)}
+    if not isinstance(channels, dict) or (channels and "0" not in channels):
+        raise ValueError(f'{table}: {key} must name the first channel, as in {{"0": "CT"}}; got {json.dumps(channels)}')
+    # A table that names no channels at all says nothing against a CT.
+    first = channels.get("0", "CT")
     if str(first).upper() != "CT":
         raise ValueError(f"{table}: its first channel is {first!r}, and projecting needs a CT")
     return table

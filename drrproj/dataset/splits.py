@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ class Splits:
         Draws the shares.
     lists : mapping of str to sequence of str or (int, int), optional
         In place of shares: ids of patients or cases, or ranges of the number at the end of an id, both ends
-        included. A case that is in none has no split.
+        included. Ids and ranges are held against both the patient's and the case's id. A case that is in none has no
+        split.
 
     Raises
     ------
     ValueError
-        If shares are negative or do not sum to 1, or a range is none.
+        If shares are negative or do not sum to 1, or what should list ids and ranges does not, or a range is none.
 
     Examples
     --------
@@ -56,10 +58,17 @@ class Splits:
     def __post_init__(self) -> None:
         if (self.shares is None) == (self.lists is None):
             raise ValueError("splits need either shares or lists")
-        if self.shares is not None and (
-            not self.shares or min(self.shares.values()) < 0 or abs(sum(self.shares.values()) - 1) > 1e-9
+        # Asked so that NaN, which compares as false, is refused.
+        if self.shares is not None and not (
+            all(share >= 0 for share in self.shares.values()) and abs(sum(self.shares.values()) - 1) <= 1e-9
         ):
-            raise ValueError(f"the shares of the splits must be positive and sum to 1; got {dict(self.shares)}")
+            raise ValueError(f"the shares of the splits must not be negative and sum to 1; got {dict(self.shares)}")
+        for name, members in (self.lists or {}).items():
+            if not isinstance(members, Collection) or isinstance(members, str | bytes | Mapping):
+                raise ValueError(f'split {name} must be a list of ids and ranges, as in ["case1"]; got {members!r}')
+            for member in members:
+                if not _is_sound(member):
+                    raise ValueError(f"split {name} lists ids, or ranges such as (501, 660); got {member!r}")
 
     def as_record(self) -> dict[str, Any]:
         """Plain values that say how cases are shared out."""
@@ -78,7 +87,8 @@ class Splits:
         Raises
         ------
         ValueError
-            If lists put one patient, or one case, into two splits.
+            If lists put one patient, or one case, into two splits, also where one is by the case's id or number and
+            the other by the patient's.
         """
         assigned: dict[str, str | None] = {}
         of_patient: dict[str, tuple[str | None, str]] = {}
@@ -110,7 +120,10 @@ class Splits:
             name for name, members in (self.lists or {}).items() if any(_is_member(case, member) for member in members)
         ]
         if len(found) > 1:
-            raise ValueError(f"case {case.case_id} is in the splits {' and '.join(found)}; it must be in one")
+            raise ValueError(
+                f"case {case.case_id} of patient {case.patient_id} is in the splits {' and '.join(found)}, by one id "
+                "or the other; it must be in one, so change the lists, or list ids in place of ranges"
+            )
         return found[0] if found else None
 
 
@@ -132,10 +145,17 @@ def read_splits(path: str | os.PathLike[str]) -> Splits:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it does not hold lists of ids and pairs of whole numbers.
+        If it does not hold lists of ids and pairs of whole numbers, or has a split twice.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        repeated = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        if repeated:
+            raise ValueError(f"{path}: {', '.join(repeated)} comes more than once; put all of a split into one list")
+        return dict(pairs)
+
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -146,15 +166,24 @@ def read_splits(path: str | os.PathLike[str]) -> Splits:
 
 
 def _member(path: str | os.PathLike[str], value: Any) -> Member:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, list) and len(value) == 2 and all(type(end) is int for end in value) and value[0] <= value[1]:
-        return value[0], value[1]
-    raise ValueError(f"{path}: a split lists ids, or ranges such as [501, 660]; got {json.dumps(value)}")
+    if not _is_sound(value):
+        raise ValueError(f"{path}: a split lists ids, or ranges such as [501, 660]; got {json.dumps(value)}")
+    return value if isinstance(value, str) else (value[0], value[1])
+
+
+def _is_sound(member: Any) -> bool:
+    if isinstance(member, str):
+        return bool(member)
+    return (
+        isinstance(member, list | tuple)
+        and len(member) == 2
+        and all(type(end) is int for end in member)
+        and member[0] <= member[1]
+    )
 
 
 def _is_member(case: Case, member: Member) -> bool:
     if isinstance(member, str):
         return member in (case.case_id, case.patient_id)
-    number = _NUMBER_AT_END.search(case.patient_id)
-    return number is not None and member[0] <= int(number[1]) <= member[1]
+    numbers = (_NUMBER_AT_END.search(each) for each in (case.case_id, case.patient_id))
+    return any(member[0] <= int(number[1]) <= member[1] for number in numbers if number)
