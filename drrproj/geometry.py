@@ -22,7 +22,15 @@ import numpy.typing as npt
 from drrproj.directions import words
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["RADIOGRAPH_VIEWS", "Geometry", "Rays", "positioner_angles", "positioner_axes"]
+__all__ = [
+    "RADIOGRAPH_VIEWS",
+    "Geometry",
+    "Rays",
+    "names_of_views",
+    "positioner_angles",
+    "positioner_axes",
+    "positive_distance",
+]
 
 Beam = Literal["cone", "parallel"]
 Float64Array = npt.NDArray[np.float64]
@@ -99,12 +107,13 @@ def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _as_names(names: Sequence[str]) -> tuple[str, ...]:
+def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
     """Take a text for one name, which it is, and not for one per letter."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _positive(value: float, what: str) -> float:
+def positive_distance(value: float, what: str) -> float:
+    """Check a distance in mm, or raise ValueError."""
     given: Any = value
     try:
         distance = math.nan if isinstance(given, str) else float(given)
@@ -234,7 +243,7 @@ class Geometry:
             )
         rows, columns = _detector_shape(self.shape)
         given: Any = self.names
-        names = _as_names(given or ())
+        names = names_of_views(given or ())
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"names of views must be texts; got {list(names)}")
         names = names or tuple(f"view{index}" for index in range(len(views)))
@@ -329,7 +338,7 @@ class Geometry:
             source=source, center=center, row_step=row_step, column_step=column_step
         )
         first = _first_pixel(middle, row, column, shape)
-        return cls(_views_from_columns(sources, 1.0, first, row, column), shape, _as_names(names))
+        return cls(_views_from_columns(sources, 1.0, first, row, column), shape, names_of_views(names))
 
     @classmethod
     def parallel(
@@ -379,7 +388,7 @@ class Geometry:
         length = np.linalg.norm(towards_source, axis=1, keepdims=True)
         if not length.all():
             raise ValueError("direction must not be zero: it is the way the beam travels")
-        return cls(_views_from_columns(towards_source / length, 0.0, first, row, column), shape, _as_names(names))
+        return cls(_views_from_columns(towards_source / length, 0.0, first, row, column), shape, names_of_views(names))
 
     @classmethod
     def c_arm(
@@ -438,8 +447,8 @@ class Geometry:
         >>> arm.sources.round().astype(int).tolist()
         [[0, -800, 0], [800, 0, 0]]
         """
-        _positive(sdd, "sdd")
-        if _positive(sod, "sod") >= sdd:
+        positive_distance(sdd, "sdd")
+        if positive_distance(sod, "sod") >= sdd:
             raise ValueError(f"the isocenter lies between source and detector: sod must be below sdd; got {sod}, {sdd}")
         angles = [np.atleast_1d(np.asarray(angle, dtype=np.float64)) for angle in (primary_angle, secondary_angle)]
         if len({angle.size for angle in angles} - {1}) > 1 or not min(angle.size for angle in angles):
@@ -529,7 +538,7 @@ class Geometry:
         from_center = corners - middle
         depth = float((from_center @ direction).max())
         center = middle + (depth + DETECTOR_GAP_MM) * direction
-        source = center - _positive(sdd, "sdd") * direction
+        source = center - positive_distance(sdd, "sdd") * direction
         if beam == "cone" and sdd <= 2 * depth + DETECTOR_GAP_MM:
             raise ValueError(
                 f"sdd {sdd:g} mm puts the source inside the volume, which is {2 * depth:.0f} mm deep in this view; "
@@ -659,7 +668,7 @@ class Geometry:
         matrix = np.asarray(P, dtype=np.float64)
         if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
             raise ValueError(f"P must be a finite 3x4 matrix; got shape {matrix.shape}")
-        _positive(sdd, "sdd")
+        positive_distance(sdd, "sdd")
         pixel_from_direction = matrix[:, :3]
         scale = np.linalg.norm(pixel_from_direction[2])
         if not scale or np.linalg.cond(pixel_from_direction) > 1e12:
@@ -671,7 +680,7 @@ class Geometry:
         return cls(
             _views_from_columns(source[None], 1.0, first[None], steps[None, :, 1], steps[None, :, 0]),
             shape,
-            _as_names(names),
+            names_of_views(names),
         )
 
     @property

