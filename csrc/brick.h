@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "lanes.h"
+#include "numbers.h"
 #include "tile.h"
 #include "walk.h"
 
@@ -97,16 +98,7 @@ struct ToIndexWide {
     std::int32_t operator()(Number number) const {
         const std::int64_t value = static_cast<std::int64_t>(number);
         if (value == 0) return 0;
-        std::int64_t low = 0, high = structures.value_count;
-        while (low < high) {
-            const std::int64_t middle = (low + high) / 2;
-            if (structures.values[middle] < value)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        const bool found = low < structures.value_count && structures.values[low] == value;
-        return found ? static_cast<std::int32_t>(low + 1) : 0;
+        return static_cast<std::int32_t>(code_of(structures.values, structures.value_count, value));
     }
 };
 
@@ -363,34 +355,6 @@ bool stage(const Grid& grid, const Box& box, int row, Voxel* brick, Convert conv
                               static_cast<int>(u_end - u_begin), to + (u_begin - box.u[s]), convert, seen);
     }
     return seen.any();
-}
-
-// Call `use` with a number of the type that a grid holds.
-template <class Use>
-bool with_number(NumberType type, const Use& use) {
-    switch (type) {
-        case NumberType::int8:
-            return use(std::int8_t{});
-        case NumberType::uint8:
-            return use(std::uint8_t{});
-        case NumberType::int16:
-            return use(std::int16_t{});
-        case NumberType::uint16:
-            return use(std::uint16_t{});
-        case NumberType::int32:
-            return use(std::int32_t{});
-        case NumberType::uint32:
-            return use(std::uint32_t{});
-        case NumberType::int64:
-            return use(std::int64_t{});
-        case NumberType::uint64:
-            return use(std::uint64_t{});
-        case NumberType::float32:
-            return use(float{});
-        case NumberType::float64:
-            return use(double{});
-    }
-    return false;
 }
 
 // Call `use` with a number of the image's type, and with what makes attenuation of it.

@@ -88,6 +88,12 @@ inline void raise(float* numbers, Quantity quantity, Lanes to) {
     larger(Lanes::load(at), to).store(at);
 }
 
+// What is read of the voxels that a slab meets: of entry, behind the first crossing, behind both.
+template <int Count>
+struct Codes {
+    Index code[Count];
+};
+
 // The voxels that a packet meets in a slab, in their order along x: of entry, behind the first crossing, behind both.
 // Without crossings in v there are two.
 template <int Count>
@@ -100,6 +106,11 @@ Mask all_of(const Mask (&masks)[Count]) {
     Mask all = masks[0];
     for (int i = 1; i < Count; ++i) all = all & masks[i];
     return all;
+}
+
+// By code; null where codes are indices.
+inline const std::int32_t* index_of_codes(const Job& job) {
+    return size_of(job.label->type) == 1 ? job.index_of_small_value : nullptr;
 }
 
 // Follows a packet through a block. Its rays mostly stay in one label for many slabs, which are counted; the others are

@@ -1,10 +1,8 @@
-// Projection on the CPU: plans, tiles and threads. No Python.
+// Projection on the CPU. No Python.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "projection.h"
 
@@ -43,13 +41,5 @@ class Shared {
 // second, and stops early, with outputs unfinished, when it says true.
 void project(const Scene& scene, const Views& views, const Outputs& outputs, int threads,
              const std::function<bool()>& interrupted, const Shared& shared);
-
-// Instruction sets that this machine can run, best first.
-std::vector<std::string> instruction_sets();
-
-// The one in use: the best, unless DRRPROJ_ISA or a call named another. Both throw std::invalid_argument for a name
-// that does not run here.
-const std::string& instruction_set();
-void use_instruction_set(const std::string& name);
 
 }  // namespace drrproj

@@ -1,6 +1,7 @@
 // Python face of the CPU engine.
 #include "bindings.h"
 #include "cpu.h"
+#include "instruction_sets.h"
 
 namespace py = pybind11;
 using drrproj::Description;

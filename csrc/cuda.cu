@@ -8,6 +8,7 @@
 
 #include "cuda.h"
 #include "gpu_walk.h"
+#include "index_space.h"
 
 #if defined(DRRPROJ_EMULATED_CUDA)
 #include "emulated_cuda.h"
@@ -168,11 +169,6 @@ struct Workspace {
     DeviceArray<std::int32_t> box;
 };
 
-bool same_place(const Grid& a, const Grid& b) {
-    return std::equal(a.size, a.size + 3, b.size) &&
-           std::equal(a.world_from_voxel, a.world_from_voxel + 16, b.world_from_voxel);
-}
-
 // Axes from the widest stride on, so that voxels which lie together stay together.
 void by_stride(const Grid& grid, int axes[3]) {
     std::iota(axes, axes + 3, 0);
@@ -192,10 +188,7 @@ DeviceGrid device_grid(const Grid& grid, const int axes[3]) {
         placed.first += kPadding * voxels;
         voxels *= grid.size[axis] + 2 * kPadding;
     }
-    const double* const m = grid.world_from_voxel;
-    const auto dot = [&](int a, int b) { return m[a] * m[b] + m[4 + a] * m[4 + b] + m[8 + a] * m[8 + b]; };
-    const double metric[6] = {dot(0, 0), dot(1, 1), dot(2, 2), 2 * dot(0, 1), 2 * dot(0, 2), 2 * dot(1, 2)};
-    std::copy(metric, metric + 6, placed.metric);
+    metric_of(grid, placed.metric);
     return placed;
 }
 
@@ -234,14 +227,7 @@ struct Voxels {
 DeviceView device_view(const Grid& grid, const double* view) {
     DeviceView placed{};
     double* const columns[4] = {placed.source, placed.first_pixel, placed.row_step, placed.column_step};
-    for (int column = 0; column < 4; ++column) {
-        for (int axis = 0; axis < 3; ++axis) {
-            const double* const row = grid.voxel_from_world + 4 * axis;
-            // Voxel i covers [i, i + 1) on the walk.
-            columns[column][axis] = row[0] * view[column] + row[1] * view[4 + column] + row[2] * view[8 + column] +
-                                    (row[3] + 0.5) * view[12 + column];
-        }
-    }
+    for (int column = 0; column < 4; ++column) to_index_space(grid, view, column, columns[column]);
     placed.parallel = view[12] == 0.0;
     return placed;
 }

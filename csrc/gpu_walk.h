@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "numbers.h"
 #include "projection.h"
 #include "walk.h"
 
@@ -559,29 +560,8 @@ struct Source {
 
 // Call `use` with the number that lies there.
 template <class Use>
-DRRPROJ_HOST_DEVICE inline auto with_number(NumberType type, const char* at, const Use& use) {
-    switch (type) {
-        case NumberType::int8:
-            return use(*reinterpret_cast<const std::int8_t*>(at));
-        case NumberType::uint8:
-            return use(*reinterpret_cast<const std::uint8_t*>(at));
-        case NumberType::int16:
-            return use(*reinterpret_cast<const std::int16_t*>(at));
-        case NumberType::uint16:
-            return use(*reinterpret_cast<const std::uint16_t*>(at));
-        case NumberType::int32:
-            return use(*reinterpret_cast<const std::int32_t*>(at));
-        case NumberType::uint32:
-            return use(*reinterpret_cast<const std::uint32_t*>(at));
-        case NumberType::int64:
-            return use(*reinterpret_cast<const std::int64_t*>(at));
-        case NumberType::uint64:
-            return use(*reinterpret_cast<const std::uint64_t*>(at));
-        case NumberType::float32:
-            return use(*reinterpret_cast<const float*>(at));
-        default:
-            return use(*reinterpret_cast<const double*>(at));
-    }
+DRRPROJ_HOST_DEVICE inline auto with_number_at(NumberType type, const char* at, const Use& use) {
+    return with_number(type, [&](auto number) { return use(*reinterpret_cast<const decltype(number)*>(at)); });
 }
 
 // A thread takes one voxel of the source: where it lies, and where it goes.
@@ -612,7 +592,7 @@ struct ConvertImage {
         std::int64_t to;
         if (!moved.places(block, thread, from, to)) return;
         const float value =
-            with_number(moved.source.type, from, [](auto number) { return static_cast<float>(number); });
+            with_number_at(moved.source.type, from, [](auto number) { return static_cast<float>(number); });
         float mu = 0.0f;
         for (int i = 0; i < law.bends; ++i) mu += law.slope_change[i] * larger(value - law.knot[i], 0.0f);
         image[to] = law.bends > 0 ? mu : value == value ? value : 0.0f;
@@ -632,16 +612,8 @@ struct ConvertLabels {
         std::int64_t to;
         if (!moved.places(block, thread, from, to)) return;
         const std::int64_t value =
-            with_number(moved.source.type, from, [](auto number) { return static_cast<std::int64_t>(number); });
-        std::int64_t low = 0, high = count;
-        while (low < high) {
-            const std::int64_t middle = (low + high) / 2;
-            if (values[middle] < value)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        codes[to] = static_cast<Code>(low < count && values[low] == value ? low + 1 : 0);
+            with_number_at(moved.source.type, from, [](auto number) { return static_cast<std::int64_t>(number); });
+        codes[to] = static_cast<Code>(code_of(values, count, value));
     }
 };
 

@@ -1,10 +1,9 @@
 // The walk: one slab of one ray meets at most three voxels, and these are their shares.
 //
-// A ray is followed along its steepest axis
-// x; the other two coordinates, u and v, move by at most one voxel between the planes x = k and x = k + 1. So within
-// the slab the ray leaves its u voxel at most once and its v voxel at most once, and the slab splits into the share
-// before the first crossing, the one between the two, and the one after the second. That is Siddon's exact path,
-// without sorting.
+// A ray is followed along its steepest axis x; the other two coordinates, u and v, move by at most one voxel between
+// the planes x = k and x = k + 1. So within the slab the ray leaves its u voxel at most once and its v voxel at most
+// once, and the slab splits into the share before the first crossing, the one between the two, and the one after the
+// second. That is Siddon's exact path, without sorting.
 //
 // Real is float, on host or device, or a packet of float lanes: the formulas are the same.
 #pragma once
@@ -42,12 +41,16 @@ struct Crossing {
     Real slope, half;
 };
 
+template <class Real>
+DRRPROJ_HOST_DEVICE inline Crossing<Real> crossing_from_slope(Real slope) {
+    return {slope, Real(0.5f) * larger(slope, Real(0.0f) - slope)};
+}
+
 // A coordinate that does not move crosses at 1e30 slabs: far beyond the slab, and still a finite number to multiply.
 template <class Real>
 DRRPROJ_HOST_DEVICE inline Crossing<Real> crossing_of(Real motion) {
     // Adding zero makes zero of minus zero, which would cross to the other side.
-    const Real slope = smaller(larger(Real(-1.0f) / (motion + Real(0.0f)), Real(-1e30f)), Real(1e30f));
-    return {slope, Real(0.5f) * larger(slope, Real(0.0f) - slope)};
+    return crossing_from_slope(smaller(larger(Real(-1.0f) / (motion + Real(0.0f)), Real(-1e30f)), Real(1e30f)));
 }
 
 template <class Real>
