@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.directions import words
+from drrproj.short_text import counted, listed
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = [
@@ -186,7 +187,7 @@ class Rays(NamedTuple):
     directions: Float64Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Geometry:
     """One or more X-ray views that share a detector shape.
 
@@ -253,6 +254,13 @@ class Geometry:
         object.__setattr__(self, "views", views)
         object.__setattr__(self, "shape", (rows, columns))
         object.__setattr__(self, "names", names)
+
+    def __repr__(self) -> str:
+        (rows, columns), spacing = self.shape, self.pixel_spacing
+        pixels = f"{rows} x {columns} pixels"
+        if np.allclose(spacing, spacing[0]):
+            pixels += f" of {spacing[0, 0]:.4g} x {spacing[0, 1]:.4g} mm"
+        return f"Geometry({counted(len(self), 'view')}: {listed(self.names)}; detector {pixels})"
 
     def __len__(self) -> int:
         return len(self.views)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from drrproj import device_arrays
 from drrproj.geometry import Geometry
+from drrproj.short_text import counted, listed
 
 __all__ = ["LabelCrops", "LabelImages", "LabelMasks", "Radiograph"]
 
@@ -49,6 +50,16 @@ class _ByLabel(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __repr__(self) -> str:
+        views, rows, columns = self._size
+        structures = f"{counted(len(self), 'structure')}{': ' * bool(self._names)}{listed(self._names)}"
+        return f"{type(self).__name__}({structures}; {counted(views, 'view')}, {rows} x {columns} pixels)"
+
+    @property
+    def _size(self) -> tuple[int, int, int]:
+        """Views, rows and columns of each label's images."""
+        raise NotImplementedError
+
     @property
     def label_ids(self) -> tuple[int, ...]:
         """Label ids in the order of ``array``."""
@@ -75,6 +86,11 @@ class LabelImages(_ByLabel[Float32Array]):
     def __init__(self, array: Float32Array, label_ids: Sequence[int], names: Sequence[str]) -> None:
         super().__init__(label_ids, names)
         self.array = array
+
+    @property
+    def _size(self) -> tuple[int, int, int]:
+        _, views, rows, columns = self.array.shape
+        return views, rows, columns
 
     def select(self, views: slice) -> LabelImages:
         """Keep some of the views."""
@@ -107,6 +123,10 @@ class LabelCrops(_ByLabel[Float32Array]):
         self._crops = crops
         self._shape = shape
         self._outside = outside
+
+    @property
+    def _size(self) -> tuple[int, int, int]:
+        return (self.boxes.shape[1], *self._shape)
 
     def select(self, views: slice) -> LabelCrops:
         """Keep some of the views."""
@@ -150,6 +170,10 @@ class LabelMasks(_ByLabel[BoolArray]):
         super().__init__(label_ids, names)
         self.packed = packed
         self._columns = columns
+
+    @property
+    def _size(self) -> tuple[int, int, int]:
+        return (*self.packed.shape[1:3], self._columns)
 
     def select(self, views: slice) -> LabelMasks:
         """Keep some of the views."""
@@ -204,7 +228,7 @@ class LabelMasks(_ByLabel[BoolArray]):
         return centroids
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Radiograph:
     """The result of :func:`drrproj.project` and of a :class:`drrproj.Projector`.
 
@@ -252,11 +276,18 @@ class Radiograph:
     path_length: LabelImages | LabelCrops | None
     masks: LabelMasks | None
     backend: str
-    record: dict[str, Any] = field(repr=False)
+    record: dict[str, Any]
     label_line_integral: LabelImages | LabelCrops | None = None
     background_line_integral: Float32Array | None = None
     entry_depth: LabelImages | LabelCrops | None = None
     exit_depth: LabelImages | LabelCrops | None = None
+
+    def __repr__(self) -> str:
+        (rows, columns), views = self.geometry.shape, counted(len(self), "view")
+        made = [name for name, images in self.images.items() if images is not None]
+        structures = [counted(len(held), "structure") for held in self.images.values() if isinstance(held, _ByLabel)]
+        parts = [f"{rows} x {columns} pixels", *structures[:1], ", ".join(made) or "no images"]
+        return f"Radiograph({views}: {listed(self.geometry.names)}; {'; '.join(parts)}; backend {self.backend})"
 
     def __len__(self) -> int:
         return len(self.geometry)

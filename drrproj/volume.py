@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from drrproj import device_arrays
 from drrproj.overlaps import OverlappingMasks
+from drrproj.short_text import counted
 
 __all__ = ["RAS_FROM", "LabelVolume", "Volume"]
 
@@ -88,12 +89,20 @@ def _checked_affine(affine: npt.ArrayLike, space: str, what: str) -> npt.NDArray
     return world_from_voxel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Grid:
     """What a volume and a label volume share: an array and its place in the patient."""
 
     array: npt.NDArray[Any]
     affine: npt.NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._told())})"
+
+    def _told(self) -> list[str]:
+        """What the one line tells that it prints as; the array may be large, and is not read for it."""
+        voxels, edges = (" x ".join(f"{n:.4g}" for n in numbers) for numbers in (self.shape, self.voxel_size))
+        return [f"{voxels} {str(self.array.dtype).removeprefix('torch.')}", f"{edges} mm"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -129,7 +138,7 @@ class _Grid:
         return corners
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume(_Grid):
     """A CT, or any scalar volume, with its place in the patient and its unit.
 
@@ -174,6 +183,10 @@ class Volume(_Grid):
         if self.unit not in ("HU", "1/mm"):
             raise ValueError(f'unit must be "HU" or "1/mm"; got {self.unit!r}')
 
+    def _told(self) -> list[str]:
+        array, edges = super()._told()
+        return [f"{array} {self.unit}", edges]
+
     def count_padding(self) -> dict[str, int]:
         """Count the voxels that carry no measurement; the walk treats each of them as air.
 
@@ -201,7 +214,7 @@ class Volume(_Grid):
         return {"nan": nan, "padding": padding}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelVolume(_Grid):
     """Anatomy: one integer per voxel, 0 for background, and names for the others.
 
@@ -277,6 +290,11 @@ class LabelVolume(_Grid):
         object.__setattr__(self, "groups", groups)
         if self.selected is not None:
             object.__setattr__(self, "selected", tuple(int(label_id) for label_id in self.selected))
+
+    def _told(self) -> list[str]:
+        counts = {"name": len(self.names), "group": len(self.groups), "overlap": len(self.overlaps)}
+        told = [counted(count, what) for what, count in counts.items() if count or what == "name"]
+        return [*super()._told(), *told, *([] if self.selected is None else [f"{len(self.selected)} selected"])]
 
     @classmethod
     def from_masks(cls, masks: Mapping[str, npt.ArrayLike], affine: npt.ArrayLike, space: Space = "RAS") -> LabelVolume:
