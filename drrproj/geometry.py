@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import checked_affine
 from drrproj.directions import words
 from drrproj.short_text import counted, listed
 from drrproj.volume import LabelVolume, Volume
@@ -840,6 +841,37 @@ class Geometry:
         from_detector = points[None] - self.views[:, None, :3, 1]
         behind: npt.NDArray[np.bool_] = (np.einsum("vpi,vi->vp", from_detector, self.normals) > 1e-6).any(axis=1)
         return behind & ~self.is_parallel
+
+    def moved(self, target_from_source: npt.ArrayLike) -> Geometry:
+        """Move source and detector together, as one rigid thing.
+
+        Parameters
+        ----------
+        target_from_source : array_like, shape (4, 4)
+            From world to world, mm, RAS+: where a point is, and where it will be; the same for all views. A patient
+            who moves by ``T`` is seen as by views that move by ``np.linalg.inv(T)``. A matrix that is not rigid, such
+            as one into a frame of other units or of another hand, changes distances and spacings with it.
+
+        Returns
+        -------
+        Geometry
+            Of the same names and detector shape.
+
+        Raises
+        ------
+        ValueError
+            If it is not a finite, invertible 4x4 matrix with last row 0 0 0 1.
+
+        Examples
+        --------
+        >>> import numpy as np, drrproj
+        >>> view = drrproj.Geometry.cone((0, -900, 0), (0, 100, 0), (0, 0, -1), (-1, 0, 0), shape=(101, 101))
+        >>> towards_head = np.eye(4)
+        >>> towards_head[2, 3] = 45
+        >>> view.moved(towards_head).project_points([0, 0, 0]).round(6).tolist()  # the patient is lower by 50 pixels
+        [[[100.0, 50.0]]]
+        """
+        return Geometry(checked_affine(target_from_source, "target_from_source") @ self.views, self.shape, self.names)
 
     def rolled(self, degrees: float | Sequence[float]) -> Geometry:
         """Turn each detector in its plane, about its middle.

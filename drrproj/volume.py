@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj import device_arrays
+from drrproj.affines import checked_affine
 from drrproj.overlaps import OverlappingMasks
 from drrproj.short_text import counted
 
@@ -33,8 +34,6 @@ PADDING_HU = -1024.0
 RAS_FROM: Mapping[str, npt.NDArray[np.float64]] = {"RAS": np.eye(4), "LPS": np.diag([-1.0, -1.0, 1.0, 1.0])}
 """Homogeneous matrices from the two world frames in use to RAS+; each is its own inverse."""
 
-# Thin voxels are common (10:1 and more); a determinant this small against its own columns is a lost axis.
-_SINGULAR = 1e-6
 _UNIT_CUBE = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
 
 
@@ -66,22 +65,8 @@ def _checked_array(array: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
     return voxels
 
 
-def _checked_affine(affine: npt.ArrayLike, space: str, what: str) -> npt.NDArray[np.float64]:
-    try:
-        given = np.asarray(affine)
-        world_from_voxel = given.astype(np.float64, casting="same_kind" if given.dtype.kind in "iuf" else "no")
-    except (TypeError, ValueError):
-        raise ValueError(f"the affine of {what} must be a 4x4 matrix of numbers; got {affine!r}") from None
-    if world_from_voxel.shape != (4, 4):
-        raise ValueError(f"the affine of {what} must be 4x4; got shape {world_from_voxel.shape}")
-    if not np.isfinite(world_from_voxel).all():
-        raise ValueError(f"the affine of {what} has entries that are not finite: {world_from_voxel.tolist()}")
-    if not np.array_equal(world_from_voxel[3], (0.0, 0.0, 0.0, 1.0)):
-        raise ValueError(f"the last row of the affine of {what} must be 0 0 0 1; got {world_from_voxel[3].tolist()}")
-    linear = world_from_voxel[:3, :3]
-    edges = np.linalg.norm(linear, axis=0)
-    if not edges.all() or abs(np.linalg.det(linear / edges)) < _SINGULAR:
-        raise ValueError(f"the affine of {what} is singular: its voxel edges {edges.tolist()} mm do not span space")
+def _in_ras(affine: npt.ArrayLike, space: str, what: str) -> npt.NDArray[np.float64]:
+    world_from_voxel = checked_affine(affine, f"the affine of {what}")
     if space not in RAS_FROM:
         raise ValueError(f'space must be "RAS" or "LPS"; got {space!r}')
     world_from_voxel = RAS_FROM[space] @ world_from_voxel
@@ -179,7 +164,7 @@ class Volume(_Grid):
 
     def __post_init__(self, space: Space) -> None:
         object.__setattr__(self, "array", _checked_array(self.array, "the volume"))
-        object.__setattr__(self, "affine", _checked_affine(self.affine, space, "the volume"))
+        object.__setattr__(self, "affine", _in_ras(self.affine, space, "the volume"))
         if self.unit not in ("HU", "1/mm"):
             raise ValueError(f'unit must be "HU" or "1/mm"; got {self.unit!r}')
 
@@ -276,7 +261,7 @@ class LabelVolume(_Grid):
         elif array.dtype.kind == "f":
             array = _whole_numbers(array)
         object.__setattr__(self, "array", array)
-        object.__setattr__(self, "affine", _checked_affine(self.affine, space, "the label volume"))
+        object.__setattr__(self, "affine", _in_ras(self.affine, space, "the label volume"))
         object.__setattr__(self, "names", _checked_names(self.names or {}))
         overlaps = _checked_members(self.overlaps, "overlap")
         groups = _checked_members(self.groups, "group")

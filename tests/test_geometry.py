@@ -317,3 +317,36 @@ def test_bare_sid_is_refused_because_it_means_two_distances():
         Geometry.c_arm(**ARM, primary_angle=0, secondary_angle=0, sid=1000)
     with pytest.raises(TypeError, match="sid"):
         Geometry.radiograph("PA", CT, sid=1000)
+
+
+@pytest.mark.parametrize("beam", ["cone", "parallel"])
+@pytest.mark.parametrize("seed", phantoms.SEEDS)
+def test_moved_views_see_moved_points_where_the_views_saw_the_points(beam, seed):
+    rng = np.random.default_rng([84, seed])
+    views = random_geometry(rng, beam)
+    geometry = Geometry(views.views, views.shape, ("a", "b", "a"))
+    points = rng.uniform(-1, 1, (20, 3)) * 30 + CT.center
+    target_from_source = np.eye(4)
+    target_from_source[:3, :3] = phantoms.rotation(rng) @ np.diag(rng.choice([-1, 1, 2], 3))
+    target_from_source[:3, 3] = rng.uniform(-50, 50, 3)
+    moved = geometry.moved(target_from_source)
+    there = points @ target_from_source[:3, :3].T + target_from_source[:3, 3]
+    np.testing.assert_allclose(moved.project_points(there), geometry.project_points(points), atol=1e-6)
+    np.testing.assert_allclose(moved.moved(np.linalg.inv(target_from_source)).views, geometry.views, atol=1e-9)
+    assert (moved.names, moved.shape) == (geometry.names, geometry.shape)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.eye(3), r"target_from_source must be 4x4; got shape \(3, 3\)"),
+        (np.diag([1, 1, np.nan, 1]), "target_from_source has entries that are not finite"),
+        (np.diag([1, 1, 0, 1]), "target_from_source is singular"),
+        (np.eye(4) + np.eye(4)[[3]].T * [1, 0, 0, 0], "last row of target_from_source must be 0 0 0 1; got"),
+        ([["1"] * 4] * 4, "target_from_source must be a 4x4 matrix of numbers"),
+        ("home", "target_from_source must be a 4x4 matrix of numbers"),
+    ],
+)
+def test_views_are_moved_by_affine_matrices_only(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        arm(0, 0).moved(matrix)

@@ -208,9 +208,9 @@ def astra_from_geometry(geometry: Geometry, volume: Volume) -> tuple[dict[str, A
         },
     }
     from_world = np.linalg.inv(_world_from_astra(vol_geom, volume))
-    views = from_world @ geometry.views
-    centers = geometry.centers @ from_world[:3, :3].T + from_world[:3, 3]
-    vectors = np.concatenate([views[:, :3, 0], centers, views[:, :3, 3], views[:, :3, 2]], axis=1)
+    placed = geometry.moved(from_world)
+    row_steps, column_steps = placed.views[:, :3, 2], placed.views[:, :3, 3]
+    vectors = np.concatenate([placed.sources, placed.centers, column_steps, row_steps], axis=1)
     proj_geom = {
         "type": "parallel3d_vec" if parallel.all() else "cone_vec",
         "DetectorRowCount": geometry.shape[0],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import checked_affine
 from drrproj.geometry import Geometry, names_of_views, positive_distance
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import distances, numbers, panels
@@ -30,9 +31,7 @@ _TO_CORNER = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 def _rigid(matrix: npt.ArrayLike | None, what: str) -> Float64Array:
     if matrix is None:
         return np.eye(4)
-    rigid = np.asarray(matrix, dtype=np.float64)
-    if rigid.shape != (4, 4) or not np.allclose(rigid[3], (0.0, 0.0, 0.0, 1.0)):
-        raise ValueError(f"{what} must be a 4x4 matrix with last row 0 0 0 1; got shape {rigid.shape}")
+    rigid = checked_affine(matrix, what)
     if not np.allclose(rigid[:3, :3].T @ rigid[:3, :3], np.eye(3), atol=1e-4):
         raise ValueError(f"{what} must not scale or shear: its frames are in mm, and so is everything here")
     return rigid
@@ -219,9 +218,8 @@ def deepdrr_from_geometry(
     )
     device = _rigid(world_from_device, "world_from_device")
     from_ras = np.linalg.inv(_ras_from_world(world_from_anatomical, anatomical_coordinate_system) @ device)
-    placed = Geometry(from_ras @ geometry.views, geometry.shape, geometry.names)
     every = []
-    for panel in panels(placed, "DeepDRR"):
+    for panel in panels(geometry.moved(from_ras), "DeepDRR"):
         row_spacing, column_spacing = panel.spacing
         reason = ""
         if abs(row_spacing - column_spacing) > 1e-6 * row_spacing:
@@ -403,8 +401,8 @@ def deepdrr_projections_from_geometry(
     """
     world_from_ras = np.linalg.inv(_ras_from_world(world_from_anatomical, anatomical_coordinate_system))
     intrinsics, extrinsics = [], []
-    for view in geometry:
-        intrinsic, rotation, translation = camera_of(Geometry(world_from_ras @ view.views, view.shape, view.names))
+    for view in geometry.moved(world_from_ras):
+        intrinsic, rotation, translation = camera_of(view)
         extrinsic = np.eye(4)
         extrinsic[:3, :3], extrinsic[:3, 3] = rotation, translation
         intrinsics.append(_TO_CORNER @ intrinsic)

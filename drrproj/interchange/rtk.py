@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import checked_affine
 from drrproj.geometry import Geometry, names_of_views
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import Panel, one_of_all, panels
@@ -39,9 +40,7 @@ _PARALLEL_SOURCE_MM = 1000.0
 def _isometry(world_from_rtk: npt.ArrayLike | None) -> Float64Array:
     if world_from_rtk is None:
         return RAS_FROM["LPS"]
-    matrix = np.asarray(world_from_rtk, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.array_equal(matrix[3], (0.0, 0.0, 0.0, 1.0)):
-        raise ValueError(f"world_from_rtk must be a 4x4 matrix with last row 0 0 0 1; got {matrix.tolist()}")
+    matrix = checked_affine(world_from_rtk, "world_from_rtk")
     if not np.allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-6):
         raise ValueError(
             "world_from_rtk must not scale or shear: both frames are in mm, and RTK's angles are right ones"
@@ -240,7 +239,7 @@ def rtk_from_geometry(
     if len(set(geometry.is_parallel.tolist())) > 1:
         raise ValueError("RTK keeps cone and parallel beams in files of their own; these views are mixed")
     from_world = np.linalg.inv(_isometry(world_from_rtk))
-    found = panels(Geometry(from_world @ geometry.views, geometry.shape, geometry.names), "RTK", parallel=True)
+    found = panels(geometry.moved(from_world), "RTK", parallel=True)
     row_spacing, column_spacing = one_of_all([panel.spacing for panel in found], "pixel spacing", "RTK")
     rows, columns = geometry.shape
     root = ElementTree.Element(_ROOT, version="3")

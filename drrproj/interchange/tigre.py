@@ -208,7 +208,7 @@ def tigre_from_geometry(geometry: Geometry, volume: Volume) -> tuple[dict[str, A
     if parallel.any() != parallel.all():
         raise ValueError("TIGRE has one mode for all views; cone and parallel beams are mixed here")
     from_world = np.linalg.inv(_world_from_centred_axes(volume))
-    found = panels(Geometry(from_world @ geometry.views, geometry.shape, geometry.names), "TIGRE", parallel=True)
+    found = panels(geometry.moved(from_world), "TIGRE", parallel=True)
     row_spacing, column_spacing = one_of_all([panel.spacing for panel in found], "pixel spacing", "TIGRE")
     # Of a parallel beam TIGRE wants distances that the volume fits between.
     apart = float(np.linalg.norm(np.array(volume.shape) * volume.voxel_size))
