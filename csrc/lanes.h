@@ -1,9 +1,9 @@
 // A packet of float lanes: one ray per lane. One type, three ways to compile it.
 //
-// Besides arithmetic it has the four ways to read voxels: `window` picks from 2 * width neighbours and `Patch` from
-// some rows of a few, both with in-register permutes; `gather` and `PairSum` read each lane's own address. Voxels are
-// floats, or codes of labels: numbers of 8 or 16 bits. What is read of either is an Index, the bits of a float or the
-// code.
+// Besides arithmetic it has the ways to read voxels: `load_anywhere` reads neighbours in their order, `Windows` and
+// `window` pick from 2 * width neighbours and `Patch` from some rows of a few, with in-register permutes, `gather` and
+// `PairSum` read each lane's own address, and `spread` hands out what was read for some lanes alone. Voxels are floats,
+// or codes of labels: numbers of 8 or 16 bits. What is read of either is an Index, the bits of a float or the code.
 #pragma once
 
 #include <cstddef>

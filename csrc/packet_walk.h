@@ -152,34 +152,35 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
                                                   [&] { return read(from); });
             }
         };
-        const auto collect_patch = [&](auto registers, int per_row) {
-            const int shift = kRegisterShift + per_row - 1;
+        const auto collect_patch = [&](auto number) {
+            constexpr ReadingShape shape = kPatches[decltype(number)::value];
+            const int shift = kRegisterShift + shape.registers - 1;
             const Index across_v = shifted(v.step, shift), across_both = u.step + across_v;
             const Index entry = shifted(in_v.voxel(), shift) + in_u.voxel() + (shifted(v.voxel, shift) + u.voxel);
             const Index middle_at = entry + choose(u_first, u.step, across_v), exit_at = entry + across_both;
             collect([&](const auto* from) {
-                const Patch<decltype(registers)::value> patch(from, box.pitch, per_row);
+                const Patch<shape.rows * shape.registers> patch(from, box.pitch, shape.registers);
                 return Codes<3>{{patch.pick(entry), patch.pick(middle_at), patch.pick(exit_at)}};
             });
         };
         switch (reading) {
-            case Reading::tall_patch:
-                collect_patch(std::integral_constant<int, 4>(), 1);
+            case Reading::tall_patch_of_4:
+                collect_patch(std::integral_constant<int, Reading::tall_patch_of_4>());
                 break;
-            case Reading::wide_patch:
-                collect_patch(std::integral_constant<int, 4>(), 2);
+            case Reading::wide_patch_of_4:
+                collect_patch(std::integral_constant<int, Reading::wide_patch_of_4>());
                 break;
             case Reading::tall_patch_of_6:
-                collect_patch(std::integral_constant<int, 6>(), 1);
+                collect_patch(std::integral_constant<int, Reading::tall_patch_of_6>());
                 break;
             case Reading::tall_patch_of_8:
-                collect_patch(std::integral_constant<int, 8>(), 1);
+                collect_patch(std::integral_constant<int, Reading::tall_patch_of_8>());
                 break;
             case Reading::wide_patch_of_8:
-                collect_patch(std::integral_constant<int, 8>(), 2);
+                collect_patch(std::integral_constant<int, Reading::wide_patch_of_8>());
                 break;
             case Reading::wide_patch_of_12:
-                collect_patch(std::integral_constant<int, 12>(), 2);
+                collect_patch(std::integral_constant<int, Reading::wide_patch_of_12>());
                 break;
             default: {
                 if (kInSquares && squares.alike())
@@ -214,8 +215,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
         };
         walk_read_so(std::integral_constant<int, Reading::one_row>());
         if constexpr (kHasPatches) {
-            walk_read_so(std::integral_constant<int, Reading::tall_patch>());
-            walk_read_so(std::integral_constant<int, Reading::wide_patch>());
+            walk_read_so(std::integral_constant<int, Reading::tall_patch_of_4>());
+            walk_read_so(std::integral_constant<int, Reading::wide_patch_of_4>());
             walk_read_so(std::integral_constant<int, Reading::tall_patch_of_6>());
             walk_read_so(std::integral_constant<int, Reading::tall_patch_of_8>());
             walk_read_so(std::integral_constant<int, Reading::wide_patch_of_8>());

@@ -14,19 +14,6 @@ namespace drrproj {
 namespace DRRPROJ_ISA {
 namespace {
 
-// How the voxels that a packet meets in a slab are read.
-enum Reading : std::int32_t {
-    one_row,
-    tall_patch,
-    wide_patch,
-    tall_patch_of_6,
-    tall_patch_of_8,
-    wide_patch_of_8,
-    wide_patch_of_12,
-    anywhere
-};
-constexpr int kReadings = 8;
-
 // For each slab of a block: how a packet reads it, and from where.
 struct alignas(64) Places {
     std::int32_t at[kBlockSlabs];                    // of the lowest row and column read, in the brick
@@ -64,26 +51,14 @@ void find_places(const Walk& walk, const Block& block, int index, Places& places
         const Lanes row = at(low, low_change, 1), rows = at(high, high_change, 1) - row + one;
         const Lanes from = at(low, low_change, 0) - corner_u, to = at(high, high_change, 0) - corner_u;
         const auto is_at_most = [](Lanes a, int most) { return less(a, Lanes(static_cast<float>(most) + 0.5f)); };
-        const Mask narrow = is_at_most(to - from, N - 1), wide = is_at_most(to - from, 2 * N - 1);
+        const Mask fits[] = {is_at_most(to - from, N - 1), is_at_most(to - from, 2 * N - 1)};
         Lanes reading(static_cast<float>(Reading::anywhere)), breadth = width + width;
-        const auto prefer = [&](Mask possible, Reading better) {
-            reading = choose(possible, Lanes(static_cast<float>(better)), reading);
-        };
-        if (kHasPatches) {
-            const Mask in_4 = narrow & is_at_most(rows, 4), in_8 = narrow & is_at_most(rows, 8);
-            prefer(wide & is_at_most(rows, 6), Reading::wide_patch_of_12);
-            prefer(wide & is_at_most(rows, 4), Reading::wide_patch_of_8);
-            prefer(in_8, Reading::tall_patch_of_8);
-            prefer(narrow & is_at_most(rows, 6), Reading::tall_patch_of_6);
-            breadth = choose(in_8, width, breadth);
-            prefer(wide & is_at_most(rows, 2), Reading::wide_patch);
-            breadth = choose(wide & is_at_most(rows, 2), width + width, breadth);
-            prefer(in_4, Reading::tall_patch);
-            breadth = choose(in_4, width, breadth);
+#pragma GCC unroll 8
+        for (int i = kHasPatches ? Reading::anywhere - 1 : Reading::one_row; i >= 0; --i) {
+            const Mask possible = fits[kPatches[i].registers - 1] & is_at_most(rows, kPatches[i].rows);
+            reading = choose(possible, Lanes(static_cast<float>(i)), reading);
+            breadth = choose(possible, Lanes(static_cast<float>(kPatches[i].registers * N)), breadth);
         }
-        const Mask in_one_row = wide & is_at_most(rows, 1);
-        prefer(in_one_row, Reading::one_row);
-        breadth = choose(in_one_row, width + width, breadth);
         for (int i = 0; i < kReadings; ++i)
             if (i == Reading::one_row || (!Label && (kHasPatches || i == Reading::anywhere)))
                 places.read_so[i] |= bits(equal(reading, Lanes(static_cast<float>(i)))) << s;

@@ -139,18 +139,14 @@ void shape_tiles(Plan& plan, const Grid& grid, std::int64_t rows, std::int64_t c
     }
 }
 
-// Cycles to read what a packet meets in a slab, where it spans so many rows and columns of voxels: in one row, in a
-// patch of 4 to 12 registers, or lane by lane. Measured on Zen 4.
+// Cycles to read what a packet meets in a slab, where it spans so many rows and columns of voxels.
 double reading_cost(int rows, int columns, int lanes) {
-    if (rows <= 1 && columns <= 2 * lanes) return 9.0;
-    if (lanes < kPatchLanes) return 40.0;
-    if (rows <= 4 && columns <= lanes) return 22.0;
-    if (rows <= 2 && columns <= 2 * lanes) return 28.0;
-    if (rows <= 6 && columns <= lanes) return 30.0;
-    if (rows <= 8 && columns <= lanes) return 34.0;
-    if (rows <= 4 && columns <= 2 * lanes) return 42.0;
-    if (rows <= 6 && columns <= 2 * lanes) return 52.0;
-    return 75.0;
+    const bool patches = lanes >= kPatchLanes;
+    for (const ReadingShape& shape : kPatches) {
+        if (!patches && shape.rows > 1) break;
+        if (rows <= shape.rows && columns <= shape.registers * lanes) return shape.cycles;
+    }
+    return patches ? kAnywhereCycles : kAnywhereCyclesOfFewLanes;
 }
 
 // What a span meets: one more voxel than it is long, and often one more.

@@ -14,13 +14,35 @@ constexpr int kBlockSlabs = 32;
 constexpr int kRunSlabs = 16;  // staged together where x is the contiguous axis
 constexpr int kTileRays = 4096;
 constexpr int kBrickFloats = 256 * 1024;
-constexpr int kPatchLanes = 16;                            // packets of so many lanes read patches
-constexpr int kLineFloats = 16;                            // rows of a brick begin where lines of the cache begin
-constexpr int kMostPitch = 1024;                           // from row to row of a brick, floats
-constexpr int kBrickSlack = 8 * kMostPitch + 64;           // patches may read this far past a brick's end
-constexpr int kBrickLead = kMostPitch + kLineFloats;       // and squares this far before its beginning
-constexpr int kUniformCodes = kBrickFloats / 8;            // one for 8 columns of a row
-constexpr int kPacketBytes = kTileRays * 112 + 512 * 136;  // packets of a tile, with their extents
+constexpr int kPatchLanes = 16;                       // packets of so many lanes read patches
+constexpr int kLineFloats = 16;                       // rows of a brick begin where lines of the cache begin
+constexpr int kMostPitch = 1024;                      // from row to row of a brick, floats
+constexpr int kBrickSlack = 8 * kMostPitch + 64;      // patches may read this far past a brick's end
+constexpr int kBrickLead = kMostPitch + kLineFloats;  // and squares this far before its beginning
+constexpr int kUniformCodes = kBrickFloats / 8;       // one for 8 columns of a row
+// Packets of a tile with their extents: 80 bytes a ray, a flag among the 64 of each eight, and bounds of each eight.
+constexpr int kPacketBytes = kTileRays * 88 + kTileRays / 8 * 136;
+
+// How the voxels that a packet meets in a slab are read: all of so many rows of as many registers of lanes at most, or
+// each lane's own. With the cycles that it takes, measured on Zen 4: the cheapest that holds all of them is taken.
+enum Reading : std::int32_t {
+    one_row,
+    tall_patch_of_4,
+    wide_patch_of_4,
+    tall_patch_of_6,
+    tall_patch_of_8,
+    wide_patch_of_8,
+    wide_patch_of_12,
+    anywhere
+};
+constexpr int kReadings = 8;
+struct ReadingShape {
+    int rows, registers;
+    double cycles;
+};
+constexpr ReadingShape kPatches[kReadings - 1] = {{1, 2, 9.0},  {4, 1, 22.0}, {2, 2, 28.0}, {6, 1, 30.0},
+                                                  {8, 1, 34.0}, {4, 2, 42.0}, {6, 2, 52.0}};
+constexpr double kAnywhereCycles = 75.0, kAnywhereCyclesOfFewLanes = 40.0;
 
 // Those rays of one view that have one steepest axis, in the index space of one grid, voxel i covering [i, i + 1).
 struct Plan {
