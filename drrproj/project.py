@@ -25,7 +25,7 @@ from drrproj.mirrored import mirrored_along
 from drrproj.output_arrays import Blank, check_given
 from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
 from drrproj.supersampling import Average
-from drrproj.threads import default_threads
+from drrproj.threads import checked_threads
 from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
@@ -251,10 +251,7 @@ class Projector:
         anatomy = _checked_labels(labels)
         wanted = _checked_outputs(outputs, anatomy)
         model = _checked_attenuation(attenuation, volume)
-        if threads is None:
-            threads = default_threads()
-        elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**16:
-            raise ValueError(f"threads must be a positive whole number; got {threads!r}")
+        threads = checked_threads(threads)
         if label_images not in get_args(Form):
             raise ValueError(f'label_images must be "dense" or "crops"; got {label_images!r}')
         _check_supersampling(supersampling, wanted, label_images)
@@ -274,7 +271,7 @@ class Projector:
 
         # Nothing of this changes after here, which is what lets several threads call one projector.
         self._volume, self._labels, self._model = volume, labels, model
-        self._outputs, self._supersampling, self._threads = wanted, int(supersampling), int(threads)
+        self._outputs, self._supersampling, self._threads = wanted, int(supersampling), threads
         self._min_path_mm, self._form, self._other_space = min_path_mm, label_images, other_space
         self._backend, self._engine = name, engine
         self._label_ids = tuple(structure.label_id for structure in structures)

@@ -232,3 +232,6 @@ def test_the_environment_sets_the_number_of_threads(variable, monkeypatch):
     monkeypatch.setenv(variable, "none")
     with pytest.raises(ValueError, match=f"{variable} must be a positive whole number; got 'none'"):
         project(ct, geometry[0], backend=name)
+    monkeypatch.setenv(variable, "70000")
+    with pytest.raises(ValueError, match=f"{variable} must be at most 65535; got '70000'"):
+        project(ct, geometry[0], backend=name)

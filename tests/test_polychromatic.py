@@ -201,7 +201,7 @@ def test_a_detector_that_absorbs_nothing_and_arguments_of_another_kind_are_refus
         physics.polychromatic(paths, BEAM, "CsI")
     with pytest.raises(TypeError, match="MaterialPaths"):
         physics.polychromatic(np.zeros((1, 1, 1, 1)), BEAM)
-    for threads in (0, -1, 1.5, True):
+    for threads in (0, -1, 1.5, True, 70000):
         with pytest.raises(ValueError, match="threads"):
             physics.polychromatic(paths, BEAM, threads=threads)
 

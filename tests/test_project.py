@@ -97,6 +97,11 @@ def test_threads_that_are_no_positive_number_are_refused(threads):
         project(CT, PA, threads=threads)
 
 
+def test_more_threads_than_any_machine_has_are_refused_as_such():
+    with pytest.raises(ValueError, match="threads must be at most 65535; got 70000"):
+        project(CT, PA, threads=70000)
+
+
 @pytest.mark.parametrize("outputs", ["masks", ["line_integral", "depths"]])
 def test_an_unknown_output_is_refused_with_the_known_ones(outputs):
     with pytest.raises(ValueError, match=r"unknown output.*line_integral, path_length, mask"):

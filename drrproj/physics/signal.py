@@ -15,7 +15,7 @@ from drrproj.physics.detector import INTEGRATING, Detector
 from drrproj.physics.paths import MaterialPaths
 from drrproj.physics.spectrum import Spectrum, monoenergetic
 from drrproj.radiograph import Radiograph
-from drrproj.threads import default_threads
+from drrproj.threads import checked_threads
 
 __all__ = ["Signal", "monochromatic", "polychromatic"]
 
@@ -128,7 +128,7 @@ def polychromatic(
     TypeError
         If an argument is not the value it should be.
     ValueError
-        If the number of threads is not positive.
+        If threads is not a whole number from 1 to 65535.
 
     Accuracy
     --------
@@ -153,10 +153,7 @@ def polychromatic(
     if not isinstance(paths, MaterialPaths):
         raise TypeError(f"paths must be a MaterialPaths; got {type(paths).__name__}. See physics.material_paths")
     _check_beam(spectrum, detector)
-    if threads is None:
-        threads = default_threads()
-    elif isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ValueError(f"threads must be a positive whole number; got {threads!r}")
+    threads = checked_threads(threads)
 
     energies = spectrum.energies_kev
     arrived = spectrum.fluence * detector.absorption(energies)
@@ -171,7 +168,7 @@ def polychromatic(
     responses = responses / [[open_signal], [open_square]]
     # Photons of one gain make noise like the open beam's everywhere.
     varies = detector.signal == "energy" and seen.sum() > 1
-    logarithms = _attenuated(paths.areal_density, mass_attenuation, responses[: 1 + varies], int(threads))
+    logarithms = _attenuated(paths.areal_density, mass_attenuation, responses[: 1 + varies], threads)
 
     line_integral = 0 - logarithms[0]
     return Signal(
