@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import phantom
 import report
+from turns import duration_ms
 
 from drrproj import Display, Geometry, Projector, Volume
 from drrproj.threads import default_threads
@@ -99,8 +99,8 @@ def _measured(projector: Projector, view: Geometry, image: Image, rounds: int) -
     projections: list[float] = []
     for _ in range(rounds):
         for name, choose in DISPLAYS.items():
-            projections.append(_milliseconds(partial(projector.project, view)))
-            shown[name].append(_milliseconds(partial(_shown, choose, image)))
+            projections.append(duration_ms(partial(projector.project, view)))
+            shown[name].append(duration_ms(partial(_shown, choose, image)))
     projecting = statistics.median(projections)
     return [{"what": "the projection", "ms": round(projecting, 3), "share": None}] + [
         {
@@ -114,12 +114,6 @@ def _measured(projector: Projector, view: Geometry, image: Image, rounds: int) -
 
 def _shown(choose: Callable[[Image], Display], image: Image) -> object:
     return choose(image).levels(image)
-
-
-def _milliseconds(task: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    task()
-    return 1e3 * (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import peer_process
 from cases import Case, Output
 from label_calls import PEERS, Part
 from label_work import LabelWork
+from report import padded
 
 from drrproj import LabelVolume, backends, project
 from drrproj.attenuation import bilinear
@@ -89,11 +90,11 @@ def main() -> int:
         print(
             f"drrproj, {what}: {milliseconds['median']:.0f} ms ({milliseconds['min']:.0f} to {milliseconds['max']:.0f})"
         )
-    print(_line(COLUMNS))
+    print(padded(COLUMNS, WIDTHS))
     found = []
     for peer in arguments.only:
         found.append(_measure(peer, arguments.folder, work, truth, threads, backend))
-        print(_line(_cells(found[-1])), flush=True)
+        print(padded(_cells(found[-1]), WIDTHS), flush=True)
     made_on["load_after"] = machine.load()
     if arguments.json:
         settings = {
@@ -240,11 +241,6 @@ def part_of(row: dict[str, Any]) -> str:
     """Say what of the work was timed."""
     named = [f"every {ORDINALS[step]} {what[:-1]}" for what, step in row["part"].items() if step > 1]
     return " and ".join(named) or "all"
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    first, *others, note = zip(cells, WIDTHS, strict=True)
-    return " ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others), note[0]])
 
 
 if __name__ == "__main__":

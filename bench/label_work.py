@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from peer_work import Beam
+from peer_work import Beam, beams_of
 
 from drrproj import Geometry, LabelVolume, Volume, read_labels, read_volume
 
@@ -25,7 +25,7 @@ class LabelWork(NamedTuple):
     @property
     def beams(self) -> list[Beam]:
         """All views in other words."""
-        return [Beam.of(view, self.geometry.shape) for view in self.geometry.views]
+        return beams_of(self.geometry)
 
 
 def prepare(folder: str) -> LabelWork:

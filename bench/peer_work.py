@@ -40,7 +40,7 @@ class Work(NamedTuple):
     @property
     def beams(self) -> list[Beam]:
         """All views in other words."""
-        return [Beam.of(view, self.geometry.shape) for view in self.geometry.views]
+        return beams_of(self.geometry)
 
 
 class Beam(NamedTuple):
@@ -83,6 +83,11 @@ class Beam(NamedTuple):
         """World coordinates of every pixel, shape (rows, columns, 3)."""
         rows, columns = (self.pixel * np.arange(count) for count in detector)
         return self.first_pixel + rows[:, None, None] * self.down + columns[:, None] * self.right
+
+
+def beams_of(geometry: Geometry) -> list[Beam]:
+    """Every view of a geometry, taken apart."""
+    return [Beam.of(view, geometry.shape) for view in geometry.views]
 
 
 def prepare(case: str) -> Work:

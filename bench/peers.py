@@ -37,6 +37,7 @@ import peer_work
 import reference
 from cases import Case
 from peer_calls import PEERS
+from report import padded
 
 from drrproj import backends
 from drrproj.threads import default_threads
@@ -122,7 +123,7 @@ def _compare(case: str, peers: list[str], threads: int, before: list[dict[str, A
         f"drrproj ({backend} {backends.instruction_set(backend) or ''}) is off by {answer.relative_l2:.0e}; "
         f"an image mirrored or moved by a pixel would be by {truth.moved:.3f} or more"
     )
-    print(_line(COLUMNS))
+    print(padded(COLUMNS, WIDTHS))
     rows = []
     for peer in peers:
         expected = _expected_seconds(case, [row for row in before if row["peer"] == peer and row["milliseconds"]])
@@ -130,7 +131,7 @@ def _compare(case: str, peers: list[str], threads: int, before: list[dict[str, A
             rows.append(_row(case, peer, f"not run: a call would take {expected:.0f} s", note=""))
         else:
             rows.append(_measure(peer, ours, truth))
-        print(_line(_cells(rows[-1])), flush=True)
+        print(padded(_cells(rows[-1]), WIDTHS), flush=True)
     return rows
 
 
@@ -225,11 +226,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         limit,
         row["note"],
     )
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    first, *others, note = zip(cells, WIDTHS, strict=True)
-    return " ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others), note[0]])
 
 
 if __name__ == "__main__":

@@ -41,10 +41,12 @@ def table() -> Iterator[str]:
             found = [row, around.get(peer), elsewhere.get(("ap", peer)), elsewhere.get(("around", peer))]
             yield f"| {peer} {row['version']} | {' | '.join(map(_times, found))} | {row['relative_l2']:.0e} |"
     yield ""
-    yield "Times of drrproj's own, medians of calls in turns."
-    for columns, run in (("Machine", runs[0]), ("The last two", other)):
+    yield "Times of drrproj's own in the same run, medians of calls in turns."
+    timed = [[row["peer"] for row in run["peers"] if row["case"] == "ap" and row["milliseconds"]] for run in runs]
+    parts = [(f"From {peers[0]} to {peers[-1]}", run) for peers, run in zip(timed, runs, strict=True)]
+    for what, run in (*parts, ("On AVX2", other)):
         machine = run["machine"]
-        yield f"{columns}: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
+        yield f"{what}: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
 
 
 def _times(row: dict[str, Any] | None) -> str:

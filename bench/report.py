@@ -18,7 +18,8 @@ def opening(machine: dict[str, Any]) -> str:
 
 def heading(size: tuple[int, ...], detector: tuple[int, int]) -> str:
     """Begin the rows of one size."""
-    return f"\n{' x '.join(map(str, size))} voxels to {detector[0]} x {detector[1]} pixels\n{_line(COLUMNS)}"
+    head = padded(COLUMNS, WIDTHS, left=3)
+    return f"\n{' x '.join(map(str, size))} voxels to {detector[0]} x {detector[1]} pixels\n{head}"
 
 
 def line(row: dict[str, Any], judged: bool) -> str:
@@ -27,15 +28,15 @@ def line(row: dict[str, Any], judged: bool) -> str:
     cells += [f"{row['view'][key]:.1f}" for key in ("median", "min", "max")]
     cells += [f"{row['times_read']:.1f}" if judged else ""]
     cells += ["WRONG" if row["answer"]["wrong"] else f"{row['answer']['relative_l2']:.0e}"]
-    return _line(tuple(cells))
+    return padded(tuple(cells), WIDTHS, left=3)
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    padded = [
-        cell.ljust(width) if place < 3 else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, WIDTHS, strict=True))
-    ]
-    return " ".join(padded)
+def padded(cells: tuple[str, ...], widths: tuple[int, ...], left: int = 1) -> str:
+    """Put cells below each other: the first `left` begin their columns, the others end them."""
+    return " ".join(
+        cell.ljust(width) if place < left else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
 
 
 def closing(figures: dict[str, Any]) -> Iterator[str]:

@@ -42,9 +42,9 @@ def measure(group: Sequence[Case], memory: npt.NDArray[np.float32], budget: Budg
     elapsed = 0.0
     while not rounds or elapsed < budget.seconds or (rounds < budget.rounds and elapsed < budget.enough):
         for case, milliseconds in zip(group, calls, strict=True):
-            reads[case.threads].append(_milliseconds(readers[case.threads]))
+            reads[case.threads].append(duration_ms(readers[case.threads]))
             with _forced(case.instruction_set):
-                milliseconds.append(_milliseconds(partial(answers.run, case)) / len(case.geometry))
+                milliseconds.append(duration_ms(partial(answers.run, case)) / len(case.geometry))
         rounds += 1
         elapsed = time.perf_counter() - start
 
@@ -90,7 +90,8 @@ def _statistics(milliseconds: list[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()}
 
 
-def _milliseconds(task: Callable[[], object]) -> float:
+def duration_ms(task: Callable[[], object]) -> float:
+    """How long a call takes."""
     start = time.perf_counter()
     task()
     return 1e3 * (time.perf_counter() - start)
