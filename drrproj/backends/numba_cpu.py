@@ -1,9 +1,10 @@
 """The walk of ``csrc/walk.h`` in Numba, for installations without a compiler.
 
-Line for line the same formulas with the same names: one slab of one ray meets at most three voxels. As in the
-compiled engine, a tile of rays is walked block by block, and a block's voxels are staged in a brick that stays in
-cache; what lies outside of the volume is zero there, so the walk asks nothing. The lanes are the slabs of one ray.
-What a ray collects grows with the label values that its tile meets, and goes to the outputs when the tile is done.
+The same exact shares: one slab of one ray meets at most three voxels. Crossings are counted from the voxel's lower
+face, where the compiled engine counts them from its centre. As there, a tile of rays is walked block by block, and a
+block's voxels are staged in a brick that stays in cache; what lies outside of the volume is zero in it, so the walk
+asks nothing. The lanes are the slabs of one ray. What a ray collects grows with the label values that its tile meets,
+and goes to the outputs when the tile is done.
 Threads are Python threads over tiles (the kernels release the GIL), so no threading layer of Numba's is involved and
 results do not depend on them.
 """
