@@ -9,19 +9,19 @@ owns the frames, the angles and the view names; everything else in the package o
 from __future__ import annotations
 
 import difflib
-import math
 import operator
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.affines import checked_affine
 from drrproj.directions import words
-from drrproj.short_text import counted, listed
+from drrproj.given_numbers import number, real_numbers
+from drrproj.short_text import counted, listed, shown
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = [
@@ -58,12 +58,15 @@ FIT_PIXELS = 0.5
 _AT_SOURCE = 1e-9
 
 
-def _vectors(values: npt.ArrayLike, what: str) -> Float64Array:
-    array = np.asarray(values, dtype=np.float64)
+def _vectors(
+    values: npt.ArrayLike, what: str, wanted: str = "one 3-vector or one per view, shape (views, 3)"
+) -> Float64Array:
+    array = real_numbers(values, f"{what} must be {wanted}")
+    shape = array.shape
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or array.shape[1] != 3:
-        raise ValueError(f"{what} must be one 3-vector or one per view, shape (views, 3); got shape {array.shape}")
+        raise ValueError(f"{what} must be {wanted}; got shape {shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{what} must be finite; got {array.tolist()}")
     return array
@@ -90,19 +93,17 @@ def _views_from_columns(
 
 
 def _pixel_spacing(pixel_spacing: float | Sequence[float]) -> Float64Array:
-    try:
-        spacing = np.broadcast_to(np.asarray(pixel_spacing, dtype=np.float64), (2,))
-    except (TypeError, ValueError):
-        spacing = np.zeros(2)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise ValueError(f"pixel_spacing must be positive mm, one number or (row, column); got {pixel_spacing!r}")
-    return spacing
+    wanted = "pixel_spacing must be positive mm, one number or (row, column)"
+    spacing = real_numbers(pixel_spacing, wanted)
+    if spacing.shape not in ((), (1,), (2,)) or not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise ValueError(f"{wanted}; got {shown(pixel_spacing)}")
+    return np.broadcast_to(spacing, (2,))
 
 
 def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
     try:
         rows, columns = (int(n) for n in shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"shape must be (rows, columns); got {shape!r}") from None
     if rows < 1 or columns < 1 or (rows, columns) != tuple(shape):
         raise ValueError(f"shape must be two positive whole numbers, (rows, columns); got {shape!r}")
@@ -110,20 +111,16 @@ def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
-    """Take a text for one name, which it is, and not for one per letter."""
-    return (names,) if isinstance(names, str) else tuple(names)
+    """Take a text for one name, which it is, and not for one per letter; or raise TypeError."""
+    several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+    if not all(isinstance(name, str) for name in several):
+        raise TypeError(f"names of views must be texts; got {shown(names)}")
+    return tuple(several)
 
 
 def positive_distance(value: float, what: str) -> float:
     """Check a distance in mm, or raise ValueError."""
-    given: Any = value
-    try:
-        distance = math.nan if isinstance(given, str) else float(given)
-    except (TypeError, ValueError):
-        distance = math.nan
-    if not (math.isfinite(distance) and distance > 0):
-        raise ValueError(f"{what} must be a positive distance in mm; got {value!r}")
-    return distance
+    return number(value, f"{what} must be a positive distance in mm", above=0)
 
 
 def positioner_axes(
@@ -221,7 +218,7 @@ class Geometry:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        views = np.array(self.views, dtype=np.float64)
+        views = real_numbers(self.views, "views must have shape (views, 4, 4)")
         if views.ndim == 2:
             views = views[None]
         if views.ndim != 3 or views.shape[1:] != (4, 4) or not len(views):
@@ -245,9 +242,7 @@ class Geometry:
             )
         rows, columns = _detector_shape(self.shape)
         given: Any = self.names
-        names = names_of_views(given or ())
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError(f"names of views must be texts; got {list(names)}")
+        names = names_of_views(() if given is None else given)
         names = names or tuple(f"view{index}" for index in range(len(views)))
         if len(names) != len(views):
             raise ValueError(f"{len(views)} views need as many names; got {len(names)}: {', '.join(names)}")
@@ -269,14 +264,46 @@ class Geometry:
     def __iter__(self) -> Iterator[Geometry]:
         return (self[index] for index in range(len(self)))
 
-    @overload
-    def __getitem__(self, index: int) -> Geometry: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int]) -> Geometry: ...
-    def __getitem__(self, index: int | slice | Sequence[int]) -> Geometry:
-        """Select views by number, slice or list of numbers; the result is a geometry again."""
-        chosen = np.atleast_1d(np.arange(len(self))[index])
-        return Geometry(self.views[chosen], self.shape, tuple(self.names[i] for i in chosen))
+    def __contains__(self, view: object) -> bool:
+        return view in self.names
+
+    def place_of(self, view: int | str) -> int:
+        """Place of one view, by name or by its number, which may count from the end.
+
+        Raises
+        ------
+        KeyError
+            If no view or several views have the name.
+        IndexError
+            If there are not as many views.
+        TypeError
+            If it is neither a name nor a whole number.
+        """
+        if isinstance(view, str):
+            if view not in self.names:
+                raise KeyError(f"no view {view!r}; there are {listed(self.names)}")
+            if self.names.count(view) > 1:
+                raise KeyError(f"{self.names.count(view)} views are named {view!r}; select one by number")
+            return self.names.index(view)
+        if isinstance(view, bool) or not isinstance(view, int | np.integer):
+            raise TypeError(f"select one view, by number or name; got {shown(view)}")
+        if not -len(self) <= view < len(self):
+            raise IndexError(f"no view {view}; there are {len(self)}, counted from 0")
+        return int(view) % len(self)
+
+    def __getitem__(self, index: int | str | slice | Sequence[int | str] | npt.NDArray[np.bool_]) -> Geometry:
+        """Select views by number or name, slice, list of numbers or names, or mask; the result is a geometry again."""
+        if isinstance(index, slice):
+            places = list(range(len(self)))[index]
+        elif isinstance(index, np.ndarray) and index.dtype == bool and index.shape == (len(self),):
+            places = np.flatnonzero(index).tolist()
+        elif isinstance(index, str) or not isinstance(index, Iterable):
+            places = [self.place_of(index)]
+        else:
+            places = [self.place_of(view) for view in index]
+        if not places:
+            raise ValueError(f"a geometry has at least one view; {shown(index)} selects none of {len(self)}")
+        return Geometry(self.views[places], self.shape, tuple(self.names[place] for place in places))
 
     @classmethod
     def concatenate(cls, geometries: Sequence[Geometry]) -> Geometry:
@@ -286,6 +313,8 @@ class Geometry:
         ------
         ValueError
             If there is nothing to join or the detector shapes differ.
+        TypeError
+            If one is no geometry.
 
         Examples
         --------
@@ -296,13 +325,17 @@ class Geometry:
         >>> both.names
         ('PA', 'LL')
         """
-        shapes = {geometry.shape for geometry in geometries}
+        joined = list(geometries) if isinstance(geometries, Iterable) else [geometries]
+        for each in joined:
+            if not isinstance(each, Geometry):
+                raise TypeError(f"views are joined of a list of geometries; got {shown(each)} among them")
+        shapes = {geometry.shape for geometry in joined}
         if len(shapes) != 1:
             raise ValueError(f"views of one geometry share one detector shape; got {sorted(shapes) or 'no views'}")
         return cls(
-            np.concatenate([geometry.views for geometry in geometries]),
+            np.concatenate([geometry.views for geometry in joined]),
             shapes.pop(),
-            tuple(name for geometry in geometries for name in geometry.names),
+            tuple(name for geometry in joined for name in geometry.names),
         )
 
     @classmethod
@@ -459,7 +492,10 @@ class Geometry:
         positive_distance(sdd, "sdd")
         if positive_distance(sod, "sod") >= sdd:
             raise ValueError(f"the isocenter lies between source and detector: sod must be below sdd; got {sod}, {sdd}")
-        angles = [np.atleast_1d(np.asarray(angle, dtype=np.float64)) for angle in (primary_angle, secondary_angle)]
+        angles = [
+            np.atleast_1d(real_numbers(angle, f"{what} must be degrees, one number or one per view"))
+            for what, angle in (("primary_angle", primary_angle), ("secondary_angle", secondary_angle))
+        ]
         if len({angle.size for angle in angles} - {1}) > 1 or not min(angle.size for angle in angles):
             raise ValueError(
                 "primary_angle and secondary_angle must be one number each, or as many as there are views; got "
@@ -621,13 +657,11 @@ class Geometry:
         >>> camera.project_points([[0, 0, 0]]).round(9).tolist()
         [[[255.5, 255.5]]]
         """
-        intrinsics, rotation = np.asarray(K, dtype=np.float64), np.asarray(R, dtype=np.float64)
-        translation = np.asarray(t, dtype=np.float64).reshape(-1)
+        wanted = "K, R and t must have shapes (3, 3), (3, 3) and (3,)"
+        intrinsics, rotation, translation = (real_numbers(values, wanted) for values in (K, R, t))
+        translation = translation.reshape(-1)
         if intrinsics.shape != (3, 3) or rotation.shape != (3, 3) or translation.shape != (3,):
-            raise ValueError(
-                f"K, R and t must have shapes (3, 3), (3, 3) and (3,); got {intrinsics.shape}, {rotation.shape} "
-                f"and {translation.shape}"
-            )
+            raise ValueError(f"{wanted}; got {intrinsics.shape}, {rotation.shape} and {translation.shape}")
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6) or np.linalg.det(rotation) < 0:
             raise ValueError("R must be a rotation: orthonormal with determinant +1; a mirrored or scaled one came")
         return cls.from_projection_matrix(
@@ -674,7 +708,7 @@ class Geometry:
         >>> pa.sources.round().astype(int).tolist(), pa.sdd.round(6).tolist()
         ([[0, -700, 0]], [1000.0])
         """
-        matrix = np.asarray(P, dtype=np.float64)
+        matrix = real_numbers(P, "P must be a finite 3x4 matrix")
         if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
             raise ValueError(f"P must be a finite 3x4 matrix; got shape {matrix.shape}")
         positive_distance(sdd, "sdd")
@@ -757,7 +791,7 @@ class Geometry:
         >>> drrproj.Geometry.radiograph("AP", ct, shape=(101, 101)).project_points(ct.center).round(6).tolist()
         [[[50.0, 50.0]]]
         """
-        points = _vectors(xyz_mm, "xyz_mm")
+        points = _vectors(xyz_mm, "xyz_mm", "points, shape (points, 3) or (3,)")
         homogeneous = np.column_stack([points, np.ones(len(points))])
         # X = a*source + b*pixel(0, 0) + b*row*row_step + b*column*column_step, so one solve gives row and column.
         _, b, row, column = np.moveaxis(np.linalg.solve(self.views, homogeneous.T[None]), 1, 0)
@@ -800,9 +834,16 @@ class Geometry:
         >>> origins.tolist(), directions.tolist()
         ([[0.0, -900.0, 0.0]], [[0.0, 1.0, 0.0]])
         """
-        rows, columns = np.broadcast_arrays(np.asarray(rows, np.float64), np.asarray(columns, np.float64))
+        wanted = "rows and columns must be finite pixel coordinates"
+        rows, columns = real_numbers(rows, wanted), real_numbers(columns, wanted)
+        try:
+            rows, columns = np.broadcast_arrays(rows, columns)
+        except ValueError:
+            raise ValueError(
+                f"rows and columns must have one shape, or shapes that broadcast; got {rows.shape} and {columns.shape}"
+            ) from None
         if not (np.isfinite(rows).all() and np.isfinite(columns).all()):
-            raise ValueError("rows and columns must be finite pixel coordinates")
+            raise ValueError(wanted)
         on_detector = np.stack([np.zeros_like(rows), np.ones_like(rows), rows, columns], axis=-1)
         pixels = np.einsum("vij,...j->v...i", self.views[:, :3], on_detector)
         per_view = (len(self), *(1,) * rows.ndim, 3)
@@ -1017,9 +1058,10 @@ class Geometry:
         return Geometry(views, (row_count, column_count), self.names)
 
     def _one_per_view(self, values: float | Sequence[float], what: str) -> Float64Array:
-        numbers = np.asarray(values, dtype=np.float64)
+        wanted = f"{what} must be a finite number, or one for each of {len(self)} views"
+        numbers = real_numbers(values, wanted)
         if numbers.shape not in ((), (1,), (len(self),)) or not np.isfinite(numbers).all():
-            raise ValueError(f"{what} must be a finite number, or one for each of {len(self)} views; got {values!r}")
+            raise ValueError(f"{wanted}; got {shown(values)}")
         return np.broadcast_to(numbers, (len(self),))
 
     def _about_its_middle(self, row_step: Float64Array, column_step: Float64Array) -> Geometry:

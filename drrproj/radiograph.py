@@ -293,22 +293,12 @@ class Radiograph:
         return len(self.geometry)
 
     def __contains__(self, view: object) -> bool:
-        return view in self.geometry.names
+        return view in self.geometry
 
     def __getitem__(self, view: int | str) -> Radiograph:
         """Select one view, by number or name; the result is a radiograph of that view alone."""
-        if isinstance(view, str):
-            if view not in self.geometry.names:
-                raise KeyError(f"no view {view!r} in this radiograph; there are {', '.join(self.geometry.names)}")
-            if self.geometry.names.count(view) > 1:
-                raise KeyError(f"{self.geometry.names.count(view)} views are named {view!r}; select one by number")
-            view = self.geometry.names.index(view)
-        if isinstance(view, bool) or not isinstance(view, int | np.integer):
-            raise TypeError(f"select one view, by number or name; got {view!r}")
-        if not -len(self.geometry) <= view < len(self.geometry):
-            raise IndexError(f"no view {view} in this radiograph, which has {len(self.geometry)}")
-        chosen = self.geometry[[view]]
-        place = slice(view, view + 1) if view >= 0 else slice(view, view + 1 or None)
+        first = self.geometry.place_of(view)
+        chosen, place = self.geometry[first], slice(first, first + 1)
         kept: dict[str, Any] = {
             name: None
             if images is None

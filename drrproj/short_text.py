@@ -1,12 +1,13 @@
-"""Long lists in few words, for the one line that a value prints as."""
+"""Values and lists in few words, for the one line that a value prints as and the one sentence of an error."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["counted", "listed"]
+__all__ = ["counted", "listed", "shown"]
 
 _SPELLED_OUT = 8
+_LONG = 100
 
 
 def listed(names: Sequence[str]) -> str:
@@ -33,3 +34,20 @@ def counted(count: int, what: str) -> str:
     ('1 view', '3 views')
     """
     return f"{count} {what}{'s' * (count != 1)}"
+
+
+def shown(value: object) -> str:
+    """Show what came in an error's one sentence: as Python has it, or its type where that would be long.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from drrproj.short_text import shown
+    >>> shown("30"), shown(np.zeros((30, 30)))
+    ("'30'", 'ndarray of shape (30, 30)')
+    """
+    text = repr(value)
+    if len(text) <= _LONG and "\n" not in text:
+        return text
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + (f" of shape {shape}" if isinstance(shape, tuple) else "")

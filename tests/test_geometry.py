@@ -291,7 +291,24 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: Geometry.from_projection_matrix(np.eye(4), sdd=9, shape=(2, 2)), r"3x4.*\(4, 4\)"),
         (lambda: Geometry.from_projection_matrix(np.eye(3, 4)[[0, 1, 1]], sdd=9, shape=(2, 2)), "Geometry.parallel"),
         (lambda: Geometry.from_projection_matrix(np.eye(3, 4), sdd=-9, shape=(2, 2)), "sdd must be a positive"),
-        (lambda: arm(0, 0).project_points([(1, 2)]), "xyz_mm.*3-vector"),
+        (lambda: arm(0, 0).project_points([(1, 2)]), r"xyz_mm must be points, shape \(points, 3\).*; got shape \(1, 2\)"),
+        (lambda: arm(0, 0).project_points(CT), "xyz_mm must be points.*; got Volume"),
+        (lambda: arm("x", 0), "primary_angle must be degrees, one number or one per view; got 'x'"),
+        (lambda: arm("30", 0), "primary_angle must be degrees, .*; got '30'"),
+        (lambda: arm(0, ["30"]), "secondary_angle must be degrees, .*; got"),
+        (lambda: arm(0, 0, isocenter=CT), "isocenter must be one 3-vector.*; got Volume"),
+        (lambda: arm(0, 0, pixel_spacing="0.5"), "pixel_spacing must be positive mm.*; got '0.5'"),
+        (lambda: arm(0, 0, sdd=np.ones(2)), "sdd must be a positive distance in mm; got"),
+        (lambda: arm(0, 0).rolled("a"), "degrees must be a finite number, or one for each of 1 views; got 'a'"),
+        (lambda: arm(0, 0).tilted(top=[1, "a"]), "top must be a finite number"),
+        (lambda: arm(0, 0).rays("1", 2), "rows and columns must be finite pixel coordinates; got '1'"),
+        (lambda: arm(0, 0).rays([1, 2], [1, 2, 3]), r"shapes that broadcast; got \(2,\) and \(3,\)"),
+        (lambda: Geometry("abc", (2, 2)), "views must have shape .*; got 'abc'"),
+        (lambda: Geometry.from_projection_matrix("P", sdd=9, shape=(2, 2)), "P must be a finite 3x4 matrix; got 'P'"),
+        (lambda: Geometry.from_camera(np.eye(3), None, (0, 0, 9), sdd=9, shape=(2, 2)), "K, R and t must .*; got None"),
+        (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (np.inf, 4)}), r"\(rows, columns\)"),
+        (lambda: arm([0, 1], 0)[[]], "at least one view"),
+        (lambda: arm([0, 1], 0)[5:], "at least one view"),
     ],
 )
 def test_geometries_that_make_no_image_are_refused(build, message):
@@ -350,3 +367,44 @@ def test_moved_views_see_moved_points_where_the_views_saw_the_points(beam, seed)
 def test_views_are_moved_by_affine_matrices_only(matrix, message):
     with pytest.raises(ValueError, match=message):
         arm(0, 0).moved(matrix)
+
+
+def test_views_are_selected_by_number_name_slice_and_mask():
+    views = arm([0, 10, 20, 30], 0, names=["a", "b", "c", "c"])
+    keys = [("b", [1]), (0, [0]), (-1, [3]), (np.int64(2), [2]), (slice(1, None), [1, 2, 3]), ((2, "a"), [2, 0])]
+    for key, places in keys:
+        np.testing.assert_array_equal(views[key].views, views.views[places])
+        assert views[key].names == tuple(views.names[place] for place in places)
+    assert views[np.array([True, False, True, False])].names == ("a", "c")
+    assert "b" in views
+    assert "d" not in views
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ("PA", KeyError, "no view 'PA'; there are a, b, b"),
+        ("b", KeyError, "2 views are named 'b'; select one by number"),
+        (3, IndexError, "no view 3; there are 3, counted from 0"),
+        (-4, IndexError, "no view -4; there are 3"),
+        (0.5, TypeError, "select one view, by number or name; got 0.5"),
+        (True, TypeError, "select one view, by number or name; got True"),
+        (None, TypeError, "select one view, by number or name; got None"),
+        ([0, 0.5], TypeError, "select one view, by number or name; got 0.5"),
+    ],
+)
+def test_views_that_are_not_there_are_refused(key, error, message):
+    with pytest.raises(error, match=message):
+        arm([0, 10, 20], 0, names=["a", "b", "b"])[key]
+
+
+@pytest.mark.parametrize("joined", [[arm(0, 0), 1], 1, [None]])
+def test_only_geometries_are_joined(joined):
+    with pytest.raises(TypeError, match="views are joined of a list of geometries; got (1|None) among them"):
+        Geometry.concatenate(joined)
+
+
+@pytest.mark.parametrize("names", [5, [1], ["a", None]])
+def test_names_of_views_are_texts(names):
+    with pytest.raises(TypeError, match="names of views must be texts; got"):
+        Geometry.cone((0, -1000, 0), **UPRIGHT, names=names)

@@ -289,7 +289,7 @@ def test_a_view_of_a_radiograph_is_a_radiograph_of_that_view():
         assert one.record["geometry"]["names"] == [views.names[index]]
     with pytest.raises(KeyError, match=r"no view 'RL'.*PA, LL, AP"):
         shot["RL"]
-    with pytest.raises(IndexError, match="no view 3 in this radiograph, which has 3"):
+    with pytest.raises(IndexError, match="no view 3; there are 3, counted from 0"):
         shot[3]
     with pytest.raises(TypeError, match="one view, by number or name"):
         shot[0:1]

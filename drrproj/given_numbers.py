@@ -1,0 +1,79 @@
+"""Numbers that callers give: checked before numpy sees them, which would read numbers out of texts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drrproj.short_text import shown
+
+__all__ = ["number", "real_numbers"]
+
+
+def real_numbers(values: Any, wanted: str) -> npt.NDArray[np.float64]:
+    """Return an array of real numbers, of any shape, as float64.
+
+    Parameters
+    ----------
+    values : array_like
+        Integers or floating point; NaN and infinities pass.
+    wanted : str
+        What it should be, as the beginning of the sentence: ``"angles must be degrees"``.
+
+    Raises
+    ------
+    ValueError
+        If they are none: text, truth values, an object, lists of different lengths.
+
+    Examples
+    --------
+    >>> from drrproj.given_numbers import real_numbers
+    >>> real_numbers([1, 2.5], "angles must be degrees").tolist()
+    [1.0, 2.5]
+    >>> real_numbers("30", "angles must be degrees")
+    Traceback (most recent call last):
+    ValueError: angles must be degrees; got '30'
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "iuf":
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        # Lists of different lengths, or an object that makes no array, are told like text.
+        pass
+    raise ValueError(f"{wanted}; got {shown(values)}")
+
+
+def number(value: Any, wanted: str, *, least: float = -math.inf, above: float = -math.inf) -> float:
+    """Return one finite number within bounds.
+
+    Parameters
+    ----------
+    value : float
+        As given.
+    wanted : str
+        What it should be, as the beginning of the sentence.
+    least, above : float
+        The lowest value that passes; the value that it must exceed.
+
+    Raises
+    ------
+    ValueError
+        If it is no such number.
+
+    Examples
+    --------
+    >>> from drrproj.given_numbers import number
+    >>> number(2, "mas must be positive", above=0)
+    2.0
+    >>> number(0, "mas must be positive", above=0)
+    Traceback (most recent call last):
+    ValueError: mas must be positive; got 0
+    """
+    array = real_numbers(value, wanted)
+    if array.ndim or not math.isfinite(array) or array < least or array <= above:
+        raise ValueError(f"{wanted}; got {shown(value)}")
+    return float(array)
