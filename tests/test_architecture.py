@@ -32,7 +32,7 @@ ARROWS = {
     "output_arrays": {"volume", "device_arrays"},
     "display": {"radiograph", "extras"},
     "backends": set(),
-    "interchange": {"affines", "geometry", "volume"},
+    "interchange": {"affines", "geometry", "given_numbers", "short_text", "volume"},
     "label_walks": VALUES | {"backends", "device_arrays", "output_arrays"},
     "mirrored": {"volume"},
     "supersampling": set(),

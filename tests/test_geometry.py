@@ -291,7 +291,10 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: Geometry.from_projection_matrix(np.eye(4), sdd=9, shape=(2, 2)), r"3x4.*\(4, 4\)"),
         (lambda: Geometry.from_projection_matrix(np.eye(3, 4)[[0, 1, 1]], sdd=9, shape=(2, 2)), "Geometry.parallel"),
         (lambda: Geometry.from_projection_matrix(np.eye(3, 4), sdd=-9, shape=(2, 2)), "sdd must be a positive"),
-        (lambda: arm(0, 0).project_points([(1, 2)]), r"xyz_mm must be points, shape \(points, 3\).*; got shape \(1, 2\)"),
+        (
+            lambda: arm(0, 0).project_points([(1, 2)]),
+            r"xyz_mm must be points, shape \(points, 3\).*; got shape \(1, 2\)",
+        ),
         (lambda: arm(0, 0).project_points(CT), "xyz_mm must be points.*; got Volume"),
         (lambda: arm("x", 0), "primary_angle must be degrees, one number or one per view; got 'x'"),
         (lambda: arm("30", 0), "primary_angle must be degrees, .*; got '30'"),

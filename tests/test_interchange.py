@@ -583,6 +583,18 @@ PAIR = r"must be two positive (whole )?numbers; got"
             {"pixel_size": -1},
             "pixel_size must be a positive distance in mm; got -1",
         ),
+        (
+            interchange.geometry_from_deepdrr,
+            {"alpha": 0, "beta": 0, **DEEPDRR_ARM},
+            {"alpha": "30"},
+            "alpha, beta and gamma must be finite angles.*; got '30'",
+        ),
+        (
+            interchange.geometry_from_deepdrr,
+            {"alpha": 0, "beta": 0, **DEEPDRR_ARM},
+            {"isocenter": "abc"},
+            "isocenter must be 3 finite numbers.*; got 'abc'",
+        ),
         (interchange.geometry_from_plastimatch, PLASTIMATCH, {"sid": -1500}, "sid must be a positive distance in mm"),
         (interchange.geometry_from_plastimatch, PLASTIMATCH, {"sad": -1000}, "sad must be a positive distance in mm"),
         (interchange.geometry_from_plastimatch, PLASTIMATCH, {"dim": (0, 3)}, f"dim {PAIR}"),

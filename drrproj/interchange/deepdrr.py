@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from drrproj.affines import checked_affine
 from drrproj.geometry import Geometry, names_of_views, positive_distance
+from drrproj.given_numbers import real_numbers
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import distances, numbers, panels
 from drrproj.interchange.pinhole import camera_of
@@ -129,13 +130,14 @@ def geometry_from_deepdrr(
     >>> view.sources.tolist(), view.centers.round(6).tolist()
     ([[0.0, 0.0, -530.0]], [[0.0, 0.0, 490.0]])
     """
-    angles = [np.atleast_1d(np.asarray(angle, dtype=np.float64)) for angle in (alpha, beta, gamma)]
+    wanted = "alpha, beta and gamma must be finite angles, one number or one per view"
+    angles = [np.atleast_1d(real_numbers(angle, wanted)) for angle in (alpha, beta, gamma)]
     try:
         turn_alpha, turn_beta, turn_gamma = np.broadcast_arrays(*(np.radians(a) if degrees else a for a in angles))
     except ValueError:
         raise ValueError(f"alpha, beta and gamma are for {', '.join(str(len(a)) for a in angles)} views") from None
     if turn_alpha.ndim != 1 or not np.isfinite([turn_alpha, turn_beta, turn_gamma]).all():
-        raise ValueError("alpha, beta and gamma must be finite angles, one number or one per view")
+        raise ValueError(wanted)
     sdd = positive_distance(source_to_detector_distance, "source_to_detector_distance")
     sod = positive_distance(source_to_isocenter_vertical_distance, "source_to_isocenter_vertical_distance")
     pixel = positive_distance(pixel_size, "pixel_size")

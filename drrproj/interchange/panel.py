@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.given_numbers import real_numbers
+from drrproj.short_text import shown
 
 __all__ = ["Panel", "distances", "numbers", "one_of_all", "pair", "panels"]
 
@@ -148,13 +150,12 @@ def one_of_all(values: Sequence[Sequence[float]], what: str, peer: str) -> list[
 
 def numbers(values: npt.ArrayLike, length: int, what: str, views: int | None = None) -> Float64Array:
     """Check vectors, one or one per view, and give them one per view: shape (views, length)."""
-    array = np.asarray(values, dtype=np.float64)
+    wanted = f"{what} must be {length} finite numbers, or as many for each view"
+    array = real_numbers(values, wanted)
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or array.shape[1] != length or not len(array) or not np.isfinite(array).all():
-        raise ValueError(
-            f"{what} must be {length} finite numbers, or as many for each view; got shape {np.shape(values)}"
-        )
+        raise ValueError(f"{wanted}; got shape {np.shape(values)}")
     if views is not None:
         if len(array) not in (1, views):
             raise ValueError(f"{what} are for {len(array)} views, the others are for {views}")
@@ -164,26 +165,18 @@ def numbers(values: npt.ArrayLike, length: int, what: str, views: int | None = N
 
 def distances(values: npt.ArrayLike, what: str) -> Float64Array:
     """Check positive distances in mm, one or one per view: shape (1,) or (views,)."""
-    array = np.atleast_1d(_plain(values))
+    wanted = f"{what} must be a positive distance in mm, or one for each view"
+    array = np.atleast_1d(real_numbers(values, wanted))
     if array.ndim != 1 or not len(array) or not (np.isfinite(array) & (array > 0)).all():
-        raise ValueError(f"{what} must be a positive distance in mm, or one for each view; got {values!r}")
+        raise ValueError(f"{wanted}; got {shown(values)}")
     return array
 
 
 def pair(values: Any, what: str, *, whole: bool = False) -> tuple[float, float]:
     """Check two positive numbers, or two positive whole numbers, such as of pixels."""
-    array = _plain(values)
+    wanted = f"{what} must be two positive {'whole ' if whole else ''}numbers"
+    array = real_numbers(values, wanted)
     if array.shape != (2,) or not (np.isfinite(array) & (array > 0)).all() or (whole and (array % 1).any()):
-        raise ValueError(f"{what} must be two positive {'whole ' if whole else ''}numbers; got {values!r}")
+        raise ValueError(f"{wanted}; got {shown(values)}")
     first, second = array.tolist()
     return first, second
-
-
-def _plain(values: Any) -> Float64Array:
-    """Numbers as an array; what is none becomes NaN, which no check lets pass."""
-    try:
-        array = np.asarray(values)
-        # numpy would read numbers out of texts.
-        return array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
-    except (TypeError, ValueError):
-        return np.array(np.nan)
