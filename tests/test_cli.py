@@ -159,8 +159,8 @@ def test_project_c_arm(ct, tmp_path):
     np.testing.assert_allclose(shot.geometry.project_points(volume.center), [[[15.5, 19.5]]] * 2)
     np.testing.assert_allclose(np.linalg.norm(shot.geometry.sources - volume.center, axis=1), 800)
     moved = [*arm, "--isocenter", 1, 2, 3]
-    assert run("project", ct, *moved, *SMALL, "--npz", "-o", tmp_path / "out") == 0
-    shot = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    assert run("project", ct, *moved, *SMALL, "--npz", "-o", tmp_path / "moved") == 0
+    shot = drrproj.read_npz(tmp_path / "moved" / "radiograph.npz")
     np.testing.assert_allclose(shot.geometry.project_points([1, 2, 3]), [[[15.5, 19.5]]] * 2)
 
 
@@ -272,10 +272,10 @@ def test_existing_results_survive_a_failed_run(ct, tmp_path, capsys):
     assert run("project", ct, *SMALL, "-o", out) == 0
     before = (out / "PA.png").read_bytes()
     capsys.readouterr()
-    refused(capsys, "project", ct, *SMALL, "--threads", "0", "-o", out)
-    refused(capsys, "project", ct, *SMALL, "--window", "1", "1", "-o", out)
+    refused(capsys, "project", ct, *SMALL, "--overwrite", "--threads", "0", "-o", out)
+    refused(capsys, "project", ct, *SMALL, "--overwrite", "--window", "1", "1", "-o", out)
     assert (out / "PA.png").read_bytes() == before
-    assert run("project", ct, *SMALL, "--energy", 40, "-o", out) == 0
+    assert run("project", ct, *SMALL, "--energy", 40, "--overwrite", "-o", out) == 0
     assert files(out) == {"PA.png", "PA.json"}
     assert (out / "PA.json").read_text().count('"energy_kev": 40.0') == 1
 
@@ -367,7 +367,7 @@ def test_examples_of_project_are_valid(ct, seg, tmp_path, capsys, monkeypatch):
     examples = [example for example in examples if "angiogram.dcm" not in example]
     assert len(examples) == 7
     for example in examples:
-        assert main([*example, *SMALL]) == 0, example
+        assert main([*example, *SMALL, "--overwrite"]) == 0, example
 
 
 def test_version(capsys):
@@ -388,7 +388,7 @@ def test_python_dash_m(ct, tmp_path):
     done = python_dash_m("project", str(ct), *SMALL, "-o", "out")
     assert (done.returncode, done.stderr) == (0, "")
     assert files(tmp_path / "out") == {"PA.png", "PA.json"}
-    failed = python_dash_m("project", "none.nii", "-o", "out")
+    failed = python_dash_m("project", "none.nii", "-o", "other")
     assert (failed.returncode, failed.stderr) == (2, "drrproj: error: no such file: none.nii\n")
 
 

@@ -48,8 +48,9 @@ def test_one_of_several_series(folder, capsys):
     assert "2 CT series: " in err
     assert "'Lung' (number 7, 12 slices, 1.2.3.4)" in err
     for series in ("Lung", "7"):
-        assert run("project", folder / "in", "--series", series, *SHAPE, "--npz", "-o", folder / "out") == 0
-        shot = drrproj.read_npz(folder / "out" / "radiograph.npz")
+        out = folder / series
+        assert run("project", folder / "in", "--series", series, *SHAPE, "--npz", "-o", out) == 0
+        shot = drrproj.read_npz(out / "radiograph.npz")
         ct = drrproj.read_volume(folder / "in" / "b")
         expected = drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, shape=(24, 32)))
         np.testing.assert_array_equal(shot.line_integral, expected.line_integral)
@@ -88,8 +89,10 @@ def test_the_pose_of_an_x_ray_file(folder):
     np.testing.assert_allclose(shot.geometry.views, arm.views, atol=1e-5)
     other = ct.center + np.array([3, -4, 5])
     moved = ["--isocenter", *other, "--sod", 800]
-    assert run("project", folder / "in" / "a", "--pose", folder / "arm.dcm", *moved, "--npz", "-o", folder / "out") == 0
-    view = drrproj.read_npz(folder / "out" / "radiograph.npz").geometry
+    assert (
+        run("project", folder / "in" / "a", "--pose", folder / "arm.dcm", *moved, "--npz", "-o", folder / "moved") == 0
+    )
+    view = drrproj.read_npz(folder / "moved" / "radiograph.npz").geometry
     np.testing.assert_allclose(view.project_points(other), [[[9.5, 14.5]]], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(view.sources[0] - other), 800)
 
@@ -122,4 +125,4 @@ def test_the_examples_with_dicom_in_the_help_are_valid(tmp_path, capsys, monkeyp
     examples = [shlex.split(line)[1:] for line in said if line.startswith("    drrproj") and WITH_DICOM.search(line)]
     assert len(examples) == 3
     for example in examples:
-        assert main(example) == 0, example
+        assert main([*example, "--overwrite"]) == 0, example

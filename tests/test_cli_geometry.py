@@ -96,9 +96,9 @@ def test_the_pose_of_a_picture_makes_it_again(ct, tmp_path, capsys):
     capsys.readouterr()
     for kind in ("json", "dcm"):
         pose = tmp_path / "out" / f"LL.{kind}"
-        assert run("project", ct, "--pose", pose, "--npz", "-o", tmp_path / "again") == 0
+        assert run("project", ct, "--pose", pose, "--npz", "-o", tmp_path / kind) == 0
         assert "view LL does not show the whole CT" in capsys.readouterr().err
-        again = drrproj.read_npz(tmp_path / "again" / "radiograph.npz")
+        again = drrproj.read_npz(tmp_path / kind / "radiograph.npz")
         np.testing.assert_array_equal(again.geometry.views, wanted.geometry.views)
         np.testing.assert_array_equal(again.line_integral, wanted.line_integral)
 

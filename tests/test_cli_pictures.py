@@ -46,7 +46,7 @@ def test_examples_of_help_are_valid(tmp_path, monkeypatch, capsys):
         assert len(examples) == count
         for example in examples:
             globbed = [sorted(map(str, tmp_path.glob(word))) if "*" in word else [word] for word in example]
-            assert run(*(word for words in globbed for word in words)) == 0, example
+            assert run(*(word for words in globbed for word in words), "--overwrite") == 0, example
 
 
 # --- render -------------------------------------------------------------------------------------------------------
@@ -197,8 +197,8 @@ def test_paxray_physical_and_matsubara(chest, tmp_path):
         bone_window=(300, 1500),
     )
     np.testing.assert_array_equal(levels(tmp_path / "out" / "chest_LL.png"), expected.levels)
-    assert run("paxray", chest, "--mode", "matsubara", "-o", tmp_path / "out") == 0
-    np.testing.assert_array_equal(levels(tmp_path / "out" / "chest_AP.png"), paxray.matsubara(volume).levels)
+    assert run("paxray", chest, "--mode", "matsubara", "-o", tmp_path / "other") == 0
+    np.testing.assert_array_equal(levels(tmp_path / "other" / "chest_AP.png"), paxray.matsubara(volume).levels)
 
 
 @pytest.mark.parametrize(

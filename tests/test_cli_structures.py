@@ -122,7 +122,7 @@ def test_several_label_files(ct, seg, bones, tmp_path):
     np.testing.assert_array_equal(shot.path_length["rib_1"], alone.path_length["rib_1"])
     record = json.loads((tmp_path / "out" / "PA.json").read_text())
     assert record["source"]["labels"] == [str(seg), str(bones)]
-    shot = projected(tmp_path / "out", ct, "--labels", seg, "--labels", bones, "--structures", "rib_2")
+    shot = projected(tmp_path / "one", ct, "--labels", seg, "--labels", bones, "--structures", "rib_2")
     assert list(shot.masks) == ["rib_2"]
 
 

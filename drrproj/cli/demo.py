@@ -8,11 +8,14 @@ from pathlib import Path
 import drrproj
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import output_folder, write_views
 from drrproj.cli.screen import sizes
 
 __all__ = ["add_to"]
+
+_FOLDER = "drrproj_demo"
 
 _EXAMPLES = """\
 examples:
@@ -25,11 +28,19 @@ def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_command(commands, "demo", _run, "X-ray the bundled chest CT: PA and lateral, with anatomy", _EXAMPLES)
     parser.add_argument(
-        "-o", "--out", type=Path, default=Path("drrproj_demo"), metavar="OUT", help="folder (default: drrproj_demo)"
+        "-o",
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help=f"folder (default: {_FOLDER}, whose pictures are made anew each time)",
     )
+    add_overwrite(parser.add_argument)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.out is None:
+        arguments.out, arguments.overwrite = Path(_FOLDER), True
+    old = old_results(arguments, earlier_results(arguments.out, PICTURES))
     ct, labels = drrproj_io.read_sample()
     views = [drrproj.Geometry.radiograph(view, ct, shape=(512, 512)) for view in ("PA", "LL")]
     print(f"chest CT of LIDC-IDRI-0001 at 3 mm (CC BY 3.0): {sizes(ct.shape)} voxels, {len(labels.names)} structures")
@@ -37,6 +48,7 @@ def _run(arguments: argparse.Namespace) -> None:
         shot = timed_projection(
             ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
         )
+        removed(folder, old)
         written = write_views(
             folder, shot, drrproj.Display.fit, {"volume": "bundled sample chest_3mm"}, drrproj_io.SAMPLE_ORGANS
         )

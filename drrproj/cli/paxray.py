@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import drrproj
 from drrproj import io as drrproj_io
 from drrproj import paxray
 from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.earlier import add_overwrite, old_results, removed
 from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
 from drrproj.io.kinds import kind_of
@@ -58,6 +59,7 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("cts", type=Path, nargs="+", metavar="CT", help="NIfTI files (.nii, .nii.gz), in HU")
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
+    add_overwrite(add)
     add(
         "--mode",
         choices=tuple(_DEFAULT_VIEWS),
@@ -106,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for stem in stems:
         if stems.count(stem) > 1:
             raise ValueError(f"pictures of two CTs would be called {stem}_...; make them in two folders")
+    old_results(arguments, _pictures_of(arguments.out, stems))
     written = []
     with output_folder(arguments.out) as folder:
         for path, stem in zip(arguments.cts, stems, strict=True):
@@ -115,12 +118,21 @@ def _run(arguments: argparse.Namespace) -> None:
             if whole and kind_of(path) == "nifti" and drrproj_io.is_rescaled(path):
                 # SimpleITK, the authors' reader, makes float32 of such a file; so must whoever wants their bits.
                 ct = drrproj.Volume(ct.array.astype(np.float32), ct.affine)
-            for view, picture in _pictures(arguments, ct):
+            pictures = list(_pictures(arguments, ct))
+            removed(folder, _pictures_of(folder, [stem]))
+            for view, picture in pictures:
                 name = f"{stem}_{view}"
                 drrproj.write_picture(folder / f"{name}.png", picture)
                 drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)})
                 written += [f"{name}.png", f"{name}.json"]
         print(f"wrote to {folder}: {', '.join(written)}")
+
+
+def _pictures_of(folder: Path, stems: Sequence[str]) -> list[Path]:
+    """List the files of CTs of these names; those of other names are not mixed up with them."""
+    views = sorted({"frontal", "lateral", *drrproj.geometry.RADIOGRAPH_VIEWS})
+    files = [folder / f"{stem}_{view}{ending}" for stem in stems for view in views for ending in (".png", ".json")]
+    return [path for path in files if path.is_file()]
 
 
 def _pictures(arguments: argparse.Namespace, ct: drrproj.Volume) -> Iterator[tuple[str, drrproj.Picture]]:

@@ -13,6 +13,7 @@ from drrproj import backends, physics
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.display import add_display_arguments, display_choice
+from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
@@ -32,6 +33,10 @@ _MODELS: dict[str, tuple[Callable[..., drrproj.Attenuation], tuple[str, ...]]] =
     "plastimatch": (drrproj.attenuation.plastimatch, ()),
     "nanodrr": (drrproj.attenuation.nanodrr, ()),
 }
+
+# What the command writes: how the files of a view end, and those beside them.
+_OF_A_VIEW = (".dcm", "_seg.dcm", ".nii.gz", *PICTURES)
+_OF_ALL = ("masks", "masks.json", "structures.csv", "radiograph.npz")
 
 _EXAMPLES = """\
 examples:
@@ -66,6 +71,7 @@ def add_to(commands: Commands) -> None:
     add_ct(parser)
     add = parser.add_argument
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made when missing")
+    add_overwrite(add)
 
     group = parser.add_argument_group("input")
     add_ct_arguments(group)
@@ -118,6 +124,7 @@ def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
     _check_structure_options(arguments)
     tube, display = tube_choice(arguments), display_choice(arguments)
+    old = old_results(arguments, earlier_results(arguments.out, _OF_A_VIEW, _OF_ALL))
     ct = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
@@ -160,6 +167,7 @@ def _run(arguments: argparse.Namespace) -> None:
         elif tube is not None and tube.spectrum is not None:
             print(_beam(tube.spectrum))
             shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
+        removed(folder, old)
         written = write_views(folder, shot, display, source, arguments.overlay)
         if arguments.dicom:
             written += write_dicom_views(folder, shot, display, arguments.ct, arguments.overlay)

@@ -9,6 +9,7 @@ from pathlib import Path
 import drrproj
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.display import add_display_arguments, display_choice
+from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
 from drrproj.cli.results import as_text, output_folder, write_views
 from drrproj.cli.tube import TubeChoice, add_exposure_arguments, tube_choice
 
@@ -38,6 +39,7 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("radiographs", type=Path, nargs="+", metavar="NPZ", help="files that drrproj project --npz wrote")
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
+    add_overwrite(add)
     add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
     add_exposure_arguments(parser)
@@ -47,10 +49,12 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     tube, choice = tube_choice(arguments), display_choice(arguments)
     prefixes = _prefixes(arguments.radiographs)
+    old = old_results(arguments, earlier_results(arguments.out, PICTURES))
     # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
     display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube))
     written = []
     with output_folder(arguments.out) as folder:
+        removed(folder, old)
         for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
             for view in _views(path, arguments, tube):
                 source = {"radiograph": as_text(path)}

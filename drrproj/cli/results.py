@@ -42,8 +42,10 @@ def write_views(
     written = []
     for view_name in shot.geometry.names:
         view, name = shot[view_name], f"{prefix}{view_name}"
-        used = drrproj.write_png(folder / f"{name}.png", view, display=display(view))
+        used = display(view)
+        # The record first: by it a later run knows the other files, even if this one is stopped between them.
         drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record())
+        drrproj.write_png(folder / f"{name}.png", view, display=used)
         written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
             drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used)

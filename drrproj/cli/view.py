@@ -8,6 +8,7 @@ from pathlib import Path
 import drrproj
 from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
+from drrproj.cli.earlier import add_overwrite, old_results, removed
 from drrproj.cli.results import output_folder
 from drrproj.cli.views import add_view_arguments, views_of
 
@@ -32,15 +33,18 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="OUT", help="folder for VIEW_scene.png; made when missing"
     )
+    add_overwrite(parser.add_argument)
     add_ct_arguments(parser.add_argument_group("input"))
     add_view_arguments(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    old = old_results(arguments, sorted(arguments.out.glob("*_scene.png")))
     ct = read_ct(arguments)
     geometry = views_of(arguments, ct)
     print(geometry.describe(ct))
     with output_folder(arguments.out) as folder:
+        removed(folder, old)
         written = [f"{name}_scene.png" for name in geometry.names]
         for view, name in zip(geometry, written, strict=True):
             drrproj.write_scene(folder / name, _with_its_picture(ct, view), ct)

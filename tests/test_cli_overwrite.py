@@ -1,0 +1,135 @@
+"""Results of two runs do not lie in one folder unseen: refused, or the earlier ones removed, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import SMALL, ct, files, refused, run, save, seg
+from test_paxray_faithful import patient
+
+import drrproj
+
+__all__ = ["ct", "seg"]  # fixtures
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_loses_nothing(ct, seg, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("project", ct, "--labels", seg, *SMALL, "--masks", "png", "--npz", "-o", out) == 0
+    before = contents(out)
+    capsys.readouterr()
+    said = refused(capsys, "project", "unread.nii.gz", *SMALL, "--view", "LL", "-o", out)
+    assert "holds results of an earlier run (PA.png, PA_overlay.png, PA.json, masks/PA/body.png and 3 more)" in said
+    assert "--overwrite" in said
+    assert contents(out) == before
+
+
+def test_overwrite_removes_what_the_earlier_run_wrote_and_nothing_else(ct, seg, tmp_path):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed (extra dataset)")
+    pytest.importorskip("highdicom", reason="highdicom is not installed (extra dataset)")
+    out = tmp_path / "out"
+    arm = ["--view", "PA", "--c-arm", 30, 10, "--sdd", 900, "--sod", 600, "--pixel-spacing", 8]
+    everything = ["--masks", "png", "coco", "--npz", "--nifti", "--dicom"]
+    assert run("project", ct, "--labels", seg, *arm, *SMALL, *everything, "-o", out) == 0
+    mine = {
+        "notes.txt": b"mine",
+        "PA_old.png": b"mine",
+        "labels.json": b'{"1": "heart"}',
+        "hip.json": b'{"geometry": {"names": ["hip"]}, "versions": {}}',  # a record, not one by the command line
+        "hip.png": b"mine",
+        "masks/PA/notes.txt": b"mine",
+        "masks/other/heart.png": b"mine",
+    }
+    for name, content in mine.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(content)
+    assert run("project", ct, "--view", "LL", *SMALL, "--overwrite", "-o", out) == 0
+    assert contents(out).keys() == {"LL.png", "LL.json", *mine}
+    assert {name: contents(out)[name] for name in mine} == mine
+    assert files(out / "masks") == {"PA", "other"}
+
+
+def test_overwrite_of_a_run_that_fails_loses_nothing(ct, seg, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("project", ct, "--labels", seg, *SMALL, "-o", out) == 0
+    before = contents(out)
+    capsys.readouterr()
+    refused(capsys, "project", ct, *SMALL, "--overwrite", "--sdd", 50, "-o", out)
+    refused(capsys, "project", tmp_path / "none.nii.gz", "--overwrite", "-o", out)
+    assert contents(out) == before
+
+
+def test_overwrite_removes_no_file_that_the_run_reads(ct, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("project", ct, *SMALL, "--nifti", "-o", out) == 0
+    before = contents(out)
+    capsys.readouterr()
+    for line in (["--pose", out / "PA.json"], ["--labels", out]):
+        said = refused(capsys, "project", ct, *line, "--overwrite", "-o", out)
+        assert "this run reads" in said
+        assert "choose another folder" in said
+    assert contents(out) == before
+
+
+def test_views_of_an_earlier_pose_are_known_by_their_record(ct, tmp_path, capsys):
+    volume = drrproj.read_volume(ct)
+    hip = drrproj.Geometry(drrproj.Geometry.radiograph("PA", volume, shape=(9, 9)).views, (9, 9), ("hip",))
+    drrproj.write_sidecar(tmp_path / "pose.json", drrproj.project(volume, hip))
+    out = tmp_path / "out"
+    assert run("project", ct, "--pose", tmp_path / "pose.json", "-o", out) == 0
+    assert files(out) == {"hip.png", "hip.json"}
+    capsys.readouterr()
+    assert "(hip.png, hip.json)" in refused(capsys, "project", ct, *SMALL, "-o", out)
+    assert run("project", ct, *SMALL, "--overwrite", "-o", out) == 0
+    assert files(out) == {"PA.png", "PA.json"}
+
+
+def test_render_and_view_are_refused_in_the_same_way(ct, tmp_path, capsys):
+    both = ["--view", "PA", "--view", "LL", *SMALL]
+    for case in "ab":
+        assert run("project", ct, *both, "--npz", "-o", tmp_path / case) == 0
+    saved = [tmp_path / case / "radiograph.npz" for case in "ab"]
+    assert run("render", *saved, "-o", tmp_path / "film") == 0
+    assert run("view", ct, *both, "-o", tmp_path / "setup") == 0
+    capsys.readouterr()
+    for command, folder in ((["render", saved[0]], "film"), (["view", ct, *SMALL], "setup")):
+        before = contents(tmp_path / folder)
+        assert "holds results of an earlier run" in refused(capsys, *command, "-o", tmp_path / folder)
+        assert contents(tmp_path / folder) == before
+        assert run(*command, "--overwrite", "-o", tmp_path / folder) == 0
+    assert files(tmp_path / "film") == {"PA.png", "PA.json", "LL.png", "LL.json"}
+    assert files(tmp_path / "setup") == {"PA_scene.png"}
+    # Into the folder of the saved radiograph: what render does not make stays, its own input first of all.
+    assert run("render", saved[0], "--overwrite", "-o", tmp_path / "a") == 0
+    assert (tmp_path / "a" / "radiograph.npz").exists()
+
+
+def test_paxray_mixes_no_two_cts_of_one_name(tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    for name in ("a/ct", "b/ct", "b/other"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save(tmp_path / f"{name}.nii.gz", patient(), np.diag([-2.0, -2.0, 3.0, 1.0]))
+    out = tmp_path / "out"
+    assert run("paxray", tmp_path / "a" / "ct.nii.gz", "-o", out) == 0
+    assert run("paxray", tmp_path / "b" / "other.nii.gz", "--view", "lateral", "-o", out) == 0
+    capsys.readouterr()
+    again = ["paxray", tmp_path / "b" / "ct.nii.gz", "--mode", "physical", "--shape", 30, 40]
+    assert "earlier run (ct_frontal.png, ct_frontal.json, ct_lateral.png" in refused(capsys, *again, "-o", out)
+    assert run(*again, "--overwrite", "-o", out) == 0
+    assert files(out) == {"ct_PA.png", "ct_PA.json", "other_lateral.png", "other_lateral.json"}
+
+
+def test_the_demo_makes_its_own_folder_anew_and_no_other(ct, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("demo") == 0
+    first = contents(tmp_path / "drrproj_demo")
+    assert run("demo") == 0
+    assert contents(tmp_path / "drrproj_demo").keys() == first.keys()
+    assert run("project", ct, *SMALL, "-o", "mine") == 0
+    capsys.readouterr()
+    assert "mine holds results of an earlier run (PA.png, PA.json)" in refused(capsys, "demo", "-o", "mine")
