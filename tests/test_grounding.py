@@ -103,6 +103,18 @@ class TestPhrases:
         region = ground(phrase, read_taxonomy("paxray"), masks)
         assert (region.classes, region.missing) == (names, ())
 
+    def test_a_region_tells_what_was_not_read(self):
+        masks = {"heart": np.eye(*SHAPE) > 0}
+        region = ground("Right-sided heart border blurred by a pleural effusion.", read_taxonomy("paxray"), masks)
+        assert (region.classes, region.unread) == (("heart",), ("Right", "pleural"))
+        assert ground("Enlarged heart.", read_taxonomy("paxray"), masks).unread == ()
+
+    def test_a_region_is_of_both_sides_where_both_are_named(self):
+        left, right = np.eye(*SHAPE) > 0, np.eye(*SHAPE, k=5) > 0
+        masks = {"lung_left_lobelower": left, "lung_right_lobelower": right}
+        region = ground("Opacities in the left and right lower lobes.", read_taxonomy("paxray"), masks)
+        np.testing.assert_array_equal(region.mask, left | right)
+
     def test_a_phrase_without_anatomy_is_refused(self):
         with pytest.raises(ValueError, match="'no acute finding' names no class of taxonomy 'paxray'"):
             ground("no acute finding", read_taxonomy("paxray"), random_masks(0))

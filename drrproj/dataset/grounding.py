@@ -30,19 +30,23 @@ class Region:
         Where any of the classes is.
     box : (int, int, int, int) or None
         Around the mask; none where it is empty.
+    unread : tuple of str
+        Words for anatomy, a side, a place or a number that are part of no class that was found. Where there are any,
+        the region may be more or less than what the phrase means, and a set of examples better goes without it.
     """
 
     classes: tuple[str, ...]
     missing: tuple[str, ...]
     mask: BoolArray
     box: Box | None
+    unread: tuple[str, ...]
 
 
 def ground(phrase: str, taxonomy: Taxonomy, masks: Mapping[str, BoolArray]) -> Region:
     """Find the region of a picture that a phrase names.
 
     It knows words, not findings: "opacity in the left lower lobe" is that lobe. See
-    :meth:`drrproj.dataset.taxonomy.Taxonomy.lookup` for what counts as naming a class.
+    :meth:`drrproj.dataset.taxonomy.Taxonomy.read` for what counts as naming a class, and for its limits.
 
     Parameters
     ----------
@@ -69,15 +73,15 @@ def ground(phrase: str, taxonomy: Taxonomy, masks: Mapping[str, BoolArray]) -> R
     >>> from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy
     >>> heart = AnatomyClass("heart", "mediastinum", synonyms=("cardiac silhouette",))
     >>> region = ground("Enlarged cardiac silhouette.", Taxonomy("mine", (heart,)), {"heart": np.eye(4, 6, 1) > 0})
-    >>> region.classes, region.box
-    (('heart',), (0, 4, 1, 5))
+    >>> region.classes, region.box, region.unread
+    (('heart',), (0, 4, 1, 5), ())
     """
-    names = taxonomy.lookup(phrase)
+    names, unread = taxonomy.read(phrase)
     if not names:
         raise ValueError(f"{phrase!r} names no class of taxonomy {taxonomy.name!r}; add its words as synonyms")
     mask = union(masks, names)
     missing = tuple(name for name in names if name not in masks or not masks[name].any())
-    return Region(names, missing, mask, box_of(mask))
+    return Region(names, missing, mask, box_of(mask), unread)
 
 
 def union(masks: Mapping[str, BoolArray], names: Iterable[str]) -> BoolArray:

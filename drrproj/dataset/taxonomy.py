@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.derive_rules import RULES
+from drrproj.dataset.phrases import Phrases, Reading
 
 __all__ = ["FORMAT", "TAXONOMIES", "AnatomyClass", "Taxonomy", "read_taxonomy"]
 
@@ -176,21 +176,51 @@ class Taxonomy:
         return tuple(source for source in self[name].sources if source in self._by_name and source != name)
 
     @cached_property
-    def _phrases(self) -> dict[tuple[str, ...], tuple[str, ...]]:
-        meanings: dict[tuple[str, ...], list[str]] = {}
-        for anatomy in self.classes:
-            for phrase in (anatomy.name, *anatomy.synonyms):
-                names = meanings.setdefault(_words(phrase), [])
-                if anatomy.name not in names:
-                    names.append(anatomy.name)
-        return {words: tuple(names) for words, names in meanings.items() if words}
+    def _phrases(self) -> Phrases:
+        return Phrases(
+            (phrase, anatomy.name) for anatomy in self.classes for phrase in (anatomy.name, *anatomy.synonyms)
+        )
+
+    def read(self, phrase: str) -> Reading:
+        """Read which classes a phrase names, by their names and synonyms, and which of its words were not read.
+
+        Words are letters and digits of any script, compared without case, plural s and hyphens, and "fifth" is "5th".
+        The words of a name may come in any order, with "of", "on", "in", "at", "the", "side" and "sided" between
+        them: "5th rib on the left" is "left 5th rib". A name inside a longer one does not count: "left lower lobe" is
+        that lobe, not the left lung. Joined words of one kind stand for each of them: sides ("left and right",
+        "both", "bilateral"), places ("upper and lower"), numbers ("5th and 6th", "ribs 3 to 5", "3-5") and levels of
+        the spine ("T11-L2"). A noun may be left out where two such descriptions are joined: "left upper and right
+        lower lobe".
+
+        The limits. The joining words are English. Nothing is found within a word or across a full stop, semicolon,
+        colon or bracket. Negation and findings mean nothing: "no fracture of the 5th rib" is that rib. "Lower lobes"
+        without a side are both only where the taxonomy has a class of that name. A number before its noun is a count
+        ("3 ribs"). In "left 5th rib and 6th rib" the side does not carry over. ``unread`` tells a side, a place, the
+        number of a structure, and a noun of the taxonomy or of a short list of common anatomy; other anatomy that the
+        taxonomy lacks passes in silence, and so does a word that changes what is meant, such as "above".
+
+        Parameters
+        ----------
+        phrase : str
+            Such as a sentence of a report.
+
+        Returns
+        -------
+        Reading
+            ``classes`` in the order of the phrase; ``unread``, empty when no such word is left over.
+
+        Examples
+        --------
+        >>> from drrproj.dataset.taxonomy import read_taxonomy
+        >>> read_taxonomy("totalsegmentator").read("Opacities in the left and right lower lobes.").classes
+        ('lung_lower_lobe_left', 'lung_lower_lobe_right')
+        >>> read_taxonomy("totalsegmentator").read("Right-sided heart border.")
+        Reading(classes=('heart',), unread=('Right',))
+        """
+        return self._phrases.read(phrase)
 
     def lookup(self, phrase: str) -> tuple[str, ...]:
-        """Find the classes that a phrase names, by their names and synonyms.
-
-        Words are letters and digits of any script, compared without case, plural s and punctuation. A name inside a
-        longer one does not count: "left lower lobe" is that lobe, not the left lung. Nothing is inferred from the
-        meaning of other words, and nothing is found within a word. A name without letters or digits is never found.
+        """Find the classes that a phrase names: those that :meth:`read` finds, without what it could not read.
 
         Parameters
         ----------
@@ -208,30 +238,7 @@ class Taxonomy:
         >>> read_taxonomy("paxray").lookup("Opacity in the left lower lobe, heart size normal.")
         ('lung_left_lobelower', 'heart')
         """
-        words = _words(phrase)
-        longest = max((len(key) for key in self._phrases), default=0)
-        found: list[str] = []
-        start = 0
-        while start < len(words):
-            for length in range(min(longest, len(words) - start), 0, -1):
-                names = self._phrases.get(words[start : start + length])
-                if names:
-                    found += names
-                    start += length
-                    break
-            else:
-                start += 1
-        return tuple(dict.fromkeys(found))
-
-
-def _words(phrase: str) -> tuple[str, ...]:
-    # Accents may be written apart from their letters: those that can be are joined, the others belong to the word.
-    text = unicodedata.normalize("NFC", phrase.casefold())
-    apart = "".join(sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " " for sign in text)
-    words = [word for word in apart.split() if any(map(str.isalnum, word))]
-    return tuple(
-        word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words
-    )
+        return self.read(phrase).classes
 
 
 def _near(name: str, known: Iterable[str]) -> str:
