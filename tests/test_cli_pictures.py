@@ -164,6 +164,49 @@ def test_paxray_is_the_authors_picture_of_the_file(chest, tmp_path):
         assert record["source"] == {"volume": str(chest)}
 
 
+FRONTAL = "frontal mirrored, the patient's right on image right"
+LATERAL = "lateral mirrored, the patient's front on image right"
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "views", "said"),
+    [
+        ((-2, -2, 3), [], ""),
+        (
+            (2, 2, 3),
+            [],
+            f"runs as RAS, and the authors' code, which ignores that, would make it so: {FRONTAL}; {LATERAL}",
+        ),
+        ((2, 2, 3), ["--view", "lateral"], f"so: {LATERAL}; use --mode physical"),
+        ((-2, 2, 3), ["--view", "frontal"], ""),
+        ((-2, -2, -3), [], "so: frontal and lateral upside down; use"),
+        ((2, 2, -3), ["--mode", "physical", "--shape", "30", "40"], ""),
+    ],
+)
+def test_paxray_says_when_the_authors_code_mirrors(diagonal, views, said, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    path = save(tmp_path / "chest.nii.gz", patient(), np.diag([*map(float, diagonal), 1.0]))
+    assert run("paxray", path, *views, "-o", tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert (said in err) if said else (err == "")
+    assert err.count("warning") == bool(said)
+
+
+@pytest.mark.parametrize(("axis", "view"), [(0, "frontal"), (1, "lateral")])
+def test_what_is_said_to_be_mirrored_is_the_mirror_image(axis, view, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    steps = [-2.0, -2.0, 3.0, 1.0]
+    right = save(tmp_path / "right.nii.gz", patient(), np.diag(steps))
+    steps[axis] = 2.0
+    turned = save(tmp_path / "turned.nii.gz", np.flip(patient(), axis).copy(), np.diag(steps))
+    assert run("paxray", right, turned, "--view", view, "--transfer", "sum", "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err.count(f"{view} mirrored") == 1
+    one, other = (levels(tmp_path / "out" / f"{name}_{view}.png") for name in ("right", "turned"))
+    assert (one != other).any()
+    # The Lanczos filter rounds a mirrored picture by a level at most.
+    assert np.abs(one.astype(int) - other[:, ::-1]).max() <= 1
+
+
 def test_paxray_reads_a_rescaled_file_as_the_authors_do(tmp_path):
     """SimpleITK gives float32 for a slope or an intercept, and the equalization differs by levels."""
     pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")

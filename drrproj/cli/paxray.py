@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ __all__ = ["add_to"]
 
 _EXAMPLES = """\
 examples:
-  Exactly what the authors' code makes: frontal and lateral, 512 x 512, 8 bits:
+  Exactly what the authors' code makes: frontal and lateral, 512 x 512, 8 bits. It takes the array as it lies, so a
+  CT stored in RAS comes out mirrored, with a warning:
     drrproj paxray ct.nii.gz -o out
 
   Another of their transfer functions, for many CTs:
@@ -64,7 +66,8 @@ def add_to(commands: Commands) -> None:
         "--mode",
         choices=tuple(_DEFAULT_VIEWS),
         default="faithful",
-        help="faithful: the authors' code to the last bit, sums along array axes; physical: line integrals in mm; "
+        help="faithful: the authors' code to the last bit, sums along array axes, mirrored or upside down where those "
+        "do not run as LPS; physical: line integrals in mm, never mirrored; "
         "matsubara: the chain both descend from (default: faithful)",
     )
     add(
@@ -119,6 +122,8 @@ def _run(arguments: argparse.Namespace) -> None:
                 # SimpleITK, the authors' reader, makes float32 of such a file; so must whoever wants their bits.
                 ct = drrproj.Volume(ct.array.astype(np.float32), ct.affine)
             pictures = list(_pictures(arguments, ct))
+            if mode == "faithful":
+                _warn_of_array_axes(path, [picture for _, picture in pictures])
             removed(folder, _pictures_of(folder, [stem]))
             for view, picture in pictures:
                 name = f"{stem}_{view}"
@@ -133,6 +138,26 @@ def _pictures_of(folder: Path, stems: Sequence[str]) -> list[Path]:
     views = sorted({"frontal", "lateral", *drrproj.geometry.RADIOGRAPH_VIEWS})
     files = [folder / f"{stem}_{view}{ending}" for stem in stems for view in views for ending in (".png", ".json")]
     return [path for path in files if path.is_file()]
+
+
+def _warn_of_array_axes(path: Path, pictures: Sequence[drrproj.Picture]) -> None:
+    """Say which pictures do not stand as radiographs do, because the array's axes do not run as the authors' do."""
+    axes = pictures[0].record["array_axes"]
+    views = [picture.record["view"] for picture in pictures]
+    wrong = []
+    if axes[2] == "I":
+        wrong.append(f"{' and '.join(views)} upside down")
+    if axes[0] == "R" and "frontal" in views:
+        wrong.append("frontal mirrored, the patient's right on image right")
+    if axes[1] == "A" and "lateral" in views:
+        wrong.append("lateral mirrored, the patient's front on image right")
+    if wrong:
+        warnings.warn(
+            f"{path}: its array runs as {axes}, and the authors' code, which ignores that, would make it so: "
+            f"{'; '.join(wrong)}; use --mode physical for pictures that stand as radiographs do",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _pictures(arguments: argparse.Namespace, ct: drrproj.Volume) -> Iterator[tuple[str, drrproj.Picture]]:
