@@ -161,7 +161,9 @@ std::int64_t blocks_for(std::int64_t threads) { return (threads + kBlockThreads 
 // What one projection works in, kept for the next one.
 struct Workspace {
     Stream stream;
-    Event done;
+    Event done, views_copied;
+    // Of the host, until a stream has copied them; freeing what is on the device waits for that.
+    std::vector<DeviceView> host_image_views, host_label_views;
     DeviceArray<DeviceView> image_views, label_views;
     DeviceArray<float> path, integral, from_start, from_end, mm_per_slab;
     DeviceArray<float> line_integral, background, path_length, label_line_integral, entry_depth, exit_depth;
@@ -476,15 +478,17 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         throw std::invalid_argument("shares of the line integral need labels on the volume's grid");
     const std::int64_t lines = views.count * views.rows, columns = views.columns;
 
-    const auto place_views = [&](const Grid& grid, DeviceArray<DeviceView>& placed) {
-        std::vector<DeviceView> all;
+    check(cudaEventSynchronize(workspace.views_copied.get()), "wait for views");
+    const auto place_views = [&](const Grid& grid, std::vector<DeviceView>& all, DeviceArray<DeviceView>& placed) {
+        all.clear();
         for (std::int64_t view = 0; view < views.count; ++view)
             all.push_back(device_view(grid, views.matrices + 16 * view));
         placed.grow_to(all.size());
         copy(placed.get(), all.data(), all.size() * sizeof(DeviceView), cudaMemcpyHostToDevice, stream);
     };
-    if (image.pieces() > 0) place_views(image.grid, workspace.image_views);
-    if (codes.pieces() > 0) place_views(codes.grid, workspace.label_views);
+    if (image.pieces() > 0) place_views(image.grid, workspace.host_image_views, workspace.image_views);
+    if (codes.pieces() > 0) place_views(codes.grid, workspace.host_label_views, workspace.label_views);
+    check(cudaEventRecord(workspace.views_copied.get(), stream), "record an event");
 
     const auto destination = [&](auto* whole, auto& chunk, std::int64_t per_line, std::int64_t count) {
         using Number = std::remove_pointer_t<decltype(whole)>;

@@ -1,5 +1,6 @@
-// The few calls of the CUDA runtime that cuda.cu makes, on the host: memory of the "device" is memory of the host, a
-// launch is a loop over blocks and threads, and streams do at once what they are told. For tests where no GPU is.
+// The few calls of the CUDA runtime that cuda.cu makes, on the host: memory of the "device" is memory of the host, and
+// a launch is a loop over blocks and threads. Streams do at once what they are told, or, to show what is read or
+// written too late, when somebody waits for them. For tests where no GPU is.
 #pragma once
 
 #include <atomic>
@@ -7,6 +8,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -22,10 +25,10 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 using cudaStream_t = void*;
-using cudaEvent_t = void*;
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
-// What the emulated machine has: an error that every look for a device gives, and bytes of memory.
+// What the emulated machine has: an error that every look for a device gives, bytes of memory, and whether its streams
+// defer their work.
 inline std::int64_t setting(const char* name, std::int64_t otherwise) {
     const char* const value = std::getenv(name);
     return value && *value ? std::atoll(value) : otherwise;
@@ -43,6 +46,69 @@ inline Allocations& allocations() {
     static Allocations all;
     return all;
 }
+
+// What streams have been told and not done. CUDA does it at any time from then on: here as late as it may, and among
+// streams that do not wait for each other the latest first.
+class Streams {
+  public:
+    // Work that reads memory of the host, or writes to it, does so in its turn: the strictest reading of CUDA.
+    template <class Work>
+    void tell(cudaStream_t stream, const Work& work) {
+        {
+            const std::lock_guard<std::recursive_mutex> lock(door_);
+            const auto queue = queues_.find(stream);
+            const bool waits = queue != queues_.end() && queue->second.done < queue->second.told;
+            if (waits || setting("DRRPROJ_EMULATED_DEFERRED", 0)) {
+                Queue& told = queues_[stream];
+                ++told.told;
+                told.work.emplace_back(work);
+                return;
+            }
+        }
+        work();
+    }
+    std::int64_t told(cudaStream_t stream) {
+        const std::lock_guard<std::recursive_mutex> lock(door_);
+        return queues_[stream].told;
+    }
+    void finish(cudaStream_t stream, std::int64_t count) {
+        const std::lock_guard<std::recursive_mutex> lock(door_);
+        Queue& queue = queues_[stream];
+        while (queue.done < count) {
+            const std::function<void()> work = std::move(queue.work.front());
+            queue.work.pop_front();
+            ++queue.done;
+            work();
+        }
+    }
+    void finish(cudaStream_t stream) {
+        const std::lock_guard<std::recursive_mutex> lock(door_);
+        finish(stream, queues_[stream].told);
+    }
+    void finish_all() {
+        const std::lock_guard<std::recursive_mutex> lock(door_);
+        for (auto queue = queues_.rbegin(); queue != queues_.rend(); ++queue) finish(queue->first, queue->second.told);
+    }
+
+  private:
+    struct Queue {
+        std::deque<std::function<void()>> work;
+        std::int64_t told = 0, done = 0;
+    };
+    std::recursive_mutex door_;
+    std::map<cudaStream_t, Queue> queues_;
+};
+inline Streams& streams() {
+    static Streams all;
+    return all;
+}
+
+// The work of a stream up to where the event was recorded.
+struct Recorded {
+    cudaStream_t stream = nullptr;
+    std::int64_t count = 0;
+};
+using cudaEvent_t = Recorded*;
 
 inline const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorMemoryAllocation ? "out of memory" : "an error of the emulator";
@@ -80,37 +146,65 @@ inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
     allocations().bytes += bytes;
     return cudaSuccess;
 }
+// Waits for all streams first, as CUDA's does.
 inline cudaError_t cudaFree(void* memory) {
+    streams().finish_all();
     const std::lock_guard<std::mutex> lock(allocations().door);
-    allocations().bytes -= allocations().sizes[memory];
+    const std::size_t bytes = allocations().sizes[memory];
+    // What is read all the same shows.
+    if (bytes > 0) std::memset(memory, 0xFF, bytes);
+    allocations().bytes -= bytes;
     allocations().sizes.erase(memory);
     std::free(memory);
     return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+inline std::atomic<std::int64_t>& copied_bytes() {
+    static std::atomic<std::int64_t> bytes{0};
+    return bytes;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
     if (!to || !from) return cudaErrorInvalidValue;
-    std::memcpy(to, from, bytes);
+    copied_bytes() += static_cast<std::int64_t>(bytes);
+    streams().tell(stream, [=] { std::memcpy(to, from, bytes); });
     return cudaSuccess;
 }
-inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
     if (!memory) return cudaErrorInvalidValue;
-    std::memset(memory, value, bytes);
+    streams().tell(stream, [=] { std::memset(memory, value, bytes); });
     return cudaSuccess;
 }
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-    *stream = nullptr;
+    // Handles that no caller has.
+    static std::atomic<std::uintptr_t> next{std::uintptr_t{1} << 48};
+    *stream = reinterpret_cast<cudaStream_t>(next++);
     return cudaSuccess;
 }
+// What a stream was told is still done.
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-    *event = nullptr;
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    streams().finish(stream);
     return cudaSuccess;
 }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    streams().tell(stream, [recorded = *event] { streams().finish(recorded.stream, recorded.count); });
+    return cudaSuccess;
+}
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+    *event = new Recorded;
+    return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    *event = {stream, streams().told(stream)};
+    return cudaSuccess;
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    streams().finish(event->stream, event->count);
+    return cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
 
 }  // namespace emulated
 
@@ -118,9 +212,11 @@ using namespace emulated;
 
 // A kernel, block after block and thread after thread.
 template <int Threads, class Body>
-void start(const Body& body, std::uint32_t blocks, cudaStream_t) {
-    for (std::uint32_t block = 0; block < blocks; ++block)
-        for (int thread = 0; thread < Threads; ++thread) body(block, thread);
+void start(const Body& body, std::uint32_t blocks, cudaStream_t stream) {
+    streams().tell(stream, [=] {
+        for (std::uint32_t block = 0; block < blocks; ++block)
+            for (int thread = 0; thread < Threads; ++thread) body(block, thread);
+    });
 }
 
 }  // namespace drrproj

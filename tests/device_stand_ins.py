@@ -15,7 +15,8 @@ import numpy as np
 def stand_in(name, monkeypatch, stream=0):
     """Install a stand-in for a library, and return a function that "moves" numpy arrays to the GPU and one back.
 
-    What a backend may write to is another stand-in's, CuPy's, where the library has but DLPack.
+    What a backend may write to is another stand-in's, CuPy's, where the library has but DLPack. The stream that is current
+    is the one in ``stream``, which may be changed.
     """
 
     class Array:
@@ -76,15 +77,18 @@ def stand_in(name, monkeypatch, stream=0):
     Array.__cuda_array_interface__ = property(interface_of)
     Array.__setitem__ = set_part
     made = []
+    moved = SimpleNamespace(
+        to_gpu=Array, to_host=lambda array: array.host, made=made, kind=Array, memory=Array, stream=stream
+    )
 
     def full(shape, value, dtype, device=None):
         made.append((tuple(shape), np.dtype(dtype)))
         return Array(np.full(shape, value, dtype))
 
     if name == "torch":
-        cuda = SimpleNamespace(current_stream=lambda device: SimpleNamespace(cuda_stream=stream))
+        cuda = SimpleNamespace(current_stream=lambda device: SimpleNamespace(cuda_stream=moved.stream))
     else:
-        cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=stream))
+        cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=moved.stream))
     library = SimpleNamespace(
         cuda=cuda,
         full=full,
@@ -94,4 +98,4 @@ def stand_in(name, monkeypatch, stream=0):
         **functions,
     )
     monkeypatch.setitem(sys.modules, name, library)
-    return SimpleNamespace(to_gpu=Array, to_host=lambda array: array.host, made=made, kind=Array, memory=Array)
+    return moved
