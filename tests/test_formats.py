@@ -69,7 +69,19 @@ class TestTheSet:
         with pytest.raises(ValueError, match="two pictures have the same name: a_PA"):
             LabelledImages(CLASSES, (images[0], images[0]))
 
-    @pytest.mark.parametrize("name", ["../../../evil", "x/y", "x\\y", "C:evil", "..", "", " a", "a.", "a\0", 7])
+    def test_pictures_that_are_one_file_on_some_systems_are_refused(self, images):
+        first = replace(images[0], name="Case1_PA")
+        with pytest.raises(ValueError, match="two pictures differ in capitals alone, Case1_PA and case1_PA"):
+            LabelledImages(CLASSES, (first, replace(first, name="case1_PA")))
+
+    @pytest.mark.parametrize("name", ["CON", "nul", "com1", "LPT9", "aux.1"])
+    def test_names_of_devices_are_refused(self, name):
+        with pytest.raises(ValueError, match=r"the name of a picture .* on Windows .* is a device"):
+            of_arrays({"lung": np.ones((2, 2), bool)}, name=name)
+
+    @pytest.mark.parametrize(
+        "name", ["../../../evil", "x/y", "x\\y", "C:evil", "..", "", " a", "a.", "a\0", "a\ud800", 7]
+    )
     def test_names_that_cannot_be_those_of_files_are_refused(self, name):
         masks = {"lung": np.ones((2, 2), bool)}
         with pytest.raises(ValueError, match=r"the name of a picture .* cannot name a file; rename it"):
@@ -81,6 +93,7 @@ class TestTheSet:
                 of_arrays(masks, view=name)
 
     def test_names_of_others_are_taken(self):
+        of_arrays({"lung": np.ones((2, 2), bool)}, name="Console_com10_(nul)")
         image = of_arrays({"lung": np.ones((2, 2), bool)}, name="1.2.3_Röntgen (4) é", split=None, view="")[0]
         assert (image.name, image.split, image.view) == ("1.2.3_Röntgen (4) é", None, "")
 
@@ -771,7 +784,13 @@ class TestMaskPNG:
         with pytest.raises(ValueError, match="masks of aorta, which are not among the classes"):
             formats.read_mask_png(tmp_path / "results", tmp_path / "pictures", classes=["heart"])
 
-    @pytest.mark.parametrize("name", ["left/right", "", "a."])
+    def test_classes_that_are_one_file_on_some_systems_are_refused(self, tmp_path):
+        masks = {name: np.ones((2, 2), bool) for name in ("Heart", "heart")}
+        with pytest.raises(ValueError, match="two classes differ in capitals alone, Heart and heart"):
+            formats.write_mask_png(tmp_path / "out", of_arrays(masks))
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("name", ["left/right", "", "a.", "con"])
     def test_a_class_that_cannot_name_a_file_is_refused(self, name, tmp_path):
         with pytest.raises(ValueError, match="cannot name a file"):
             formats.write_mask_png(tmp_path / "out", of_arrays({name: np.ones((2, 2), bool)}))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.dataset.store import NOT_ON_VIEW, Store
 from drrproj.io.replace import beginning
 
@@ -25,7 +26,6 @@ __all__ = [
     "eight_bit",
     "from_store",
     "new_folder",
-    "require_file_name",
     "require_pictures",
 ]
 
@@ -88,7 +88,8 @@ class LabelledImages:
     Raises
     ------
     ValueError
-        If two classes or two pictures have the same name, or the name, split or view of a picture cannot name a file.
+        If two classes or two pictures have the same name, names of two pictures differ in capitals alone, or the name,
+        split or view of a picture cannot name a file.
 
     Examples
     --------
@@ -116,6 +117,7 @@ class LabelledImages:
             if image.view != "":
                 require_file_name(image.view, f"view of the picture {image.name}")
         _require_once([image.name for image in self.images], "pictures")
+        require_apart([image.name for image in self.images], "pictures")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -210,21 +212,6 @@ def require_pictures(images: LabelledImages) -> None:
     """Refuse to write a set without pictures where the format's folder would not be read again."""
     if not len(images):
         raise ValueError("this set has no pictures, and a folder without any would not be read again; pass some")
-
-
-def require_file_name(name: str, what: str) -> None:
-    """Refuse a name that cannot be that of a file, without its ending, on every file system."""
-    forbidden = '/\\:*?"<>|'
-    if (
-        not isinstance(name, str)
-        or not name
-        or name.strip(". ") != name
-        or any(letter in forbidden or ord(letter) < 32 for letter in name)
-    ):
-        raise ValueError(
-            f"the {what} {name!r} cannot name a file; rename it, without any of {forbidden}, "
-            "and without dots and spaces at its ends"
-        )
 
 
 @contextmanager

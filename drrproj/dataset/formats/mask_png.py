@@ -14,10 +14,10 @@ from drrproj.dataset.formats.labelled import (
     checked_picture,
     eight_bit,
     new_folder,
-    require_file_name,
     require_pictures,
 )
 from drrproj.dataset.formats.particulars import case_and_view, class_list, restore_particulars, write_particulars
+from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.io.grey import read_grey, write_grey
 
 __all__ = ["read_mask_png", "write_mask_png"]
@@ -38,8 +38,8 @@ def write_mask_png(folder: str | os.PathLike[str], images: LabelledImages) -> No
     Raises
     ------
     ValueError
-        If there is no picture, a class's name cannot be that of a file, or a mask is of another shape than its picture
-        or of a class that is not listed.
+        If there is no picture, a class's name cannot be that of a file, those of two differ in capitals alone, or a
+        mask is of another shape than its picture or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
@@ -48,6 +48,7 @@ def write_mask_png(folder: str | os.PathLike[str], images: LabelledImages) -> No
     require_pictures(images)
     for name in images.classes:
         require_file_name(name, "class")
+    require_apart(images.classes, "classes")
     with new_folder(folder) as root:
         (root / "images").mkdir()
         for image in images:

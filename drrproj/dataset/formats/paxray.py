@@ -18,9 +18,9 @@ from drrproj.dataset.formats.labelled import (
     checked_picture,
     eight_bit,
     new_folder,
-    require_file_name,
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
+from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.io.grey import read_grey, write_grey
 from drrproj.io.replace import replaced
 
@@ -77,6 +77,7 @@ def write_paxray(
             raise ValueError(f"{image.name}: another picture of this set is {stem} too; keep one view per plane")
         stems[image.name] = stem
         taken.add(stem)
+    require_apart(stems.values(), "pictures")
     with new_folder(folder) as root:
         for part in ("images", "labels"):
             (root / part).mkdir()
