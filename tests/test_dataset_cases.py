@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -156,6 +157,29 @@ def test_shares_are_by_patient_seeded_and_stay_when_cases_are_added():
     assert Splits({"train": 0.7, "val": 0.1, "test": 0.2}, seed=4).assign(cases) != assigned
     with pytest.raises(ValueError, match="sum to 1"):
         Splits({"train": 0.7})
+
+
+def test_the_order_of_shares_means_nothing():
+    cases = [case(f"c{number}") for number in range(300)]
+    shares = {"train": 0.5, "val": 0.3, "test": 0.2}
+    assigned = Splits(shares).assign(cases)
+    for names in itertools.permutations(shares):
+        assert Splits({name: shares[name] for name in names}).assign(cases) == assigned
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "train ", "..", "con", "a\nb", "\ud800"])
+def test_a_split_that_cannot_name_a_file_is_refused_before_anything_is_built(tmp_path, name):
+    for pieces in ({"shares": {name: 1.0}}, {"lists": {name: ["a"]}}):
+        with pytest.raises(ValueError, match=r"the split .* cannot name a file"):
+            Splits(**pieces)
+    (tmp_path / "splits.json").write_text(json.dumps({name: ["a"]}))
+    with pytest.raises(ValueError, match=r"splits.json: the split .* cannot name a file"):
+        read_splits(tmp_path / "splits.json")
+
+
+def test_two_splits_that_are_one_file_are_refused():
+    with pytest.raises(ValueError, match="two splits differ in capitals alone, Train and train"):
+        Splits({"Train": 0.5, "train": 0.5})
 
 
 def test_lists_and_ranges(tmp_path):

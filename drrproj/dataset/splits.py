@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.cases import Case
+from drrproj.dataset.names import require_apart, require_file_name
 
 __all__ = ["Splits", "read_splits"]
 
@@ -27,8 +28,9 @@ class Splits:
     Parameters
     ----------
     shares : mapping of str to float
-        Share of the patients in each split; together 1. A patient's split follows from the seed and the patient's id
-        alone, so it stays when cases are added, and the real shares come close to these only for many patients.
+        Share of the patients in each split; together 1. A patient's split follows from the shares, the seed and the
+        patient's id alone, so it stays when cases are added, and the real shares come close to these only for many
+        patients. The order of the splits means nothing: they are drawn in that of their names.
     seed : int
         Draws the shares.
     lists : mapping of str to sequence of str or (int, int), optional
@@ -39,7 +41,8 @@ class Splits:
     Raises
     ------
     ValueError
-        If shares are negative or do not sum to 1, or what should list ids and ranges does not, or a range is none.
+        If a split's name cannot name a file or two differ in capitals alone, shares are negative or do not sum to 1,
+        or what should list ids and ranges does not, or a range is none.
 
     Examples
     --------
@@ -58,6 +61,11 @@ class Splits:
     def __post_init__(self) -> None:
         if (self.shares is None) == (self.lists is None):
             raise ValueError("splits need either shares or lists")
+        names = [*(self.shares or ()), *(self.lists or ())]
+        # Here, because a dataset takes days to build and an export names files by splits.
+        for name in names:
+            require_file_name(name, "split")
+        require_apart(names, "splits")
         # Asked so that NaN, which compares as false, is refused.
         if self.shares is not None and not (
             all(share >= 0 for share in self.shares.values()) and abs(sum(self.shares.values()) - 1) <= 1e-9
@@ -106,14 +114,14 @@ class Splits:
     def _drawn(self, patient_id: str) -> str:
         digest = hashlib.sha256(f"{self.seed}/split/{patient_id}".encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64
-        shares = self.shares or {}
+        shares = sorted((self.shares or {}).items())
         reached = 0.0
-        for name, share in shares.items():
+        for name, share in shares:
             reached += share
             if place < reached:
                 return name
         # The shares sum to 1 but for rounding.
-        return next(name for name, share in reversed(list(shares.items())) if share)
+        return next(name for name, share in reversed(shares) if share)
 
     def _listed(self, case: Case) -> str | None:
         found = [
@@ -145,7 +153,8 @@ def read_splits(path: str | os.PathLike[str]) -> Splits:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it does not hold lists of ids and pairs of whole numbers, or has a split twice.
+        If it does not hold lists of ids and pairs of whole numbers, has a split twice, or a name that :class:`Splits`
+        does not take.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -162,7 +171,11 @@ def read_splits(path: str | os.PathLike[str]) -> Splits:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict) or not content or not all(isinstance(each, list) for each in content.values()):
         raise ValueError(f'{path}: splits are lists by name, as in {{"train": ["case1"], "test": [[501, 660]]}}')
-    return Splits(lists={name: tuple(_member(path, each) for each in members) for name, members in content.items()})
+    lists = {name: tuple(_member(path, each) for each in members) for name, members in content.items()}
+    try:
+        return Splits(lists=lists)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _member(path: str | os.PathLike[str], value: Any) -> Member:
