@@ -37,7 +37,7 @@ namespace gpu {
 constexpr std::size_t kChunkBytes = std::size_t{512} << 20;
 // Steps in such a plane of floats, along both of its axes at once, fit 32 bits of bytes.
 constexpr std::int64_t kMostPlaneVoxels = std::int64_t{1} << 28;
-// Voxels on their way from the host to the device, at least one plane of them.
+// Voxels on their way from the host to the device, with what lies between them.
 constexpr std::size_t kStagedBytes = std::size_t{64} << 20;
 
 double gibibytes(std::size_t bytes) { return static_cast<double>(bytes) / static_cast<double>(std::size_t{1} << 30); }
@@ -234,47 +234,64 @@ DeviceView device_view(const Grid& grid, const double* view) {
     return placed;
 }
 
-// Have `convert` launched for the voxels of a piece, some planes at a time where they come from the host.
+// Voxels of the host whose bytes, from the first to the last one, fit memory on the device, where `convert` takes them;
+// others in two halves.
+template <class Convert>
+void stage_voxels(Moved moved, const DeviceArray<char>& staged, cudaStream_t stream, const Convert& convert) {
+    // A negative stride puts bytes before the first voxel.
+    std::int64_t low = 0, bytes = size_of(moved.source.type);
+    for (int i = 0; i < 3; ++i) {
+        const std::int64_t reach = moved.source.stride[i] * (moved.source.size[i] - 1);
+        low += std::min<std::int64_t>(reach, 0);
+        bytes += std::abs(reach);
+    }
+    if (bytes <= static_cast<std::int64_t>(staged.count())) {
+        copy(staged.get(), moved.source.voxels + low, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, stream);
+        moved.source.voxels = staged.get() - low;
+        convert(moved);
+        return;
+    }
+    const int widest = moved.source.size[0] > 1 ? 0 : moved.source.size[1] > 1 ? 1 : 2;
+    const std::int64_t half = moved.source.size[widest] / 2, rest = moved.source.size[widest] - half;
+    moved.source.size[widest] = half;
+    stage_voxels(moved, staged, stream, convert);
+    moved.source.size[widest] = rest;
+    moved.source.voxels += half * moved.source.stride[widest];
+    moved.first += half * moved.stride[widest];
+    stage_voxels(moved, staged, stream, convert);
+}
+
+// Have `convert` launched for the voxels of a piece, part by part where they come from the host.
 template <class Convert>
 void move_voxels(const Voxels& all, const DeviceGrid& piece, bool is_on_device, cudaStream_t stream,
                  const Convert& convert) {
     const Grid& grid = all.grid;
-    const std::int64_t first_plane = piece.begin[all.axes[0]];
+    // The source's own order, which is not that of the piece where labels lie otherwise than their image: what is
+    // copied at once lies together.
+    int axes[3];
+    by_stride(grid, axes);
     Moved moved{};
     moved.source.type = grid.type;
-    moved.first = piece.first + first_plane * piece.stride[all.axes[0]];
+    moved.source.voxels = static_cast<const char*>(grid.voxels);
+    moved.first = piece.first;
+    std::int64_t bytes = size_of(grid.type);
     for (int i = 0; i < 3; ++i) {
-        moved.source.size[i] = piece.end[all.axes[i]] - piece.begin[all.axes[i]];
-        moved.source.stride[i] = grid.stride[all.axes[i]];
-        moved.stride[i] = piece.stride[all.axes[i]];
+        const int axis = axes[i];
+        moved.source.size[i] = piece.end[axis] - piece.begin[axis];
+        moved.source.stride[i] = grid.stride[axis];
+        moved.stride[i] = piece.stride[axis];
+        moved.source.voxels += piece.begin[axis] * grid.stride[axis];
+        moved.first += piece.begin[axis] * piece.stride[axis];
+        bytes += std::abs(grid.stride[axis]) * (moved.source.size[i] - 1);
     }
-    const char* const voxels = static_cast<const char*>(grid.voxels) + first_plane * moved.source.stride[0];
     if (is_on_device) {
-        moved.source.voxels = voxels;
         convert(moved);
         return;
     }
-    // The bytes from a plane's first voxel to its last, which a negative stride puts before it.
-    std::int64_t before = 0, after = size_of(grid.type);
-    for (int i = 1; i < 3; ++i) {
-        const std::int64_t reach = moved.source.stride[i] * (moved.source.size[i] - 1);
-        (reach < 0 ? before : after) += reach;
-    }
-    const std::int64_t planes = moved.source.size[0], wide = moved.source.stride[0];
-    const auto span = [&](std::int64_t count) { return after - before + std::abs(wide) * (count - 1); };
-    const auto most = static_cast<std::int64_t>(std::min(kStagedBytes, free_bytes() / 2));
-    std::int64_t some = planes;
-    while (some > 1 && span(some) > most) some = (some + 1) / 2;
-    const DeviceArray<char> staged(static_cast<std::size_t>(span(some)));
-    for (std::int64_t plane = 0; plane < planes; plane += some) {
-        const std::int64_t count = std::min(some, planes - plane);
-        const std::int64_t low = before + wide * (wide < 0 ? plane + count - 1 : plane);
-        copy(staged.get(), voxels + low, static_cast<std::size_t>(span(count)), cudaMemcpyHostToDevice, stream);
-        moved.source.size[0] = count;
-        moved.source.voxels = staged.get() + (wide * plane - low);
-        convert(moved);
-        moved.first += count * moved.stride[0];
-    }
+    // With less than that, copies of a few voxels each would never end.
+    const std::size_t most = std::max(std::min(kStagedBytes, free_bytes() / 2), std::size_t{4096});
+    const DeviceArray<char> staged(std::min(most, static_cast<std::size_t>(bytes)));
+    stage_voxels(moved, staged, stream, convert);
     check(cudaStreamSynchronize(stream), "take over voxels");
 }
 

@@ -15,8 +15,8 @@ import numpy as np
 def stand_in(name, monkeypatch, stream=0):
     """Install a stand-in for a library, and return a function that "moves" numpy arrays to the GPU and one back.
 
-    What a backend may write to is another stand-in's, CuPy's, where the library has but DLPack. The stream that is current
-    is the one in ``stream``, which may be changed.
+    What a backend may write to is another stand-in's, CuPy's, where the library has but DLPack. The current stream is
+    what the returned ``stream`` says.
     """
 
     class Array:

@@ -5,6 +5,7 @@ Its answers are the other files' work: every test with a ``backend`` runs on it 
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -241,6 +242,37 @@ def test_voxels_cross_over_in_several_pieces(turn):
     views = [phantoms.random_view(rng, shape, affine, DETECTOR, "cone")]
     image = project(Volume(array, affine, unit="1/mm"), Geometry(views, DETECTOR), backend="cuda").line_integral
     oracle.assert_exact(image, oracle.line_integral_images(np.ascontiguousarray(array), affine, views, DETECTOR))
+
+
+@pytest.mark.filterwarnings("ignore:the GPU's memory")
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_labels_cross_over_once_however_they_are_stored(emulated, monkeypatch, order, pieces):
+    copied = ctypes.CDLL(emulated.__file__).drrproj_emulated_copied_bytes
+    copied.restype = ctypes.c_int64
+    shape = (40, 24, 32)
+    ct = Volume(np.full(shape, 0.01, np.float32), np.eye(4), unit="1/mm")
+    array = np.zeros(shape, np.int64, order=order)
+    array[10:20, 5:9, 3:30] = 1
+    # The device holds all voxels, or a third; beside them there is room for a fraction of the labels on their way.
+    padded = int(np.prod(np.array(shape) + 4)) * (4 + 1)
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(padded * 5 // 4 if pieces == 1 else padded * 8 // 10))
+    labels = LabelVolume(array, np.eye(4))
+    before = copied()
+    projector = Projector(ct, labels=labels, backend="cuda")
+    sources = ct.array.nbytes + array.nbytes
+    held = copied() - before
+    assert held <= sources + 1000
+    before = copied()
+    shot = projector.project(Geometry.radiograph("AP", ct, shape=(8, 8)))
+    cut_into = shot.record["backend"]["pieces"]
+    assert (cut_into > 1) == (pieces > 1)
+    if pieces == 1:
+        assert held >= sources
+    else:
+        # A piece of one order of axes is spread over all of the other.
+        assert copied() - before <= ct.array.nbytes + array.nbytes * (cut_into if order == "F" else 1) + 1000
+    assert shot.path_length.array.any()
 
 
 @pytest.mark.parametrize("outputs", [("line_integral", "path_length"), ("label_line_integral", "depth")])
