@@ -8,7 +8,6 @@ owns the frames, the angles and the view names; everything else in the package o
 
 from __future__ import annotations
 
-import difflib
 import operator
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +46,15 @@ RADIOGRAPH_VIEWS: dict[str, tuple[Float64Array, Float64Array]] = {
     "RL": (_RIGHT, _ANTERIOR),
 }
 """Named views: the way the beam goes and the way the columns go, as unit vectors in RAS+."""
+
+_LEFT, _RIGHT_SIDE = "LL (the left side at the detector)", "RL (the right side at the detector)"
+# What a word in an unknown view means; a side says more than that it is lateral.
+_MEANT_BY = {
+    "left": _LEFT,
+    "right": _RIGHT_SIDE,
+    "lat": f"{_LEFT} or {_RIGHT_SIDE}",
+    "front": "PA (the front at the detector) or AP (the back at the detector)",
+}
 
 DETECTOR_GAP_MM = 50.0
 """Distance from the far side of the volume to the detector in :meth:`Geometry.radiograph`: wall-stand and clothes."""
@@ -529,7 +537,8 @@ class Geometry:
         ----------
         view : {"AP", "PA", "LL", "RL"}
             Named by the beam: AP enters anterior. LL has the left side at the detector. AP and PA are shown with
-            the patient's right on image left; LL with anterior on image left, RL with anterior on image right.
+            the patient's right on image left; LL with anterior on image left, RL with anterior on image right. Small
+            letters are taken for capitals.
         volume : Volume or LabelVolume
             Gives place and size; its values do not matter.
         sdd : float, mm
@@ -570,12 +579,13 @@ class Geometry:
                 'a radiograph has a view and a volume: Geometry.radiograph("PA", ct); got '
                 f"{type(view).__name__} and {type(volume).__name__}"
             )
-        if view not in RADIOGRAPH_VIEWS:
-            near = difflib.get_close_matches(str(view).upper(), RADIOGRAPH_VIEWS, n=1, cutoff=0.3)
+        if view.upper() not in RADIOGRAPH_VIEWS:
+            meant = next((meant for word, meant in _MEANT_BY.items() if word in view.lower()), None)
             raise ValueError(
                 f"unknown view {view!r}; the views are {', '.join(RADIOGRAPH_VIEWS)}"
                 + (f"; did you mean {near[0]}?" if near else "")
             )
+        view = view.upper()
         if beam not in ("cone", "parallel"):
             raise ValueError(f'beam must be "cone" or "parallel"; got {beam!r}')
         direction, image_right = RADIOGRAPH_VIEWS[view]

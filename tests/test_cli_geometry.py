@@ -83,7 +83,7 @@ def test_a_parallel_beam_has_no_source_to_be_far_away(ct, tmp_path, capsys):
     assert capsys.readouterr().err == "drrproj: error: --sdd belongs to a cone; a parallel beam has no source\n"
 
 
-@pytest.mark.parametrize("views", [[], ["--view", "PA"]])
+@pytest.mark.parametrize("views", [[], ["--view", "PA"], ["--view", "pa"]])
 def test_a_view_that_does_not_fit_is_told_once(ct, tmp_path, views, capsys):
     assert run("project", ct, *views, "--shape", 8, 8, "--pixel-spacing", 0.5, "-o", tmp_path / "out") == 0
     assert capsys.readouterr().err.count("warning") == 1

@@ -25,6 +25,13 @@ def random_geometry(rng, beam):
     return Geometry(views, (30, 40))
 
 
+@pytest.mark.parametrize("name", ["ap", "Pa", "lL", "rl"])
+def test_small_letters_name_the_same_view(name):
+    expected = Geometry.radiograph(name.upper(), CT, shape=(9, 9))
+    assert Geometry.radiograph(name, CT, shape=(9, 9)).names == expected.names == (name.upper(),)
+    np.testing.assert_array_equal(Geometry.radiograph(name, CT, shape=(9, 9)).views, expected.views)
+
+
 @pytest.mark.parametrize("beam", ["cone", "parallel"])
 @pytest.mark.parametrize("seed", phantoms.SEEDS)
 def test_every_point_of_a_pixels_ray_projects_to_that_pixel(beam, seed):
@@ -280,8 +287,17 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: arm([0, 1, 2], [0, 1]), "as many as there are views; got 3 and 2"),
         (lambda: arm([], 0), "as many as there are views; got 0 and 1"),
         (lambda: Geometry.radiograph("PA", CT, sdd="1800"), "sdd must be a positive distance in mm; got '1800'"),
-        (lambda: Geometry.radiograph("PAA", CT), "unknown view 'PAA'.*AP, PA, LL, RL.*did you mean PA"),
-        (lambda: Geometry.radiograph("LAT", CT), "unknown view 'LAT'.*AP, PA, LL, RL"),
+        (lambda: Geometry.radiograph("PAA", CT), "unknown view 'PAA'; the views are AP, PA, LL, RL$"),
+        (
+            lambda: Geometry.radiograph("LAT", CT),
+            r"unknown view 'LAT'.*RL; did you mean LL \(the left .* or RL \(the right",
+        ),
+        (lambda: Geometry.radiograph("left lateral", CT), r"did you mean LL \(the left side at the detector\)\?$"),
+        (lambda: Geometry.radiograph("right", CT), r"did you mean RL \(the right side at the detector\)\?$"),
+        (
+            lambda: Geometry.radiograph("Frontal", CT),
+            r"did you mean PA \(the front at .* or AP \(the back at the detector",
+        ),
         (lambda: Geometry.radiograph("PA", CT, beam="fan"), "beam.*'fan'"),
         (lambda: Geometry.radiograph("PA", CT, sdd=100), "sdd 100 mm puts the source inside the volume.*120 mm deep"),
         (lambda: Geometry.radiograph("PA", CT, sdd=0), "sdd must be a positive"),

@@ -195,6 +195,11 @@ def test_matsubara_does_not_depend_on_how_a_line_is_cut_into_voxels():
     assert np.abs(fine.levels.astype(int) - coarse.levels).max() <= 1
 
 
+def test_matsubara_takes_small_letters():
+    ct = drrproj.Volume(np.where(np.indices((20, 16, 12)).sum(axis=0) < 20, 40, -1000).astype(np.int16), np.eye(4))
+    np.testing.assert_array_equal(paxray.matsubara(ct, "ll").levels, paxray.matsubara(ct, "LL").levels)
+
+
 def test_matsubara_options():
     ct, _ = read_sample()
     picture = paxray.matsubara(ct, "LL", pixel_mm=3, bits=16)

@@ -129,7 +129,7 @@ def _views_of_a_picture(
 def warn_of_cut_views(arguments: argparse.Namespace, geometry: drrproj.Geometry, ct: drrproj.Volume) -> None:
     """Say which views do not show the whole CT; Geometry.radiograph speaks for those of --view."""
     for name, fits in zip(geometry.names, geometry.fits(ct), strict=True):
-        if not fits and name not in _radiographs(arguments):
+        if not fits and name not in map(str.upper, _radiographs(arguments)):
             warnings.warn(
                 f"view {name} does not show the whole CT; drrproj view draws where it lies", UserWarning, stacklevel=2
             )
