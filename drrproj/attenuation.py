@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.materials import MATERIALS, Material, material
 
 __all__ = [
@@ -86,13 +87,14 @@ class Attenuation:
                 f"an attenuation needs one slope change per knot; got {len(self.knots)} knots and "
                 f"{len(self.slope_changes)} slope changes"
             )
-        if not np.isfinite([*self.knots, *self.slope_changes]).all() or list(self.knots) != sorted(self.knots):
+        bends = real_numbers([*self.knots, *self.slope_changes], "knots and slope changes must be numbers")
+        if not np.isfinite(bends).all() or list(self.knots) != sorted(self.knots):
             raise ValueError(f"knots must be finite and ascending; got {self.knots} with {self.slope_changes}")
         if self.unit not in ("1/mm", "g/cm3"):
             raise ValueError(f'unit must be "1/mm" or "g/cm3"; got {self.unit!r}')
         for what, energy in (("energy_kev", self.energy_kev), ("ct_energy_kev", self.ct_energy_kev)):
-            if energy is not None and not (np.isfinite(energy) and energy > 0):
-                raise ValueError(f"{what} must be a positive energy in keV, or None; got {energy!r}")
+            if energy is not None:
+                one_number(energy, f"{what} must be a positive energy in keV, or None", above=0)
 
     def __call__(self, hu: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the linear attenuation in 1/mm (or the density) of HU values; NaN counts as air."""
@@ -538,11 +540,11 @@ def schneider_bins() -> tuple[tuple[float, Material], ...]:
 
 
 def _checked_points(hu: Sequence[float], values: Sequence[float], what: str) -> tuple[tuple[float, float], ...]:
-    if len(hu) != len(values) or len(hu) < 2:
-        raise ValueError(
-            f"a table needs as many {what} values as hu, and at least two; got {len(values)} and {len(hu)}"
-        )
-    points = np.array([hu, values], dtype=np.float64)
+    wanted = f"a table needs as many {what} values as hu, and at least two"
+    given = real_numbers(values, wanted), real_numbers(hu, wanted)
+    if given[0].shape != given[1].shape or given[0].ndim != 1 or given[0].size < 2:
+        raise ValueError(f"{wanted}; got {' and '.join(str(each.size) for each in given)}")
+    points = np.stack(given[::-1])
     if not np.isfinite(points).all() or (np.diff(points[0]) <= 0).any():
         raise ValueError(f"hu of a table must be finite and ascend; got {list(hu)} with {list(values)}")
     if (points[1] < 0).any():

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from drrproj.affines import checked_affine
 from drrproj.directions import words
-from drrproj.given_numbers import number, real_numbers
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.short_text import counted, listed, shown
 from drrproj.volume import LabelVolume, Volume
 
@@ -128,7 +128,7 @@ def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
 
 def positive_distance(value: float, what: str) -> float:
     """Check a distance in mm, or raise ValueError."""
-    return number(value, f"{what} must be a positive distance in mm", above=0)
+    return one_number(value, f"{what} must be a positive distance in mm", above=0)
 
 
 def positioner_axes(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from drrproj.short_text import shown
 
-__all__ = ["number", "real_numbers"]
+__all__ = ["one_number", "real_numbers"]
 
 
 def real_numbers(values: Any, wanted: str) -> npt.NDArray[np.float64]:
@@ -35,7 +35,7 @@ def real_numbers(values: Any, wanted: str) -> npt.NDArray[np.float64]:
     [1.0, 2.5]
     >>> real_numbers("30", "angles must be degrees")
     Traceback (most recent call last):
-    ValueError: angles must be degrees; got '30'
+    ValueError: angles must be degrees; got '30', which is text
     """
     try:
         array = np.asarray(values)
@@ -44,10 +44,16 @@ def real_numbers(values: Any, wanted: str) -> npt.NDArray[np.float64]:
     except (TypeError, ValueError):
         # Lists of different lengths, or an object that makes no array, are told like text.
         pass
-    raise ValueError(f"{wanted}; got {shown(values)}")
+    raise ValueError(f"{wanted}; got {shown(values)}{', which is text' * _is_text(values)}")
 
 
-def number(value: Any, wanted: str, *, least: float = -math.inf, above: float = -math.inf) -> float:
+def _is_text(values: Any) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind in "US"
+    return isinstance(values, str | bytes) or (isinstance(values, list | tuple) and any(map(_is_text, values)))
+
+
+def one_number(value: Any, wanted: str, *, least: float = -math.inf, above: float = -math.inf) -> float:
     """Return one finite number within bounds.
 
     Parameters
@@ -66,10 +72,10 @@ def number(value: Any, wanted: str, *, least: float = -math.inf, above: float = 
 
     Examples
     --------
-    >>> from drrproj.given_numbers import number
-    >>> number(2, "mas must be positive", above=0)
+    >>> from drrproj.given_numbers import one_number
+    >>> one_number(2, "mas must be positive", above=0)
     2.0
-    >>> number(0, "mas must be positive", above=0)
+    >>> one_number(0, "mas must be positive", above=0)
     Traceback (most recent call last):
     ValueError: mas must be positive; got 0
     """

@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.given_numbers import one_number, real_numbers
+from drrproj.short_text import shown
+
 __all__ = ["ENERGY_RANGE_KEV", "MATERIALS", "Material", "checked_energies", "material", "mixture"]
 
 ENERGY_RANGE_KEV = (10.0, 150.0)
@@ -43,13 +46,12 @@ def _element_table() -> tuple[FloatArray, dict[str, FloatArray]]:
 
 def checked_energies(energy_kev: npt.ArrayLike) -> FloatArray:
     """Return photon energies as an array; refuse what lies outside the tables."""
-    energies = np.asarray(energy_kev, dtype=np.float64)
     low, high = ENERGY_RANGE_KEV
+    wanted = f"energy_kev must be from {low:g} to {high:g} keV, where there are tables"
+    energies = real_numbers(energy_kev, wanted)
     outside = energies[~((energies >= low) & (energies <= high))]
     if outside.size:
-        raise ValueError(
-            f"energy_kev must be from {low:g} to {high:g} keV, where there are tables; got {float(outside.flat[0])!r}"
-        )
+        raise ValueError(f"{wanted}; got {float(outside.flat[0])!r}")
     return energies
 
 
@@ -87,18 +89,14 @@ class Material:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.density_g_cm3) and self.density_g_cm3 > 0):
-            raise ValueError(f"the density of {self.name!r} must be positive, in g/cm3; got {self.density_g_cm3!r}")
-        fractions = {element: float(fraction) for element, fraction in self.mass_fractions.items()}
+        one_number(self.density_g_cm3, f"the density of {self.name!r} must be positive, in g/cm3", above=0)
+        fractions = _shares(self.mass_fractions, "mass fraction", self.name)
         known = _element_table()[1]
         unknown = [element for element in fractions if element not in known]
         if unknown:
             raise ValueError(
                 f"no coefficients for {', '.join(unknown)} in {self.name!r}; the table has {', '.join(known)}"
             )
-        # `not >=` instead of `<`: NaN is refused too.
-        if any(not fraction >= 0 for fraction in fractions.values()):
-            raise ValueError(f"mass fractions of {self.name!r} must not be negative; got {fractions}")
         total = sum(fractions.values())
         if not abs(total - 1) <= _SUM_TOLERANCE:
             raise ValueError(f"mass fractions of {self.name!r} must sum to 1; they sum to {total:g}")
@@ -258,12 +256,25 @@ def mixture(name: str, mass_shares: Mapping[str, float], density_g_cm3: float) -
     >>> round(float(contrast.linear_attenuation(60)), 5)  # 1/mm; blood alone has 0.0218
     0.02938
     """
-    total = sum(mass_shares.values())
-    if not total > 0 or any(not share >= 0 for share in mass_shares.values()):
-        raise ValueError(f"mass shares of {name!r} must not be negative, nor all zero; got {dict(mass_shares)}")
+    wanted = "must not be negative, nor all zero"
+    shares = _shares(mass_shares, "mass share", name, wanted)
+    total = sum(shares.values())
+    if not total:
+        raise ValueError(f"mass shares of {name!r} {wanted}; got {shares}")
     fractions: dict[str, float] = {}
-    for part, share in mass_shares.items():
+    for part, share in shares.items():
         for element, fraction in material(part).mass_fractions.items():
             fractions[element] = fractions.get(element, 0.0) + fraction * share / total
-    parts = ", ".join(f"{part} {share:g}" for part, share in mass_shares.items())
+    parts = ", ".join(f"{part} {share:g}" for part, share in shares.items())
     return Material(name, density_g_cm3, fractions, f"mixture by mass: {parts}")
+
+
+def _shares(
+    given: Mapping[str, float], what: str, whole: str, wanted: str = "must not be negative"
+) -> dict[str, float]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"each {what} of {whole!r} goes by a name, {{name: share}}; got {shown(given)}")
+    return {
+        part: one_number(share, f"the {what} of {part!r} in {whole!r} {wanted}", least=0)
+        for part, share in given.items()
+    }

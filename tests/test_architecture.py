@@ -13,6 +13,8 @@ import drrproj
 
 PACKAGE = Path(drrproj.__file__).parent
 VALUES = {"volume", "geometry", "attenuation", "radiograph", "display"}
+# What checks and words the values of all the others.
+CHECKS = {"short_text", "given_numbers", "affines"}
 # Each room and the rooms it may import; every room may know the version.
 ARROWS = {
     "version": set(),
@@ -22,26 +24,27 @@ ARROWS = {
     "short_text": set(),
     "given_numbers": {"short_text"},
     "affines": set(),
-    "volume": {"affines", "overlaps", "device_arrays", "short_text"},
-    "materials": set(),
-    "attenuation": {"materials"},
+    "volume": CHECKS | {"overlaps", "device_arrays"},
+    "materials": CHECKS,
+    "attenuation": CHECKS | {"materials"},
     "overlaps": set(),
     "directions": set(),
-    "geometry": {"affines", "volume", "directions", "given_numbers", "short_text"},
-    "radiograph": {"geometry", "device_arrays", "short_text"},
-    "output_arrays": {"volume", "device_arrays"},
-    "display": {"radiograph", "extras"},
+    "geometry": CHECKS | {"volume", "directions"},
+    "radiograph": CHECKS | {"geometry", "device_arrays"},
+    "output_arrays": CHECKS | {"volume", "device_arrays"},
+    "display": CHECKS | {"radiograph", "extras"},
     "backends": set(),
-    "interchange": {"affines", "geometry", "given_numbers", "short_text", "volume"},
-    "label_walks": VALUES | {"backends", "device_arrays", "output_arrays"},
+    "interchange": CHECKS | {"geometry", "volume"},
+    "label_walks": CHECKS | VALUES | {"backends", "device_arrays", "output_arrays"},
     "mirrored": {"volume"},
     "supersampling": set(),
-    "project": VALUES
+    "project": CHECKS
+    | VALUES
     | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},
     "tissue": {"volume", "extras"},
     "paxray": VALUES | {"project", "tissue", "extras"},
-    "physics": VALUES | {"materials", "project", "threads"},
-    "io": VALUES | {"directions", "extras", "overlaps"},
+    "physics": CHECKS | VALUES | {"materials", "project", "threads"},
+    "io": CHECKS | VALUES | {"directions", "extras", "overlaps"},
     "dataset": VALUES | {"project", "io", "backends", "threads"},
     "cli": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},

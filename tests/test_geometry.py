@@ -419,7 +419,7 @@ def test_views_that_are_not_there_are_refused(key, error, message):
 
 @pytest.mark.parametrize("joined", [[arm(0, 0), 1], 1, [None]])
 def test_only_geometries_are_joined(joined):
-    with pytest.raises(TypeError, match="views are joined of a list of geometries; got (1|None) among them"):
+    with pytest.raises(TypeError, match=r"views are joined of a list of geometries; got (1|None) among them"):
         Geometry.concatenate(joined)
 
 

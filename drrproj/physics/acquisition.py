@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.given_numbers import one_number
 from drrproj.physics.blur import blurred
 from drrproj.physics.noise import poisson_quantiles
 from drrproj.physics.signal import Signal
@@ -63,8 +64,7 @@ class Exposure:
                 + (", ".join(given) or "none of them")
             )
         for name, value in given.items():
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive; got {value!r}")
+            one_number(value, f"{name} must be positive", above=0)
 
     def photons(self, signal: Signal) -> FloatArray:
         """Return the photons that arrive at each open pixel, shape (views, rows, columns) or what broadcasts to it."""
@@ -139,10 +139,8 @@ class Scatter:
     sigma_mm: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.to_primary) and self.to_primary >= 0):
-            raise ValueError(f"to_primary of scatter must not be negative; got {self.to_primary!r}")
-        if not (np.isfinite(self.sigma_mm) and self.sigma_mm > 0):
-            raise ValueError(f"sigma_mm of scatter must be positive; got {self.sigma_mm!r}")
+        one_number(self.to_primary, "to_primary of scatter must not be negative", least=0)
+        one_number(self.sigma_mm, "sigma_mm of scatter must be positive", above=0)
 
 
 def acquire(
@@ -241,8 +239,7 @@ def acquire(
         "electronic_noise": electronic_noise,
     }
     for name, value in widths.items():
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must not be negative; got {value!r}")
+        one_number(value, f"{name} must not be negative", least=0)
     if exposure is None and (seed is not None or electronic_noise):
         raise ValueError(
             "noise needs an exposure: physics.Exposure(mas=...), (kerma_ugy=...) or (photons_per_pixel=...)"
@@ -342,10 +339,9 @@ def _focal_spot(
         raise ValueError("a parallel beam has no focal spot")
     if magnification is None:
         magnifications = _magnification_of_the_center(signal, geometry)
-    elif np.isfinite(magnification) and magnification >= 1:
-        magnifications = np.full(len(geometry), float(magnification))
     else:
-        raise ValueError(f"magnification must be at least 1; got {magnification!r}")
+        one = one_number(magnification, "magnification must be at least 1", least=1)
+        magnifications = np.full(len(geometry), one)
     # Of a uniform spot of that width.
     sigma_mm = width_mm * (magnifications - 1) / math.sqrt(12)
     pixels = _pixels(geometry, 1.0, "focal_spot_mm") * sigma_mm[:, None]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.given_numbers import one_number
 from drrproj.materials import Material, checked_energies, material
 
 __all__ = ["COUNTING", "INTEGRATING", "Detector"]
@@ -55,8 +56,8 @@ class Detector:
             raise ValueError("an absorber needs a thickness_mm, and a thickness an absorber; got one of them")
         if self.absorber is not None:
             object.__setattr__(self, "absorber", material(self.absorber))
-        if self.thickness_mm is not None and not (np.isfinite(self.thickness_mm) and self.thickness_mm > 0):
-            raise ValueError(f"thickness_mm of the absorber must be positive; got {self.thickness_mm!r}")
+        if self.thickness_mm is not None:
+            one_number(self.thickness_mm, "thickness_mm of the absorber must be positive", above=0)
 
     def absorption(self, energy_kev: npt.ArrayLike) -> FloatArray:
         """Return the share of photons of each energy that is absorbed."""

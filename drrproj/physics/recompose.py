@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from drrproj.given_numbers import one_number
 from drrproj.materials import Material, material
 from drrproj.radiograph import Radiograph
 
@@ -90,8 +91,7 @@ def recompose(
     if twice:
         raise ValueError(f"a structure can be changed once; got {', '.join(map(str, twice))} twice")
     for label, factor in scale.items():
-        if not (np.isfinite(factor) and factor >= 0):
-            raise ValueError(f"the factor of {label!r} must not be negative; got {factor!r}")
+        one_number(factor, f"the factor of {label!r} must not be negative", least=0)
     made_of = {label: material(named) for label, named in replace.items()}
     if made_of and energy_kev is None:
         energy_kev = (radiograph.record.get("attenuation") or {}).get("energy_kev")

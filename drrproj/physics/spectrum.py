@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.materials import ENERGY_RANGE_KEV, MATERIALS, Material, checked_energies, material
+from drrproj.short_text import shown
 
 __all__ = ["Spectrum", "from_spekpy", "monoenergetic", "tungsten"]
 
@@ -69,8 +71,8 @@ class Spectrum:
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        energies = np.array(checked_energies(self.energies_kev))
-        fluence = np.array(self.fluence, dtype=np.float64)
+        energies = checked_energies(self.energies_kev)
+        fluence = real_numbers(self.fluence, "the fluence of a spectrum must be one number per energy")
         if energies.ndim != 1 or energies.shape != fluence.shape:
             raise ValueError(
                 f"a spectrum needs one fluence per energy; got energies of shape {energies.shape} and fluence of shape "
@@ -141,8 +143,7 @@ class Spectrum:
         (54.5, 59.9)
         """
         layer = material(by)
-        if not (np.isfinite(thickness_mm) and thickness_mm >= 0):
-            raise ValueError(f"the thickness of a filter must not be negative, in mm; got {thickness_mm!r}")
+        one_number(thickness_mm, "the thickness of a filter must not be negative, in mm", least=0)
         through = np.exp(-layer.linear_attenuation(self.energies_kev) * thickness_mm)
         filters = dict(self.description.get("filters_mm", {}))
         filters[layer.name] = filters.get(layer.name, 0.0) + float(thickness_mm)
@@ -183,7 +184,7 @@ class Spectrum:
         >>> round(tungsten(120, {"aluminium": 4.3}).half_value_layer_mm(), 1)
         5.5
         """
-        if number < 1 or number != int(number):
+        if one_number(number, "half-value layers count from 1", least=1) % 1:
             raise ValueError(f"half-value layers count from 1; got {number!r}")
         mu = material(by).linear_attenuation(self.energies_kev)
         kerma = self.fluence * self.energies_kev * _air_energy_absorption(self.energies_kev)
@@ -240,6 +241,8 @@ def tungsten(kvp: int, filters_mm: Mapping[str, float]) -> Spectrum:
     ValueError
         If the voltage is not a whole number from 50 to 150, or the filtration is too thin, negative, or of an unknown
         material. For other tubes see :func:`from_spekpy`.
+    TypeError
+        If the filters are no mapping.
 
     Accuracy
     --------
@@ -261,12 +264,14 @@ def tungsten(kvp: int, filters_mm: Mapping[str, float]) -> Spectrum:
     (57.6, 44.0)
     """
     energies, spectra = _tungsten_table()
-    if isinstance(kvp, bool) or kvp not in spectra:
+    if isinstance(kvp, bool) or not isinstance(kvp, int | float | np.number) or kvp not in spectra:
         low, high = min(spectra), max(spectra)
         raise ValueError(
-            f"kvp must be a whole number from {low} to {high}; got {kvp!r}. For other tubes: pip install "
+            f"kvp must be a whole number from {low} to {high}; got {shown(kvp)}. For other tubes: pip install "
             '"drrproj[spectra]" and pass a spekpy.Spek to drrproj.physics.from_spekpy'
         )
+    if not isinstance(filters_mm, Mapping):
+        raise TypeError(f'filters_mm must be a mapping such as {{"aluminium": 2.5}}; got {shown(filters_mm)}')
     inside = energies < kvp
     beam = Spectrum(energies[inside], spectra[kvp][inside], True, {"model": "tungsten_12deg", "kvp": int(kvp)})
     soft = 1.0
@@ -335,7 +340,8 @@ def monoenergetic(energy_kev: float) -> Spectrum:
     >>> round(monoenergetic(60).effective_energy_kev, 6)
     60.0
     """
-    return Spectrum(np.array([energy_kev]), np.ones(1), False, {"model": "monoenergetic"})
+    energy = one_number(energy_kev, "energy_kev must be one number, in keV")
+    return Spectrum(np.array([energy]), np.ones(1), False, {"model": "monoenergetic"})
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

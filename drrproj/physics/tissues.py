@@ -18,6 +18,7 @@ from drrproj.attenuation import (
     schneider_bins,
 )
 from drrproj.attenuation import density as density_by_hu
+from drrproj.given_numbers import real_numbers
 from drrproj.materials import MATERIALS, Material
 from drrproj.volume import LabelVolume, Volume
 
@@ -91,6 +92,7 @@ class TissueModel:
         if not isinstance(self.density, Attenuation) or self.density.unit != "g/cm3":
             raise ValueError("density must be an Attenuation with the unit g/cm3; see drrproj.attenuation.density")
         first = [each.from_hu for each in self.classes]
+        real_numbers(first, "the classes of a tissue model must begin at HU")
         if not first or np.isnan(first).any() or any(not low < high for low, high in itertools.pairwise(first)):
             raise ValueError(f"the classes of a tissue model must ascend in HU; they begin at {first}")
         object.__setattr__(self, "classes", tuple(self.classes))
