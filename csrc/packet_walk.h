@@ -58,6 +58,33 @@ class Squares {
     PairSum sum_;
 };
 
+// Where each ray's voxels of a slab are in the brick, whatever lies between them.
+class LaneByLane {
+  public:
+    __attribute__((always_inline)) LaneByLane(const Coordinate& u, const Coordinate& v, const Standing& in_u,
+                                              const Standing& in_v, const Shares<Lanes>& shares, Mask u_first,
+                                              int pitch_of_box) {
+        const Lanes round(kRound), pitch(static_cast<float>(pitch_of_box));
+        const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step) * pitch;
+        const Lanes entry =
+            multiply_add(in_v.rounded - round + to_lanes(v.voxel), pitch, in_u.rounded - round + to_lanes(u.voxel));
+        // A voxel without a share may lie outside the brick: read the voxel of entry instead.
+        const auto there = [&](Lanes share, Lanes way) {
+            return to_index(choose(positive(share), entry + way, entry));
+        };
+        entry_ = to_index(entry);
+        middle_ = there(shares.middle, choose(u_first, step_u, step_v));
+        exit_ = there(shares.exit, step_u + step_v);
+    }
+    template <class Voxel>
+    Codes<3> read(const Voxel* from) const {
+        return {{gather(from, entry_), gather(from, middle_), gather(from, exit_)}};
+    }
+
+  private:
+    Index entry_, middle_, exit_;
+};
+
 // Memory takes only so many requests at once: a few lines of the next block are asked for every so many slabs.
 constexpr int kAskSlabs = 4;
 
@@ -185,19 +212,8 @@ __attribute__((noinline)) void walk_packet(const Walk& walk, const Block& block,
             default: {
                 if (kInSquares && squares.alike())
                     return squares.add(block.image + places.at[s], in_u, in_v, shares, u_first);
-                const Lanes round(kRound), pitch(static_cast<float>(box.pitch));
-                const Lanes step_u = to_lanes(u.step), step_v = to_lanes(v.step) * pitch;
-                const Lanes entry = multiply_add(in_v.rounded - round + to_lanes(v.voxel), pitch,
-                                                 in_u.rounded - round + to_lanes(u.voxel));
-                // A voxel without a share may lie outside the brick: read the voxel of entry instead.
-                const auto there = [&](Lanes share, Lanes way) {
-                    return to_index(choose(positive(share), entry + way, entry));
-                };
-                const Index middle_at = there(shares.middle, choose(u_first, step_u, step_v));
-                const Index exit_at = there(shares.exit, step_u + step_v);
-                collect([&](const auto* from) {
-                    return Codes<3>{{gather(from, to_index(entry)), gather(from, middle_at), gather(from, exit_at)}};
-                });
+                const LaneByLane at(u, v, in_u, in_v, shares, u_first, box.pitch);
+                collect([&](const auto* from) { return at.read(from); });
             }
         }
     };
