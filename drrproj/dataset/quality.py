@@ -34,9 +34,6 @@ _BORDER_SLICES = 8
 _LEAST_SAMPLES = 20
 
 _FACES = ("left", "right", "posterior", "anterior", "inferior", "superior")
-_LOBE = re.compile(r"lung_(upper|middle|lower)_lobe_(left|right)")
-_VERTEBRA = re.compile(r"vertebrae_([CTL])(\d+)")
-_RIB = re.compile(r"rib_(left|right)_(\d+)")
 _LOBES = (
     "lung_upper_lobe_left",
     "lung_lower_lobe_left",
@@ -237,6 +234,7 @@ class _Scene:
     body_border: float  # share of the sides of the field of view that is tissue
     metal_ml: float
     couch_ml: float
+    unnamed: tuple[int, ...]  # ids that occur and have no name
 
 
 def findings(ct: Volume, labels: LabelVolume, limits: QualityLimits | None = None) -> tuple[Finding, ...]:
@@ -453,6 +451,16 @@ def couch(scene: _Scene, limits: QualityLimits) -> Iterator[str]:
         yield f"about {scene.couch_ml:.0f} ml of matter behind the back and an air gap: the couch is in the picture"
 
 
+def unnamed_ids(scene: _Scene, limits: QualityLimits) -> Iterator[str]:
+    """Labels that the table of names does not have: one of an older or another segmentation."""
+    if scene.unnamed:
+        some = ", ".join(map(str, scene.unnamed[:5])) + ", ..." * (len(scene.unnamed) > 5)
+        yield (
+            f"labels {some} have no name: they are no structure that is known, and in pictures they are called by "
+            "their numbers; name them in the table of names"
+        )
+
+
 RULES: Mapping[str, Callable[[_Scene, QualityLimits], Iterator[str]]] = MappingProxyType(
     {
         rule.__name__: rule
@@ -472,6 +480,7 @@ RULES: Mapping[str, Callable[[_Scene, QualityLimits], Iterator[str]]] = MappingP
             flipped,
             metal,
             couch,
+            unnamed_ids,
         )
     }
 )
@@ -565,6 +574,7 @@ def _measured(ct: Volume, labels: LabelVolume, limits: QualityLimits) -> _Scene:
         body_border=body_border,
         metal_ml=_count_above(hu, limits.metal_hu) * abs(float(np.linalg.det(hu_affine[:3, :3]))) / 1000,
         couch_ml=_behind_the_back(hu, hu_affine, id_affine, structures),
+        unnamed=labels.ids_without_name,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ _ID_COLUMNS = ("index", "id", "label_id")
 _NAME_COLUMNS = ("name", "label_name", "structure")
 
 _LABEL_ENDINGS = (".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz", ".npy")
+
+# Controls, surrogates, and ends of lines and paragraphs: no file can write the second, tables break at the others, and
+# NumPy drops NUL at the end of a name.
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 
 # "unknown" and "caret" in the NIfTI registry: TotalSegmentator writes the one, Connectome Workbench the other.
 _CARET_CODES = (0, 30)
@@ -43,7 +48,8 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is neither kind of table, holds no names, or gives one id two names.
+        If it is neither kind of table, holds no names, gives one id two names, or a name has a character that is no
+        text: a control character, such as NUL or a line end, or half of a surrogate pair.
 
     Examples
     --------
@@ -81,7 +87,8 @@ def names_from_header(header: Nifti1Header) -> dict[int, str]:
     Raises
     ------
     ValueError
-        If the table is no well-formed XML, or brings a document type, in which entities could be defined.
+        If the table is no well-formed XML, brings a document type, in which entities could be defined, or gives an id
+        two names or one with a control character.
     """
     for extension in header.extensions:
         if extension.get_code() in _CARET_CODES:
@@ -183,6 +190,9 @@ def _names_from_caret(content: bytes) -> dict[int, str]:
 def _unique(pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
     names: dict[int, str] = {}
     for label_id, name in pairs:
+        odd = next((sign for sign in name if unicodedata.category(sign) in _NO_TEXT), None)
+        if odd is not None:
+            raise ValueError(f"label {label_id} is named {name!r}, and {odd!r} in it is no text; rename it")
         if names.setdefault(label_id, name) != name:
             raise ValueError(f"label {label_id} has two names, {names[label_id]!r} and {name!r}")
     names.pop(0, None)
