@@ -173,6 +173,9 @@ def _add_build(own: Commands) -> None:
         help=f"repeatable; one of {', '.join(RULES)}",
     )
 
+    add = parser.add_argument_group("a dataset that is there").add_argument
+    add("--prune", action="store_true", help="drop its cases that are not in the source any more")
+
     add = parser.add_argument_group("computation").add_argument
     add("--workers", type=int, metavar="N", help="processes (default: one per core)")
     add(
@@ -221,6 +224,7 @@ def _build(arguments: argparse.Namespace) -> None:
                 _splits(arguments),
                 workers=arguments.workers,
                 executor=executor,
+                prune=arguments.prune,
                 told=told,
             )
     finally:
@@ -232,10 +236,8 @@ def _build(arguments: argparse.Namespace) -> None:
         [("status", "cases"), *((name, str(count)) for name, count in done.statuses.items())],
     )
     _print_table([("split", "kept cases"), *((name, str(count)) for name, count in sorted(done.splits.items()))])
-    for record in done.store.records():
-        if record["status"] != "kept":
-            reasons = "; ".join(reason["message"] for reason in record["reasons"] if reason["severity"] == "drop")
-            print(f"{record['status']} {record['case']}: {reasons}")
+    for case, (status, why) in done.left_out.items():
+        print(f"{status} {case}: {why}")
     print(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
 
 

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import concurrent.futures
-import datetime
-import json
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
+import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from drrproj import backends
 from drrproj.dataset.cases import Case
-from drrproj.dataset.lock import only_build, share_as_worker
-from drrproj.dataset.one_case import CannotWrite, Recipe, make_case
+from drrproj.dataset.lock import only_build
+from drrproj.dataset.log import Log
+from drrproj.dataset.one_case import CannotWrite, Recipe
+from drrproj.dataset.resume import few, look, why_left_out
 from drrproj.dataset.splits import Splits
-from drrproj.dataset.store import Store, create_store, files_of, read_record
-from drrproj.threads import default_threads
+from drrproj.dataset.store import Store, create_store
+from drrproj.dataset.workers import being_imported_by_a_worker, made
 from drrproj.version import __version__
 
 __all__ = ["Summary", "build"]
 
-# So many cases wait per worker: enough that none idles, few enough that an end comes soon.
-_WAITING = 2
 _SPLITS = Splits({"train": 0.7, "val": 0.1, "test": 0.2})
 
 
@@ -44,9 +37,12 @@ class Summary:
     found, made : int
         Cases asked for; those made now. The others were there from before.
     statuses : dict of str to int
-        Of all cases asked for: ``kept``, ``dropped``, ``failed``.
+        Of all cases asked for: ``kept``, ``dropped``, ``failed``, and ``stale``: kept before, to be made again, and of
+        inputs that cannot be read now, so that what is there stays.
     splits : dict of str to int
         Kept cases per split, ``none`` for those outside of all.
+    left_out : dict of str to (str, str)
+        Status of each case that was not kept, and why, by case.
     seconds : float
     """
 
@@ -55,6 +51,7 @@ class Summary:
     made: int
     statuses: dict[str, int]
     splits: dict[str, int]
+    left_out: dict[str, tuple[str, str]]
     seconds: float
 
 
@@ -66,13 +63,15 @@ def build(
     *,
     workers: int | None = None,
     executor: concurrent.futures.Executor | None = None,
+    prune: bool = False,
     told: Callable[[int], Callable[[str], None]] | None = None,
 ) -> Summary:
     """Make a dataset, or go on with one that was interrupted.
 
     Each case is made on its own, and its record is written last: a build that is killed at any moment and started again
     ends with the files, byte for byte, that an undisturbed one ends with, but ``log.jsonl``. They do not depend on the
-    number of workers either. Cases that failed, or of which a file was lost, are made again.
+    number of workers either. Cases that failed, of which a file was lost, or whose inputs are not those they were made
+    of, are made again. Sizes of inputs are always compared; content, by its SHA-256, where a file was touched since.
 
     Parameters
     ----------
@@ -90,6 +89,8 @@ def build(
         With 1 this process does the work, with all cores for each projection.
     executor : concurrent.futures.Executor, optional
         Runs the cases in place of processes of its own, such as dask.distributed's; it must see the same files.
+    prune : bool
+        Drop record, pictures and masks of cases that are not among ``cases``; else they stay, and are named.
     told : callable, optional
         Called with the number of cases to make; what it returns is called with the status of each.
 
@@ -106,7 +107,15 @@ def build(
     OSError
         If the dataset cannot be written, for example on a full disk; when that is mended, build again.
     ChildProcessError
-        If a worker process died.
+        If worker processes do not start, or one of an executor that was given died.
+    ConnectionError
+        If the executor's cluster is gone.
+
+    Warns
+    -----
+    UserWarning
+        Names cases that are made again because their inputs changed, whose inputs cannot be read, or that nobody asked
+        for, and files in the folders of the pictures that are not the dataset's.
 
     Examples
     --------
@@ -123,8 +132,11 @@ def build(
     ...     [(sample.name, sample.masks()["heart"].shape) for sample in done.store.samples()]
     [('chest_frontal', (64, 64)), ('chest_lateral', (64, 64))]
     """
+    if being_imported_by_a_worker():
+        # The parent says in a sentence what is wrong with its script.
+        sys.exit(1)
     try:
-        return _build(cases, out, recipe or Recipe(), splits or _SPLITS, workers, executor, told)
+        return _build(cases, out, recipe or Recipe(), splits or _SPLITS, workers, executor, prune, told)
     except CannotWrite as error:
         raise OSError(
             f"{error}; the cases made so far are whole: free space, or mend the folder, and run the same again, which "
@@ -139,6 +151,7 @@ def _build(
     splits: Splits,
     workers: int | None,
     executor: concurrent.futures.Executor | None,
+    prune: bool,
     told: Callable[[int], Callable[[str], None]] | None,
 ) -> Summary:
     start = time.monotonic()
@@ -156,136 +169,55 @@ def _build(
     }
     store = create_store(out, configuration, recipe.classes, recipe.groups)
     with only_build(store.path):
-        there = _statuses(store, cases, split_of)
-        store.sweep()
-        waiting = [case for case in cases if there.get(case.case_id, "failed") == "failed"]
-        statuses = {case.case_id: there[case.case_id] for case in cases if case.case_id in there}
+        standing = look(store, cases, split_of)
+        statuses, left_out, files = standing.statuses, standing.left_out, standing.files
+        waiting = [case for case in cases if case.case_id not in statuses]
+        _warn("made again for changed inputs", standing.changed)
+        _warn("not compared with their inputs, which cannot be read", standing.unknown)
+        stale: dict[str, str] = {}
         advance = told(len(waiting)) if told is not None else lambda _: None
-        with _Log(store.path / "log.jsonl") as log:
+        with Log(store.path) as log:
             log.write({"event": "start", "cases": len(cases), "to_make": len(waiting), "hash": store.hash})
-            for line in _made(waiting, split_of, store, recipe, workers, executor):
-                statuses[line["case"]] = line["status"]
+            for line in made(waiting, split_of, store, recipe, workers, executor):
+                case, status = line["case"], line["status"]
+                statuses[case], files[case] = status, set(line.pop("files"))
+                if status != "kept":
+                    left_out[case] = why_left_out(line["reasons"])
+                if status == "stale":
+                    stale[case] = left_out[case]
                 log.write({"event": "case", **line})
-                advance(line["status"])
+                advance(status)
+            _warn("to be made again from inputs that cannot be read; what there is of them stays", stale)
+            _tidy(store, files, [case.case_id for case in cases], standing.others, prune)
             counts = dict(sorted(Counter(statuses.values()).items()))
             log.write({"event": "end", "statuses": counts, "seconds": round(time.monotonic() - start, 3)})
-        store.sweep()
     kept = Counter(split_of[case_id] or "none" for case_id, status in statuses.items() if status == "kept")
-    return Summary(store, len(cases), len(waiting), counts, dict(kept), time.monotonic() - start)
+    why = {case: (statuses[case], left_out[case]) for case in sorted(left_out)}
+    return Summary(store, len(cases), len(waiting), counts, dict(kept), why, time.monotonic() - start)
 
 
-def _statuses(store: Store, cases: Sequence[Case], split_of: dict[str, str | None]) -> dict[str, str]:
-    """Status of each case whose record stands: of this configuration, patient and split, and with all its files."""
-    found, files = {}, store.files()
-    for case in cases:
-        path = store.record_path(case.case_id)
-        if not path.exists():
-            continue
-        record = read_record(path)
-        asked = (store.hash, case.patient_id, split_of[case.case_id])
-        if (record.get("configuration"), record["patient"], record["split"]) == asked and files_of(record) <= files:
-            found[case.case_id] = record["status"]
-    return found
+def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: list[str], prune: bool) -> None:
+    """Delete what interruptions left and, if asked to, the cases that are not in the source any more."""
+    if prune:
+        for case in others:
+            # First, as a record says that its pictures are there.
+            store.record_path(case).unlink()
+            files.pop(case, None)
+    elif others:
+        what = "in the dataset and not in the source any more; --prune (prune=True) drops what is not"
+        _warn(what, dict.fromkeys(others, ""))
+    foreign = store.sweep(files, {*cases, *others})
+    if foreign:
+        what = "is not of this dataset, and stays" if len(foreign) == 1 else "are not of this dataset, and stay"
+        _say(f"{store.path}: {few(foreign)} {what}")
 
 
-def _made(
-    cases: Sequence[Case],
-    split_of: dict[str, str | None],
-    store: Store,
-    recipe: Recipe,
-    workers: int | None,
-    executor: concurrent.futures.Executor | None,
-) -> Iterator[dict[str, Any]]:
-    cores = default_threads()
-    count = min(workers or cores, len(cases))
-    # Workers on other machines start elsewhere, and their names of files must not depend on where.
-    cases = [replace(case, ct=case.ct.absolute(), labels=case.labels.absolute()) for case in cases]
-    # A worker needs where to write and the hash; the lists of splits may be long.
-    light = Store(store.path.absolute(), {}, store.hash, store.declared_classes, store.groups)
-    if executor is not None:
-        yield from _through(executor, 4 * cores, cases, split_of, light, recipe, 1)
-    elif count <= 1:
-        for case in cases:
-            yield make_case(case, split_of[case.case_id], light, recipe, cores)
-    else:
-        # Spawned, because a fork copies locks that other threads of this process hold.
-        with concurrent.futures.ProcessPoolExecutor(
-            count, multiprocessing.get_context("spawn"), _start_worker, (light.path,)
-        ) as pool:
-            yield from _through(pool, count, cases, split_of, light, recipe, max(1, cores // count))
+def _warn(what: str, why: Mapping[str, str]) -> None:
+    """Say how many cases are what, and of the first ones why."""
+    if why:
+        named = few([f"{case} ({reason})" if reason else case for case, reason in why.items()])
+        _say(f"{len(why)} case{'s are' if len(why) > 1 else ' is'} {what}: {named}")
 
 
-def _through(
-    executor: concurrent.futures.Executor,
-    workers: int,
-    cases: Sequence[Case],
-    split_of: dict[str, str | None],
-    store: Store,
-    recipe: Recipe,
-    threads: int,
-) -> Iterator[dict[str, Any]]:
-    queue = iter(cases)
-    running: dict[concurrent.futures.Future[dict[str, Any]], str] = {}
-    try:
-        while True:
-            while len(running) < _WAITING * workers and (case := next(queue, None)) is not None:
-                job = executor.submit(make_case, case, split_of[case.case_id], store, recipe, threads)
-                running[job] = case.case_id
-            if not running:
-                return
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for job in done:
-                line = job.result()
-                del running[job]
-                yield line
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            "a worker process died, most likely for want of memory, while it made one of "
-            f"{', '.join(sorted(running.values()))}; the cases made so far are whole: run the same again with fewer "
-            "workers"
-        ) from None
-    finally:
-        for job in running:
-            job.cancel()
-
-
-def _start_worker(folder: Path) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone decides, and running cases end well.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-        if not parent.is_alive():
-            os._exit(1)
-    share_as_worker(folder)
-
-
-def _end_with(sentinel: int) -> None:
-    """End this worker when its parent is gone, which was killed and could not say so."""
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-class _Log:
-    """``log.jsonl``: one event a line, in the order in which they happened."""
-
-    def __init__(self, path: Path) -> None:
-        if path.exists():
-            # A kill may have left half a line.
-            whole = path.read_bytes().rpartition(b"\n")
-            if whole[2]:
-                os.truncate(path, len(whole[0]) + len(whole[1]))
-        self._file = path.open("ab", buffering=0)
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, event: dict[str, Any]) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        try:
-            self._file.write(json.dumps({"time": now, **event}, ensure_ascii=False).encode() + b"\n")
-        except OSError as error:
-            raise CannotWrite(f"cannot write the log: {error.strerror}") from error
+def _say(text: str) -> None:
+    warnings.warn(text, stacklevel=2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from drrproj.dataset.store import Sample, Store, files_of
+from drrproj.dataset.log import unfinished
+from drrproj.dataset.store import Sample, Store, files_of, read_record
 
 __all__ = ["problems"]
 
@@ -19,29 +20,51 @@ def problems(store: Store) -> Iterator[str]:
     Yields
     ------
     str
-        Records of another configuration, pictures and masks that are missing, damaged or unlike their record, files
-        that no record speaks of, patients on both sides of a split.
+        A build that did not end, records that are damaged or of another configuration, pictures and masks that are
+        missing, damaged or unlike their record, files that no record speaks of, patients on both sides of a split, one
+        CT as two patients.
     """
+    ended = unfinished(store)
+    if ended is not None:
+        yield ended
     spoken_of: set[str] = set()
     sides: dict[str, tuple[str | None, str]] = {}
-    for record in store.records():
+    # By the CT's content: a case that was renamed, or comes twice, is the same patient all the same.
+    of_ct: dict[str, tuple[str | None, str, str]] = {}
+    for path in store.record_paths():
+        try:
+            record = read_record(path)
+        except ValueError as error:
+            yield str(error)
+            continue
         case = record["case"]
         if record.get("configuration") != store.hash:
             yield f"{case}: its record is of another configuration; build again"
         if record["status"] not in ("kept", "dropped", "failed"):
             yield f"{case}: unknown status {record['status']!r}"
         if record["status"] == "kept":
-            split, other = sides.setdefault(record["patient"], (record["split"], case))
-            if split != record["split"]:
+            split, patient = record["split"], record["patient"]
+            other_split, other = sides.setdefault(patient, (split, case))
+            if other_split != split:
+                yield f"patient {patient} is on both sides: {_in_splits(other, other_split, case, split)}"
+            # A record that no build wrote may say nothing of its CT.
+            digest = record.get("inputs", {}).get("ct", {}).get("sha256", case)
+            other_split, other_patient, other = of_ct.setdefault(digest, (split, patient, case))
+            if other_patient != patient:
+                both = f", on both sides: {_in_splits(other, other_split, case, split)}" if other_split != split else ""
                 yield (
-                    f"patient {record['patient']} is on both sides: {other} is in {split or 'no split'} and {case} in "
-                    f"{record['split'] or 'no split'}"
+                    f"{other} and {case} have the same CT, and are said to be of two patients, {other_patient} and "
+                    f"{patient}{both}; drop one, or give both one patient"
                 )
         spoken_of |= files_of(record)
         for sample in store.samples_of(record):
             yield from _problems_of(sample, store)
     for place in sorted(store.files() - spoken_of):
-        yield f"{place}: no record speaks of it; an interrupted build left it, build again"
+        yield f"{place}: no record speaks of it; if an interrupted build left it, build again, else move it elsewhere"
+
+
+def _in_splits(one: str, split_of_one: str | None, other: str, split_of_other: str | None) -> str:
+    return f"{one} is in {split_of_one or 'no split'} and {other} in {split_of_other or 'no split'}"
 
 
 def _problems_of(sample: Sample, store: Store) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["LOCAL", "dask_executor"]
+__all__ = ["LOCAL", "dask_executor", "killed_its_worker"]
 
 LOCAL = "local"
 """The address that stands for a cluster of this machine alone."""
@@ -53,3 +54,10 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[concurre
         Client(cluster) as client,
     ):
         yield client.get_executor(pure=False)
+
+
+def killed_its_worker(error: BaseException) -> bool:
+    """Whether this is how a cluster says that a job ended with its worker, on each worker that tried."""
+    # Only where it was imported can it have raised anything.
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(error, distributed.KilledWorker)

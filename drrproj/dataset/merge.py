@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.lock import only_build
+from drrproj.dataset.resume import few
 from drrproj.dataset.store import Store, create_store, differences, files_of, open_store, read_record
 from drrproj.io.replace import replaced
 
@@ -82,9 +84,11 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
                     continue
                 for place in sorted(places):
                     _copy(store.path / place, merged.path / place)
-                # Last, because a record says that the case is done.
-                merged.write_record(record)
-        merged.sweep()
+                # Last, because a record says that the case is done; with the time that stands for its inputs.
+                merged.write_record(record, store.record_path(record["case"]).stat().st_mtime_ns)
+        foreign = merged.sweep({record["case"]: files_of(record) for record in merged.records()})
+    if foreign:
+        warnings.warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}", stacklevel=2)
     return merged
 
 

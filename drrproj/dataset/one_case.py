@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -18,9 +20,10 @@ from drrproj.attenuation import Attenuation
 from drrproj.dataset.cases import Case
 from drrproj.dataset.derive import classes_of
 from drrproj.dataset.derive_partition import Partition
+from drrproj.dataset.inputs import find_inputs
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits, findings
-from drrproj.dataset.store import NOT_ON_VIEW, Store
+from drrproj.dataset.store import NOT_ON_VIEW, Store, files_of, read_record
 from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
 from drrproj.io.labels import read_labels
 from drrproj.io.png import write_png
@@ -29,7 +32,11 @@ from drrproj.project import project
 from drrproj.radiograph import Radiograph
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["CannotWrite", "Recipe", "make_case"]
+__all__ = ["CannotWrite", "Recipe", "make_case", "record_death"]
+
+_ONE_AT_A_TIME = threading.Lock()
+# What goes wrong with the files of one case, and with no other's.
+_OF_ONE_CASE = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 class CannotWrite(OSError):
@@ -123,25 +130,41 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
     Returns
     -------
     dict
-        A line for the log: ``case``, ``status``, ``reasons`` and the seconds it took.
+        A line for the log: ``case``, ``status``, ``reasons``, ``files`` and the seconds it took. The status is that of
+        the record, or ``stale`` where a case was kept before and its inputs cannot be read now: then its record,
+        pictures and masks stay as they were.
 
     Raises
     ------
     CannotWrite
         If the dataset cannot be written.
     """
+    # What Python knows of warnings is one for all threads of a process, and one case's would land in another's record.
+    with _ONE_AT_A_TIME:
+        return _make_case(case, split, store, recipe, threads)
+
+
+def _make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threads: int) -> dict[str, Any]:
     start = time.perf_counter()
     seconds: dict[str, float] = {}
     shot: Radiograph | None = None
     reasons: list[dict[str, str]] = []
     absent: dict[str, str] = {}
+    inputs: dict[str, Any] = {}
+    stamp: int | None = None
+    was_read = False
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            if case.problem is not None:
-                raise ValueError(case.problem)
+            found = find_inputs(case)
+            inputs, stamp = found.as_record(), found.stamp
+            seconds["hashing"] = time.perf_counter() - start
+            # Read again at once, so that the system still has them in its memory.
             ct, labels = _read(case)
-            seconds["reading"] = time.perf_counter() - start
+            if find_inputs(case) != found:
+                raise ValueError("its files changed while they were read; build again when nobody writes them")
+            was_read = True
+            seconds["reading"] = time.perf_counter() - start - sum(seconds.values())
             if recipe.quality is not None:
                 reasons += [asdict(finding) for finding in findings(ct, labels, recipe.quality)]
             seconds["judging"] = time.perf_counter() - start - sum(seconds.values())
@@ -162,33 +185,102 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
             del ct, labels
         except Exception as error:  # a case that nobody foresaw must not stop ten thousand others
             status = "failed"
-            reasons.append({"rule": "readable", "severity": "drop", "message": _sentence(error)})
-    reasons += [{"rule": "warning", "severity": "warn", "message": str(each.message)} for each in heard]
-    record: dict[str, Any] = {
-        "case": case.case_id,
-        "patient": case.patient_id,
-        "status": status,
-        "reasons": reasons,
-        "split": split,
-        "views": {},
-    }
+            reasons.append(_failure(error))
+    reasons += [{"rule": "warning", "severity": "warn", "message": _as_text(str(each.message))} for each in heard]
+    if not was_read and (old := _kept_before(store, case.case_id)) is not None:
+        # Pictures that cannot be made again are worth more than the news that they cannot.
+        return _line(case, "stale", reasons, sorted(files_of(old)), seconds)
     started_writing = time.perf_counter()
+    record = _written(case, split, store, recipe, status, reasons, inputs, stamp, shot, absent)
+    seconds["writing"] = time.perf_counter() - started_writing
+    return _line(case, record["status"], reasons, sorted(files_of(record)), seconds)
+
+
+def _kept_before(store: Store, case_id: str) -> dict[str, Any] | None:
     try:
-        if shot is not None:
-            record["views"] = {
-                view: _write_view(store, case.case_id, view, shot[view], recipe, absent) for view in shot.geometry.names
-            }
-        store.write_record(record)
+        record = read_record(store.record_path(case_id))
+    except (OSError, ValueError):
+        return None
+    return record if record["status"] == "kept" else None
+
+
+def _written(
+    case: Case,
+    split: str | None,
+    store: Store,
+    recipe: Recipe,
+    status: str,
+    reasons: list[dict[str, str]],
+    inputs: dict[str, Any],
+    stamp: int | None,
+    shot: Radiograph | None,
+    absent: dict[str, str],
+) -> dict[str, Any]:
+    """Write pictures, masks and record, and return it; what goes wrong with this case alone makes it ``failed``."""
+    record = _record(case, split, status, reasons, inputs)
+    try:
+        # First, so that a kill leaves no new picture under an old record.
+        store.record_path(case.case_id).unlink(missing_ok=True)
+        try:
+            if shot is not None:
+                record["views"] = {
+                    view: _write_view(store, case.case_id, view, shot[view], recipe, absent)
+                    for view in shot.geometry.names
+                }
+            store.write_record(record, stamp)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno not in _OF_ONE_CASE:
+                raise
+            reasons.append(_failure(error))
+            record |= {"status": "failed", "views": {}}
+            store.write_record(record, stamp)
     except OSError as error:
         raise CannotWrite(_sentence(error)) from error
-    seconds["writing"] = time.perf_counter() - started_writing
+    return record
+
+
+def record_death(case: Case, split: str | None, store: Store) -> dict[str, Any]:
+    """Record as failed, in another process, a case that killed its own; return its line for the log.
+
+    Raises
+    ------
+    CannotWrite
+        If the dataset cannot be written.
+    """
+    message = "its process died, most likely for want of memory; run it with fewer workers, or on a larger machine"
+    reasons = [{"rule": "readable", "severity": "drop", "message": message}]
+    try:
+        store.write_record(_record(case, split, "failed", reasons, {}))
+    except OSError as error:
+        raise CannotWrite(_sentence(error)) from error
+    return _line(case, "failed", reasons, [], {})
+
+
+def _record(
+    case: Case, split: str | None, status: str, reasons: list[dict[str, str]], inputs: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "case": case.case_id,
         "patient": case.patient_id,
         "status": status,
         "reasons": reasons,
-        "ct": os.fspath(case.ct),
-        "labels": os.fspath(case.labels),
+        "split": split,
+        "inputs": inputs,
+        "views": {},
+    }
+
+
+def _line(
+    case: Case, status: str, reasons: list[dict[str, str]], files: list[str], seconds: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "case": case.case_id,
+        "patient": case.patient_id,
+        "status": status,
+        "reasons": reasons,
+        "ct": _as_text(os.fspath(case.ct)),
+        "labels": _as_text(os.fspath(case.labels)),
+        "files": files,
         "seconds": {step: round(spent, 3) for step, spent in seconds.items()},
         "process": os.getpid(),
     }
@@ -252,9 +344,18 @@ def _none(shot: Radiograph) -> Any:
     return np.zeros((0, rows, (columns + 7) // 8), np.uint8)
 
 
+def _failure(error: Exception) -> dict[str, str]:
+    return {"rule": "readable", "severity": "drop", "message": _sentence(error)}
+
+
 def _sentence(error: Exception) -> str:
     # The text of a KeyError is its argument in quotes.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     expected = (ValueError, TypeError, KeyError, OSError, MemoryError)
-    said = " ".join(text.split()) or type(error).__name__
+    said = _as_text(" ".join(text.split())) or type(error).__name__
     return said if isinstance(error, expected) else f"{type(error).__name__}: {said}"
+
+
+def _as_text(text: str) -> str:
+    """Show the bytes of a path that are no text."""
+    return text.encode(errors="backslashreplace").decode()

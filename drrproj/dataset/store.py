@@ -6,11 +6,13 @@ dataset depends on when, where or in what order its cases were made, but ``log.j
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,16 +39,21 @@ __all__ = [
     "files_of",
     "open_store",
     "read_record",
+    "set_stamp",
 ]
 
-FORMAT = "drrproj dataset 1"
+FORMAT = "drrproj dataset 2"
 """What ``dataset.json`` calls its format; another layout gets another number."""
+
+_WITHOUT_INPUTS = "drrproj dataset 1"
 
 NOT_ON_VIEW = "it has voxels, but no ray of this view"
 """How the reason begins of a class that was made, and is not on one picture."""
 
 _OF_VIEWS = ("images", "masks")
 _FOLDERS = (*_OF_VIEWS, "records")
+_ENDING_IN = {"images": ".png", "masks": ".npz"}
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -176,6 +183,10 @@ class Store:
     def record_path(self, case_id: str) -> Path:
         return self.path / "records" / f"{case_id}.json"
 
+    def record_paths(self) -> list[Path]:
+        """Files of the records, ordered by case."""
+        return sorted(path for path in (self.path / "records").glob("*.json") if not path.name.startswith("."))
+
     def records(self) -> Iterator[dict[str, Any]]:
         """Records of all cases, ordered by case: kept, dropped and failed ones.
 
@@ -184,9 +195,8 @@ class Store:
         ValueError
             If one is damaged.
         """
-        for path in sorted((self.path / "records").glob("*.json")):
-            if not path.name.startswith("."):
-                yield read_record(path)
+        for path in self.record_paths():
+            yield read_record(path)
 
     def files(self) -> set[str]:
         """Return the places of all images and masks that are there, as records name them."""
@@ -194,13 +204,45 @@ class Store:
         folders = [name for name in _OF_VIEWS if (self.path / name).is_dir()]
         return {f"{folder}/{name}" for folder in folders for name in os.listdir(self.path / folder)}
 
-    def sweep(self) -> None:
-        """Delete what an interruption left: halves of files, and images and masks that no record speaks of."""
-        spoken_of = {place for record in self.records() for place in files_of(record)}
+    def sweep(self, files_of_case: Mapping[str, Collection[str]], cases: Collection[str] = ()) -> list[str]:
+        """Delete what an interruption left: halves of files, and pictures and masks of cases without a record of them.
+
+        Parameters
+        ----------
+        files_of_case : mapping of str to collection of str
+            Places of the images and masks that the record of each case speaks of.
+        cases : collection of str
+            Cases that may have left files, but no record.
+
+        Returns
+        -------
+        list of str
+            Places of what is in the way and not this dataset's; it stays.
+        """
+        spoken_of = {place for places in files_of_case.values() for place in places}
+        others = []
         for folder in (*_FOLDERS, "."):
-            for path in (self.path / folder).iterdir():
-                if _is_part(path) or (folder in _OF_VIEWS and f"{folder}/{path.name}" not in spoken_of):
+            for path in sorted((self.path / folder).iterdir()):
+                place = f"{folder}/{path.name}"
+                if _is_part(path) and not path.is_dir():
                     path.unlink()
+                elif folder in _OF_VIEWS and place not in spoken_of:
+                    if self._is_of_case(path, _ENDING_IN[folder], files_of_case, cases) and not path.is_dir():
+                        path.unlink()
+                    else:
+                        others.append(place)
+        return others
+
+    def _is_of_case(self, path: Path, ending: str, *cases: Collection[str]) -> bool:
+        """Whether a file is called as a picture of one of these cases would be."""
+        names = {view["name"] for view in self.configuration.get("views", ())}
+        stem = path.name.removesuffix(ending)
+        for place in (place for place, letter in enumerate(stem) if letter == "_"):
+            view = stem[place + 1 :]
+            # Several poses of a view are numbered.
+            if (view in names or view.rpartition("-")[0] in names) and any(stem[:place] in each for each in cases):
+                return path.name.endswith(ending)
+        return False
 
     def samples(self, split: str | None = None) -> Iterator[Sample]:
         """X-rays of the kept cases, ordered by case; all, or those of a split."""
@@ -249,8 +291,14 @@ class Store:
                     np.lib.format.write_array(member, array, allow_pickle=False)
         return place
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, record: Mapping[str, Any], stamp: int | None = None) -> None:
         """Write the record of a case, which says that the case is done; its images and masks must be there.
+
+        Parameters
+        ----------
+        record : mapping of JSON values
+        stamp : int, nanoseconds, optional
+            Of the inputs; it becomes the time of the file.
 
         Raises
         ------
@@ -259,7 +307,20 @@ class Store:
         """
         text = plain_json({"configuration": self.hash, **record})
         with replaced(self.record_path(record["case"])) as file:
-            file.write(text.encode() + b"\n")
+            # The name of a file may have bytes that are no text.
+            file.write(text.encode(errors="backslashreplace") + b"\n")
+            file.flush()
+            if stamp is not None:
+                set_stamp(file.fileno(), stamp)
+            # Before its name stands for it: after a power cut the name of a file may be there without its content.
+            os.fsync(file.fileno())
+
+
+def set_stamp(record: Path | int, stamp: int) -> None:
+    """Give the file of a record the time of the inputs, which tells a build without reading them that they stand."""
+    # Where the file is another user's this may not be: then each build reads the inputs.
+    with contextlib.suppress(PermissionError):
+        os.utime(record, ns=(stamp, stamp))
 
 
 def files_of(record: Mapping[str, Any]) -> set[str]:
@@ -268,11 +329,28 @@ def files_of(record: Mapping[str, Any]) -> set[str]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read the record of one case."""
-    record = _read_json(path)
+    """Read the record of one case.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, or lies under another case's name.
+    """
+    try:
+        record = _read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; the record is damaged: build again, which makes its case again") from error
     missing = [key for key in ("case", "patient", "status", "reasons", "split", "views") if key not in record]
     if missing:
-        raise ValueError(f"{path}: this is no record of a case; it has no {', '.join(missing)}")
+        raise ValueError(
+            f"{path}: this is no record of a case; it has no {', '.join(missing)}; build again, which makes its case "
+            "again"
+        )
+    views = record["views"].values() if isinstance(record["views"], dict) else [None]
+    if not all(isinstance(view, dict) and {"image", "masks"} <= view.keys() for view in views):
+        raise ValueError(f"{path}: its views have no pictures and masks; build again, which makes its case again")
+    if record["case"] != path.stem:
+        raise ValueError(f"{path}: this is the record of {record['case']}, under another name; delete it")
     return record
 
 
@@ -387,6 +465,11 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         raise FileNotFoundError(f"{folder}: no dataset here; there is no dataset.json")
     header = _read_json(folder / "dataset.json")
     if header.get("format") != FORMAT:
+        if header.get("format") == _WITHOUT_INPUTS:
+            raise ValueError(
+                f"{folder}: an earlier version made this dataset ({_WITHOUT_INPUTS!r}), whose records do not say of "
+                f"which files they were made; this version reads {FORMAT!r}: build it again, into a new folder"
+            )
         raise ValueError(
             f"{folder / 'dataset.json'}: its format is {header.get('format')!r}, and this version reads {FORMAT!r}"
         )
@@ -407,7 +490,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 def _is_part(path: Path) -> bool:
     """Whether a kill left this: the half of a file that was to take its place."""
-    return path.name.startswith(".") and path.name.endswith(".part")
+    return _PART.fullmatch(path.name) is not None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

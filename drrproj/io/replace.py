@@ -48,7 +48,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise FileNotFoundError(f"cannot write {target}: there is no folder {target.parent}; create it first") from None
     except OSError as error:
-        raise type(error)(f"cannot write {target}: {error.strerror}") from error
+        raise _said(error, target) from error
     try:
         with file:
             if target.exists():
@@ -59,8 +59,15 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.strerror:
-            raise type(error)(f"cannot write {target}: {error.strerror}") from error
+            raise _said(error, target) from error
         raise
+
+
+def _said(error: OSError, target: Path) -> OSError:
+    """Return the same error in words, and with its number, by which callers tell a full disk from a long name."""
+    said = type(error)(f"cannot write {target}: {error.strerror}")
+    said.errno = error.errno
+    return said
 
 
 def beginning(name: str) -> str:

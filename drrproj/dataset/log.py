@@ -1,0 +1,87 @@
+"""``log.jsonl``: what a build did, in the order in which it happened, and whether it ended."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from drrproj.dataset.one_case import CannotWrite
+from drrproj.dataset.store import Store
+
+__all__ = ["Log", "unfinished"]
+
+_NAME = "log.jsonl"
+
+
+class Log:
+    """The log of a dataset, to add one event a line.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the dataset.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / _NAME
+        if path.exists():
+            # A kill may have left half a line.
+            whole = path.read_bytes().rpartition(b"\n")
+            if whole[2]:
+                os.truncate(path, len(whole[0]) + len(whole[1]))
+        self._file = path.open("ab", buffering=0)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, event: dict[str, Any]) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        text = json.dumps({"time": now, **event}, ensure_ascii=False)
+        try:
+            # The name of a file may have bytes that are no text.
+            self._file.write(text.encode(errors="backslashreplace") + b"\n")
+        except OSError as error:
+            raise CannotWrite(f"cannot write the log: {error.strerror}") from error
+
+
+def unfinished(store: Store) -> str | None:
+    """Say in a sentence that the last build of a dataset did not end, or is at work; None where it ended.
+
+    Parameters
+    ----------
+    store : Store
+        A dataset that was merged has no log, and is taken to be finished where it has a record.
+    """
+    path = store.path / _NAME
+    start: dict[str, Any] | None = None
+    made: set[str] = set()
+    if path.exists():
+        for line in path.read_bytes().splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                # Half a line, which a kill left.
+                continue
+            if event["event"] == "start":
+                start, made = event, set()
+            elif event["event"] == "case":
+                made.add(event["case"])
+            else:
+                start = None
+    if start is not None:
+        done = start["cases"] - start["to_make"] + len(made)
+        return f"its last build did not end ({done} of {start['cases']} cases), or is still at work; run the same again"
+    if not any((store.path / "records").glob("*.json")):
+        return "it holds no case; build it"
+    return None

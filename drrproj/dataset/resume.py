@@ -1,0 +1,114 @@
+"""What stands of a dataset from before, and which of its cases are to be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drrproj.dataset.cases import Case
+from drrproj.dataset.inputs import changed, find_inputs
+from drrproj.dataset.store import Store, files_of, read_record, set_stamp
+from drrproj.threads import default_threads
+
+__all__ = ["Standing", "few", "look", "why_left_out"]
+
+
+@dataclass
+class Standing:
+    """What one reading of the records says.
+
+    Attributes
+    ----------
+    files : dict of str to set of str
+        Images and masks of each case that has a sound record.
+    statuses : dict of str to str
+        Of the cases asked for that need not be made.
+    left_out : dict of str to str
+        Why those of them that were not kept were not.
+    changed : dict of str to str
+        Cases whose inputs are not those of their record, and which parts.
+    unknown : dict of str to str
+        Cases whose inputs cannot be looked at, and why. They need not be made.
+    others : list of str
+        Cases with a record that nobody asked for.
+    """
+
+    files: dict[str, set[str]] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]) -> Standing:
+    """Read each record of a dataset once, and hold those of the cases asked for against their files and inputs.
+
+    A case stands if its record is of this configuration, patient and split, all its images and masks are there, and its
+    inputs are those of the record. One that failed is to be made again.
+
+    Parameters
+    ----------
+    store : Store
+    cases : sequence of Case
+    split_of : mapping of str to str or None
+        By case.
+    """
+    standing, files = Standing(), store.files()
+    asked = {case.case_id: case for case in cases}
+    to_compare: list[tuple[Case, Path, dict[str, Any]]] = []
+    for path in store.record_paths():
+        if path.stem not in asked:
+            standing.others.append(path.stem)
+        try:
+            record = read_record(path)
+        except ValueError:
+            # Damaged: the case has to be made.
+            continue
+        standing.files[path.stem] = files_of(record)
+        case = asked.get(path.stem)
+        if case is None or record["status"] == "failed" or not standing.files[path.stem] <= files:
+            continue
+        of_record = (record.get("configuration"), record["patient"], record["split"])
+        if of_record == (store.hash, case.patient_id, split_of[case.case_id]):
+            to_compare.append((case, path, record))
+    # Looking at many files waits for the disk, or the network, most of the time.
+    with ThreadPoolExecutor(4 * default_threads()) as threads:
+        for (case, _, record), found in zip(
+            to_compare, threads.map(lambda each: _differing(*each), to_compare), strict=True
+        ):
+            if isinstance(found, str):
+                standing.unknown[case.case_id] = found
+            elif found:
+                standing.changed[case.case_id] = ", ".join(found)
+                continue
+            standing.statuses[case.case_id] = record["status"]
+            if record["status"] != "kept":
+                standing.left_out[case.case_id] = why_left_out(record["reasons"])
+    return standing
+
+
+def _differing(case: Case, path: Path, record: Mapping[str, Any]) -> list[str] | str:
+    try:
+        found = find_inputs(case)
+        differing = changed(found, record.get("inputs", {}), path.stat().st_mtime_ns)
+        if not differing:
+            # So that the next build need not read the files again.
+            set_stamp(path, found.stamp)
+        return differing
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def why_left_out(reasons: Sequence[Mapping[str, str]]) -> str:
+    """Say in one line why a case was dropped or failed."""
+    return "; ".join(reason["message"] for reason in reasons if reason["severity"] == "drop")
+
+
+def few(names: Collection[str], most: int = 5) -> str:
+    """Name the first ones, and how many others there are."""
+    first = ", ".join(list(names)[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most} others"

@@ -1,0 +1,355 @@
+"""Going on with a dataset: what changed since, what is gone, and what must not be lost on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+
+import pytest
+from small_cases import NAMES, save, small_case, write_subjects
+
+from drrproj.cli import main
+from drrproj.dataset import inputs
+from drrproj.dataset.build import build
+from drrproj.dataset.cases import Case, find_cases
+from drrproj.dataset.check import problems
+from drrproj.dataset.inputs import find_inputs
+from drrproj.dataset.merge import merge
+from drrproj.dataset.one_case import Recipe
+from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits
+from drrproj.dataset.splits import Splits
+from drrproj.dataset.store import Store, open_store
+
+# The small cases have no ribs; what the rules say of real ones is tested where the rules are.
+SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
+
+
+def content_of(folder):
+    """Every file of a dataset but its log, which tells the time, by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "log.jsonl"
+    }
+
+
+def save_plain(folder, number, names=NAMES):
+    """A case as single files without compression, so that all of them are of one size."""
+    hu, labels, affine = small_case(number)
+    save(folder / "ct.nii", hu, affine)
+    save(folder / "labels.nii", labels, affine)
+    (folder / "labels.json").write_text(json.dumps(names))
+    return Case(folder.name, folder / "ct.nii", folder / "labels.nii", folder.name)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    return [save_plain(tmp_path / "plain" / f"s{number}", number) for number in (1, 2)]
+
+
+@pytest.fixture
+def subjects(tmp_path):
+    return write_subjects(tmp_path / "subjects", range(1, 5))
+
+
+def rebuilt(cases, out, **more):
+    """Build again, with one process, and return what was done and what was said."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        done = build(cases, out, SMALL, workers=1, **more)
+    return done, [str(each.message) for each in heard]
+
+
+def test_a_record_says_of_what_it_was_made(tmp_path, plain, subjects):
+    build([*plain, *find_cases(subjects)[:1]], tmp_path / "out", SMALL, workers=1)
+    by_case = {record["case"]: record["inputs"] for record in open_store(tmp_path / "out").records()}
+    one, folder = by_case["s1"], by_case["s0001"]
+    for part, path in (("ct", plain[0].ct), ("labels", plain[0].labels)):
+        content = path.read_bytes()
+        assert one[part] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    masks = sorted((subjects / "s0001" / "segmentations").iterdir())
+    lines = sorted(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in masks)
+    assert folder["labels"] == {
+        "files": len(NAMES),
+        "bytes": sum(path.stat().st_size for path in masks),
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }
+    assert "names" in one
+    assert "names" not in folder
+
+
+def _overwrite_ct(case, elsewhere):
+    hu, _, affine = small_case(7)
+    save(case.ct, hu, affine)
+
+
+def _overwrite_labels(case, elsewhere):
+    _, labels, affine = small_case(7)
+    save(case.labels, labels, affine)
+
+
+def _rename_a_class(case, elsewhere):
+    case.labels.with_name("labels.json").write_text(json.dumps({1: "lung", 2: "heert", 3: "spine"}))
+
+
+def _link_elsewhere(case, elsewhere):
+    other = save_plain(elsewhere, 7)
+    # Older than all that the case was made of.
+    os.utime(other.ct, ns=(10**18, 10**18))
+    case.ct.unlink()
+    case.ct.symlink_to(other.ct)
+
+
+def _move_an_older_one_here(case, elsewhere):
+    other = save_plain(elsewhere, 7)
+    os.utime(other.ct, ns=(10**18, 10**18))
+    other.ct.rename(case.ct)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_overwrite_ct, "CT"),
+        (_overwrite_labels, "labels"),
+        (_rename_a_class, "names of the labels"),
+        (_link_elsewhere, "CT"),
+        (_move_an_older_one_here, "CT"),
+    ],
+)
+def test_a_case_whose_inputs_changed_is_made_again(tmp_path, plain, change, what):
+    out = tmp_path / "out"
+    build(plain, out, SMALL, workers=1)
+    before = content_of(out)
+    sizes = [path.stat().st_size for path in (plain[0].ct, plain[0].labels)]
+    change(plain[0], tmp_path / "elsewhere")
+    assert [path.stat().st_size for path in (plain[0].ct, plain[0].labels)] == sizes
+    done, said = rebuilt(plain, out)
+    assert done.made == 1
+    assert said == [f"1 case is made again for changed inputs: s1 ({what})"]
+    build(plain, tmp_path / "fresh", SMALL, workers=1)
+    assert content_of(out) == content_of(tmp_path / "fresh") != before
+    assert rebuilt(plain, out)[0].made == 0
+
+
+def test_files_that_were_touched_are_read_once_and_are_the_same(tmp_path, plain, monkeypatch):
+    build(plain, tmp_path / "out", SMALL, workers=1)
+    before = content_of(tmp_path / "out")
+    digests = []
+    digest = inputs._digest
+    monkeypatch.setattr(inputs, "_digest", lambda path: digests.append(path.name) or digest(path))
+    assert rebuilt(plain, tmp_path / "out")[0].made == 0
+    assert digests == []
+    os.utime(plain[1].ct)
+    assert rebuilt(plain, tmp_path / "out")[0].made == 0
+    assert sorted(digests) == ["ct.nii", "labels.nii"]
+    assert rebuilt(plain, tmp_path / "out")[0].made == 0
+    assert len(digests) == 2
+    assert content_of(tmp_path / "out") == before
+
+
+def test_merging_keeps_what_tells_that_inputs_stand(tmp_path, plain, monkeypatch):
+    for case in plain:
+        build([case], tmp_path / f"part_{case.case_id}", SMALL, workers=1)
+    merge([tmp_path / "part_s1", tmp_path / "part_s2"], tmp_path / "out")
+    monkeypatch.setattr("drrproj.dataset.inputs._digest", lambda path: pytest.fail(f"{path} was read"))
+    assert rebuilt(plain, tmp_path / "out")[0].made == 0
+
+
+def test_a_file_that_changes_while_it_is_read_fails_its_case(tmp_path, plain, monkeypatch):
+    module = __import__("drrproj.dataset.one_case", fromlist=["read_labels"])
+    read_labels = module.read_labels
+
+    def disturbed(*arguments, **more):
+        _overwrite_ct(plain[0], None)
+        return read_labels(*arguments, **more)
+
+    monkeypatch.setattr(module, "read_labels", disturbed)
+    done, _ = rebuilt(plain[:1], tmp_path / "out")
+    assert done.left_out == {
+        "s1": ("failed", "its files changed while they were read; build again when nobody writes them")
+    }
+
+
+def test_a_kill_leaves_no_new_picture_under_an_old_record(tmp_path, plain, monkeypatch):
+    out = tmp_path / "out"
+    build(plain, out, SMALL, workers=1)
+    _overwrite_ct(plain[0], None)
+    write_masks = Store.write_masks
+
+    def killed(self, case_id, view, *arguments):
+        if view == "lateral":
+            raise KeyboardInterrupt
+        return write_masks(self, case_id, view, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_masks", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuilt(plain, out)
+    assert not (out / "records" / "s1.json").exists()
+    assert rebuilt(plain, out)[0].made == 1
+    build(plain, tmp_path / "fresh", SMALL, workers=1)
+    assert content_of(out) == content_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("names", ["labels.mhd", "labels.nhdr", "labels.hdr", "labels.npy"])
+def test_the_voxels_beside_a_header_are_inputs(tmp_path, names):
+    said = {
+        "labels.mhd": ("NDims = 3\nElementDataFile = voxels.raw\n", "voxels.raw"),
+        "labels.nhdr": ("NRRD0004\ndata file: voxels.raw\n\n", "voxels.raw"),
+        "labels.hdr": ("a header", "labels.img"),
+        "labels.npy": ("an array", "labels_affine.npy"),
+    }
+    header, voxels = said[names]
+    (tmp_path / "ct.nii").write_bytes(b"ct")
+    (tmp_path / names).write_text(header)
+    (tmp_path / voxels).write_bytes(b"12345")
+    found = find_inputs(Case("a", tmp_path / "ct.nii", tmp_path / names, "a"))
+    assert sorted(found.files["labels"]) == sorted([names, voxels])
+    assert found.sizes["labels"] == len(header) + 5
+
+
+def test_the_digest_of_a_folder_of_slices_does_not_depend_on_their_names(tmp_path):
+    for folder, names in (("one", "ab"), ("two", "yx")):
+        (tmp_path / folder).mkdir()
+        for name, content in zip(names, (b"slice 1", b"slice 2"), strict=True):
+            (tmp_path / folder / name).write_bytes(content)
+    one, two = (
+        find_inputs(Case("a", tmp_path / folder, tmp_path / folder, "a")).as_record() for folder in ("one", "two")
+    )
+    assert one["ct"] == two["ct"]
+    # A mask's name says what it shows.
+    assert one["labels"] != two["labels"]
+
+
+def test_nnunet_may_count_its_cases_anew(tmp_path):
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "raw" / "imagesTr" / "a_0000.nii.gz", hu, affine)
+    save(tmp_path / "raw" / "labelsTr" / "a.nii.gz", labels, affine)
+    table = {"labels": {name: number for number, name in NAMES.items()}, "channel_names": {"0": "CT"}}
+    (tmp_path / "raw" / "dataset.json").write_text(json.dumps({**table, "numTraining": 1}))
+    build(find_cases(tmp_path / "raw"), tmp_path / "out", SMALL, workers=1)
+    (tmp_path / "raw" / "dataset.json").write_text(json.dumps({**table, "numTraining": 12}))
+    assert rebuilt(find_cases(tmp_path / "raw"), tmp_path / "out")[0].made == 0
+    table["labels"] = {"lungs" if name == "lung" else name: number for name, number in table["labels"].items()}
+    (tmp_path / "raw" / "dataset.json").write_text(json.dumps(table))
+    done, said = rebuilt(find_cases(tmp_path / "raw"), tmp_path / "out")
+    assert (done.made, said[0].rpartition(": ")[2]) == (1, "a (names of the labels)")
+
+
+def test_an_older_format_is_refused_with_what_it_lacks(tmp_path, plain):
+    build(plain, tmp_path / "out", SMALL, workers=1)
+    header = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    (tmp_path / "out" / "dataset.json").write_text(json.dumps({**header, "format": "drrproj dataset 1"}))
+    with pytest.raises(ValueError, match=r"do not say of which files they were made; .* build it again"):
+        build(plain, tmp_path / "out", SMALL, workers=1)
+
+
+def test_a_renamed_case_is_named_and_pruned(tmp_path, subjects, capsys):
+    out = tmp_path / "out"
+    build(find_cases(subjects), out, SMALL, workers=1)
+    (subjects / "s0002").rename(subjects / "renamed")
+    done, said = rebuilt(find_cases(subjects), out)
+    assert done.found == 4
+    assert said == [
+        "1 case is in the dataset and not in the source any more; --prune (prune=True) drops what is not: s0002"
+    ]
+    (told,) = problems(open_store(out))
+    assert told.startswith("renamed and s0002 have the same CT, and are said to be of two patients, renamed and s0002")
+    command = ["dataset", "build", str(subjects), "-o", str(out), "--shape", "48", "40", "--taxonomy", "labels"]
+    assert main([*command, "--keep-all", "--prune", "--workers", "1"]) == 0
+    capsys.readouterr()
+    build(find_cases(subjects), tmp_path / "fresh", SMALL, workers=1)
+    assert content_of(out) == content_of(tmp_path / "fresh")
+    assert list(problems(open_store(out))) == []
+
+
+def test_check_names_one_ct_in_two_splits(tmp_path, subjects):
+    shutil.copyfile(subjects / "s0001" / "ct.nii.gz", subjects / "s0002" / "ct.nii.gz")
+    lists = Splits(lists={"train": ["s0001"], "val": ["s0002", "s0003", "s0004"]})
+    store = build(find_cases(subjects), tmp_path / "out", SMALL, lists, workers=1).store
+    (told,) = problems(store)
+    assert told == (
+        "s0001 and s0002 have the same CT, and are said to be of two patients, s0001 and s0002, on both sides: s0001 "
+        "is in train and s0002 in val; drop one, or give both one patient"
+    )
+
+
+def test_pictures_that_cannot_be_made_again_stay(tmp_path, subjects):
+    out = tmp_path / "out"
+    cases = find_cases(subjects)
+    build(cases, out, SMALL, workers=1)
+    (out / "masks" / "s0001_frontal.npz").unlink()
+    before = content_of(out)
+    subjects.rename(tmp_path / "offline")
+    done, (unknown, stale) = rebuilt(cases, out)
+    assert done.statuses == {"kept": 3, "stale": 1}
+    assert unknown.startswith("3 cases are not compared with their inputs, which cannot be read: s0002 (no such file")
+    assert stale.startswith("1 case is to be made again from inputs that cannot be read; what there is of them stays")
+    assert done.left_out["s0001"][0] == "stale"
+    assert "no such file or folder" in done.left_out["s0001"][1]
+    assert content_of(out) == before
+    (tmp_path / "offline").rename(subjects)
+    assert rebuilt(cases, out)[0].statuses == {"kept": 4}
+    assert list(problems(open_store(out))) == []
+
+
+def test_files_of_others_stay_where_they_are(tmp_path, subjects):
+    out = tmp_path / "out"
+    cases = find_cases(subjects)
+    build(cases, out, SMALL, workers=1)
+    mine = ["images/holiday.png", "images/s0001_notes.png", "masks/s0001_frontal.txt", "masks/sub/s0001_frontal.npz"]
+    left = ["images/.s0001_frontal.png.0123abcd.part", "images/s0001_frontal-2.png", "masks/s0002_lateral-1.npz"]
+    (out / "masks" / "sub").mkdir()
+    for place in (*mine, *left):
+        (out / place).write_bytes(b"")
+    done, (said,) = rebuilt(cases, out)
+    assert done.made == 0
+    assert said.endswith(
+        "images/holiday.png, images/s0001_notes.png, masks/s0001_frontal.txt, masks/sub "
+        "are not of this dataset, and stay"
+    )
+    assert [(out / place).exists() for place in (*mine, *left)] == [True] * 4 + [False] * 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"case": "s0002"}', b"\xff\xfe"])
+def test_a_damaged_record_is_told_and_made_again(tmp_path, subjects, damage, capsys):
+    out = tmp_path / "out"
+    cases = find_cases(subjects)
+    build(cases, out, SMALL, workers=1)
+    before = content_of(out)
+    (out / "records" / "s0002.json").write_bytes(damage)
+    first, *others = problems(open_store(out))
+    assert first.startswith(f"{out / 'records' / 's0002.json'}: ")
+    assert "build again" in first
+    # Its pictures and masks.
+    assert len(others) == 4
+    assert main(["dataset", "stats", str(out)]) == 2
+    assert "build again" in capsys.readouterr().err
+    assert rebuilt(cases, out)[0].made == 1
+    assert content_of(out) == before
+
+
+def test_a_record_that_was_copied_is_told(tmp_path, subjects):
+    out = tmp_path / "out"
+    cases = find_cases(subjects)
+    build(cases, out, SMALL, workers=1)
+    before = content_of(out)
+    copied = out / "records" / "s0001 (copy).json"
+    shutil.copy(out / "records" / "s0001.json", copied)
+    assert list(problems(open_store(out))) == [f"{copied}: this is the record of s0001, under another name; delete it"]
+    assert rebuilt(cases, out, prune=True)[0].made == 0
+    assert content_of(out) == before
+
+
+def test_a_record_is_on_the_disk_before_its_name_stands_for_it(tmp_path, plain, monkeypatch):
+    events = []
+    fsync, moved = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: events.append("fsync") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda part, target: events.append(target.parent.name) or moved(part, target))
+    build(plain[:1], tmp_path / "out", SMALL, workers=1)
+    assert events[-2:] == ["fsync", "records"]
+    assert events.count("fsync") == 1
