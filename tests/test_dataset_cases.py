@@ -39,6 +39,58 @@ def test_subjects_of_totalsegmentator(tmp_path):
     assert "several of one kind" in find_cases(tmp_path)[2].problem
 
 
+def test_a_link_to_a_subject_keeps_its_own_name(tmp_path, monkeypatch):
+    for year in (2021, 2022):
+        hu, labels, affine = small_case(year)
+        save(tmp_path / "store" / str(year) / "ct" / "ct.nii.gz", hu, affine)
+        save(tmp_path / "store" / str(year) / "ct" / "labels.nii.gz", labels, affine)
+        (tmp_path / "farm").mkdir(exist_ok=True)
+        (tmp_path / "farm" / f"p{year}").symlink_to(tmp_path / "store" / str(year) / "ct")
+    assert [each.case_id for each in find_cases(tmp_path / "farm")] == ["p2021", "p2022"]
+    assert [each.case_id for each in find_cases(tmp_path / "farm" / "p2021")] == ["p2021"]
+    monkeypatch.chdir(tmp_path / "store" / "2022" / "ct")
+    assert [each.case_id for each in find_cases(".")] == ["ct"]
+    (tmp_path / "store" / "2022" / "ct" / "below").mkdir()
+    monkeypatch.chdir("below")
+    assert [each.case_id for each in find_cases("..")] == ["ct"]
+
+
+def test_ids_that_cannot_name_files_are_refused_with_their_place(tmp_path):
+    longest = "a" * 180
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"case,ct,labels\n{longest},x,y\n")
+    assert find_cases(manifest)[0].case_id == longest
+    for case_id, reason in (
+        (longest + "a", "manifest.csv, line 3: the case id has 181 letters; .* may have 180: shorten it"),
+        ("con", "manifest.csv, line 3: the case id 'con' cannot name a file: on Windows con is a device"),
+        ("b.", "manifest.csv, line 3: the case id 'b.' cannot name a file"),
+        ("CASE1", "manifest.csv: two case ids differ in capitals alone, case1 and CASE1"),
+    ):
+        manifest.write_text(f"case,ct,labels\ncase1,x,y\n{case_id},x,y\n")
+        with pytest.raises(ValueError, match=reason):
+            find_cases(manifest)
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "subjects" / ("a" * 181) / "ct.nii.gz", hu, affine)
+    with pytest.raises(ValueError, match=r"subjects.a{181}: the case id has 181 letters"):
+        find_cases(tmp_path / "subjects")
+    save(tmp_path / "raw" / "labelsTr" / f"{'b' * 181}.nii.gz", labels, affine)
+    with pytest.raises(ValueError, match=r"labelsTr.b{181}.nii.gz: the case id has 181 letters"):
+        find_cases(tmp_path / "raw")
+
+
+def test_regions_of_nnunet_are_refused_once(tmp_path):
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "imagesTr" / "chest_0000.nii.gz", hu, affine)
+    save(tmp_path / "labelsTr" / "chest.nii.gz", labels, affine)
+    for names, reason in (
+        ({"background": 0, "whole": [1, 2], "heart": 2}, r"dataset.json: whole is a region of several ids, \[1, 2\]"),
+        ({"background": 0, "heart": 2.5, "lung": 1}, "dataset.json: every entry must be one id and one name"),
+    ):
+        (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": names}))
+        with pytest.raises(ValueError, match=reason):
+            find_cases(tmp_path)
+
+
 def test_nnunet_raw_data(tmp_path):
     for number in (1, 2):
         hu, labels, affine = small_case(number)

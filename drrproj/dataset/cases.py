@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from drrproj.dataset.names import require_apart, require_file_name
+from drrproj.io.label_names import read_label_names
+
 __all__ = ["Case", "find_cases"]
 
 _LABELS = ("segmentations", "segmentations.nii.gz", "segmentations.nii", "labels.nii.gz", "labels.nii", "seg.nii.gz")
@@ -21,6 +24,8 @@ _ENDINGS = (".nii.gz", ".nii")
 _COLUMNS = ("case", "ct", "labels", "patient")
 # A case's name becomes part of file names, on every file system.
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# Bytes; 255 are the most a file system takes, and a view of up to 40, the number of a pose and endings come behind it.
+_LONGEST_ID = 180
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Case:
     Attributes
     ----------
     case_id : str
-        Names the case in the dataset; letters, digits and ``. _ + -``.
+        Names the case in the dataset; up to 180 letters, digits and ``. _ + -``.
     ct, labels : Path
         NIfTI file; NIfTI file of label ids or folder of one mask per structure.
     patient_id : str
@@ -70,9 +75,9 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If nothing is found, an id comes twice or cannot be a file name, the manifest is no sound CSV, lacks a column
-        or has it twice, has cells beyond its columns or that span lines, or an nnU-Net folder says that its first
-        channel is no CT.
+        If nothing is found, an id comes twice, in other capitals too, is too long or cannot be a file name, the
+        manifest is no sound CSV, lacks a column or has it twice, has cells beyond its columns or that span lines, or
+        the table of an nnU-Net folder says that its first channel is no CT or that its labels are regions.
 
     Examples
     --------
@@ -97,11 +102,10 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     repeated = sorted(name for name, count in Counter(case.case_id for case in cases).items() if count > 1)
     if repeated:
         raise ValueError(f"{where}: the case ids {', '.join(repeated)} come more than once; each needs its own")
-    for case in cases:
-        if not _CASE_ID.fullmatch(case.case_id):
-            raise ValueError(
-                f"{where}: the case id {case.case_id!r} becomes a file name, and may have letters, digits and . _ + -"
-            )
+    try:
+        require_apart([case.case_id for case in cases], "case ids")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     return tuple(sorted(cases, key=lambda case: case.case_id))
 
 
@@ -146,8 +150,27 @@ def _from_manifest(manifest: Path) -> list[Case]:
             if not labels.exists()
             else None
         )
+        _checked_id(cells["case"], f"{manifest}, line {line}")
         cases.append(Case(cells["case"], ct, labels, cells["patient"] or cells["case"], problem))
     return cases
+
+
+def _checked_id(case_id: str, place: str) -> str:
+    """Return an id that can begin the name of a file; ``place`` says where it is from."""
+    if not _CASE_ID.fullmatch(case_id):
+        raise ValueError(
+            f"{place}: the case id {case_id!r} becomes a file name, and may have letters, digits and . _ + -"
+        )
+    if len(case_id) > _LONGEST_ID:
+        raise ValueError(
+            f"{place}: the case id has {len(case_id)} letters; it becomes part of file names, and may have "
+            f"{_LONGEST_ID}: shorten it"
+        )
+    try:
+        require_file_name(case_id, "case id")
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    return case_id
 
 
 def _rows(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -202,8 +225,8 @@ def _subject(folder: Path) -> Case | None:
         problem = "a CT without labels: there is no segmentations/, segmentations.nii.gz, labels.nii.gz or seg.nii.gz"
     elif not cts:
         problem = "labels without a CT: there is no ct.nii.gz"
-    # Absolute, because the name of the folder "." is empty.
-    name = folder.resolve().name
+    # A link to a folder has a name of its own; "." and ".." have none.
+    name = _checked_id(folder.name if folder.name not in ("", "..") else folder.resolve().name, str(folder))
     return Case(name, cts[0] if cts else folder / _CT[0], labels[0] if labels else folder / _LABELS[0], name, problem)
 
 
@@ -222,6 +245,7 @@ def _from_nnunet(folder: Path) -> list[Case]:
             else None
         )
         ct = cts.get(name, folder / "imagesTr" / f"{name}_0000.nii.gz")
+        _checked_id(name, str(ct if name in cts else labels[name]))
         cases.append(Case(name, ct, labels.get(name, folder / "labelsTr" / f"{name}.nii.gz"), name, problem, names))
     if not cases:
         raise ValueError(f"{folder}: no cases in imagesTr (name_0000.nii.gz) and labelsTr (name.nii.gz)")
@@ -254,6 +278,15 @@ def _nnunet_names(folder: Path) -> Path | None:
             f"{table}: it holds a {type(content).__name__}, and nnU-Net's dataset.json is an object, as in "
             '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "heart": 1}}'
         )
+    labels = content.get("labels")
+    if isinstance(labels, dict):
+        regions = [name for name, value in labels.items() if isinstance(value, list)]
+        if regions:
+            raise ValueError(
+                f"{table}: {regions[0]} is a region of several ids, {json.dumps(labels[regions[0]])}, which this "
+                "package does not read; give each id one name"
+            )
+        read_label_names(table)  # what is wrong with it is wrong with every case
     key = "channel_names" if "channel_names" in content else "modality"
     channels = content.get(key, {})
     if isinstance(channels, list):
