@@ -8,7 +8,7 @@ import os
 import pickle
 import platform
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -24,6 +24,7 @@ from drrproj.label_walks import MinPath, blanks_of, prepared_walks, shortest_pat
 from drrproj.mirrored import mirrored_along
 from drrproj.output_arrays import Blank, check_given
 from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
+from drrproj.short_text import near_or_known, shown
 from drrproj.supersampling import Average
 from drrproj.threads import checked_threads
 from drrproj.version import __version__
@@ -338,7 +339,7 @@ class Projector:
         Raises
         ------
         TypeError
-            If the geometry is none, or an array in ``out`` has another type or is elsewhere.
+            If the geometry is none, ``out`` is no mapping, or an array in it has another type or is elsewhere.
         ValueError
             If a view misses the volume, the volume holds infinite values, or an array in ``out`` is not made here, or
             cannot be filled as it is.
@@ -361,6 +362,8 @@ class Projector:
             raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
         _check_views(self._volume, self._corners, geometry)
         averaged = self._supersampling > 1
+        if out is not None and not isinstance(out, Mapping):
+            raise TypeError(f'out must name the arrays in it, {{"line_integral": array}}; got {shown(out)}')
         given = {} if out is None else dict(out)
         blanks = blanks_of(self._walks, self._outputs, len(self._label_ids), geometry, self._form)
         if given:
@@ -455,12 +458,14 @@ def _checked_labels(labels: LabelVolume | Sequence[LabelVolume] | None) -> tuple
 def _checked_outputs(outputs: Sequence[str] | None, anatomy: tuple[LabelVolume, ...]) -> tuple[Output, ...]:
     if outputs is None:
         return _BY_DEFAULT if anatomy else _BY_DEFAULT[:1]
+    if not isinstance(outputs, Iterable):
+        raise TypeError(f"outputs must be names of outputs; got {shown(outputs)}")
     wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
     if not wanted:
         raise ValueError(f"outputs must name at least one of {', '.join(_OUTPUTS)}")
     for output in wanted:
         if output not in _OUTPUTS:
-            raise ValueError(f"unknown output {output!r}; there are {', '.join(_OUTPUTS)}")
+            raise ValueError(f"unknown output {output!r}; {near_or_known(output, _OUTPUTS)}")
         if output != "line_integral" and not anatomy:
             raise ValueError(f"output {output!r} needs labels; pass labels=LabelVolume(...)")
     return cast(tuple[Output, ...], wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from drrproj import device_arrays
 from drrproj.geometry import Geometry
-from drrproj.short_text import counted, listed
+from drrproj.short_text import counted, listed, near_or_known
 
 __all__ = ["LabelCrops", "LabelImages", "LabelMasks", "Radiograph"]
 
@@ -72,9 +71,7 @@ class _ByLabel(Mapping[str, Array]):
         several = [name for name, label_id in zip(self._names, self._label_ids, strict=True) if label_id == label]
         if several:
             raise KeyError(f"id {label} stands for {' and '.join(several)} of different label volumes; use the name")
-        near = difflib.get_close_matches(str(label), self._names, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(self._names) or 'none'}"
-        raise KeyError(f"no label {label!r} in this radiograph{hint}")
+        raise KeyError(f"no label {label!r} in this radiograph; {near_or_known(label, self._names)}")
 
 
 class LabelImages(_ByLabel[Float32Array]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
-__all__ = ["counted", "listed", "shown"]
+__all__ = ["counted", "listed", "near_or_known", "shown"]
 
 _SPELLED_OUT = 8
 _LONG = 100
@@ -51,3 +52,18 @@ def shown(value: object) -> str:
         return text
     shape = getattr(value, "shape", None)
     return type(value).__name__ + (f" of shape {shape}" if isinstance(shape, tuple) else "")
+
+
+def near_or_known(name: object, known: Iterable[str]) -> str:
+    """Say which of the known names are spelled like one that is not among them, or else which there are.
+
+    Examples
+    --------
+    >>> from drrproj.short_text import near_or_known
+    >>> near_or_known("hart", ["heart", "liver"]), near_or_known("spleen", ["heart"]), near_or_known("heart", [])
+    ('did you mean heart?', 'there are heart', 'there are none')
+    """
+    names = list(known)
+    # No number is a misspelling of another one.
+    near = difflib.get_close_matches(str(name), [each for each in names if not each.isdecimal()], n=3)
+    return f"did you mean {', '.join(near)}?" if near else f"there are {listed(names) or 'none'}"

@@ -7,7 +7,6 @@ centres lie at integer indices, so voxel ``i`` covers ``[i - 0.5, i + 0.5)``.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from drrproj import device_arrays
 from drrproj.affines import checked_affine
 from drrproj.overlaps import OverlappingMasks
-from drrproj.short_text import counted
+from drrproj.short_text import counted, near_or_known
 
 __all__ = ["RAS_FROM", "LabelVolume", "Volume"]
 
@@ -384,12 +383,12 @@ class LabelVolume(_Grid):
         selected = None if self.selected is None else (*self.selected, *(unions.keys() - self.groups.keys()))
         return self._with(names=names, groups=unions, selected=selected)
 
-    def subset(self, structures: Iterable[int | str]) -> LabelVolume:
+    def subset(self, structures: Iterable[int | str] | int | str) -> LabelVolume:
         """Keep only these structures, in this order; the others become background.
 
         Parameters
         ----------
-        structures : iterable of int or str
+        structures : int or str, or iterable of them
             Ids or names, of groups too. One that is known but has no voxel stays, with empty images.
 
         Returns
@@ -413,7 +412,9 @@ class LabelVolume(_Grid):
             ...
         KeyError: "no structure 'hart' in these labels; did you mean heart?"
         """
-        asked = [structures] if isinstance(structures, str | int) else list(structures)
+        asked: Any = (
+            structures if isinstance(structures, Iterable) and not isinstance(structures, str) else [structures]
+        )
         return self._with(selected=tuple(dict.fromkeys(self.id_of(structure) for structure in asked)))
 
     def id_of(self, structure: int | str) -> int:
@@ -428,14 +429,12 @@ class LabelVolume(_Grid):
         if isinstance(structure, str) and structure in by_name:
             return by_name[structure]
         known = {*self.names, *self.groups, *self._occurring}
-        if not isinstance(structure, str) and int(structure) in known:
+        if isinstance(structure, int | np.integer) and not isinstance(structure, bool) and structure in known:
             return int(structure)
         if isinstance(structure, str) and structure.isdecimal() and int(structure) in known - self.names.keys():
             return int(structure)
-        near = difflib.get_close_matches(str(structure), by_name, n=3)
-        there = ", ".join(itertools.islice((self.name_of(label_id) for label_id in sorted(known)), 8)) or "none"
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; there are {there}{' ...' * (len(known) > 8)}"
-        raise KeyError(f"no structure {structure!r} in these labels{hint}")
+        there = [self.name_of(label_id) for label_id in sorted(known)]
+        raise KeyError(f"no structure {structure!r} in these labels; {near_or_known(structure, there)}")
 
     def name_of(self, label_id: int) -> str:
         """Name of a label id; the number itself, as text, where no name was given."""

@@ -263,3 +263,12 @@ def test_no_masks(tmp_path, write, name):
     bare = drrproj.Radiograph(shot.geometry, None, None, None, "cpu", {})
     with pytest.raises(ValueError, match="this radiograph has no masks; pass labels="):
         write(tmp_path / name, bare)
+
+
+@pytest.mark.parametrize("label", [51, np.int64(51), "heart"])
+def test_one_structure_may_be_asked_for_without_a_list(tmp_path, label):
+    shot, _ = radiograph()
+    assert [path.stem for path in drrproj.write_mask_pngs(tmp_path, shot, label)] == ["heart", "heart"]
+    assert list(drrproj.coco_rle(shot, label)) == ["heart"]
+    with pytest.raises(KeyError, match="no label 1.5 in this radiograph"):
+        drrproj.coco_rle(shot, 1.5)

@@ -162,10 +162,10 @@ def test_overlay_shows_the_image_through_the_fill(tmp_path):
     assert picture[16, 12].sum() > picture[4, 12].sum() + 100
 
 
-@pytest.mark.parametrize("label", ["heart", 51])
-def test_overlay_of_chosen_labels(tmp_path, label):
+@pytest.mark.parametrize("labels", [["heart"], [51], "heart", 51, np.int64(51)])
+def test_overlay_of_chosen_labels(tmp_path, labels):
     shot = radiograph()
-    np.testing.assert_array_equal(saturation(overlay(tmp_path, shot, labels=[label])) > 0, shot.masks["heart"][0])
+    np.testing.assert_array_equal(saturation(overlay(tmp_path, shot, labels=labels)) > 0, shot.masks["heart"][0])
 
 
 def test_overlay_does_not_depend_on_masks_or_path_length(tmp_path):

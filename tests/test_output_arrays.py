@@ -34,6 +34,14 @@ def test_some_arrays_may_be_given_and_others_made():
     np.testing.assert_array_equal(shot.line_integral, fresh.line_integral)
 
 
+@pytest.mark.parametrize("out", [np.zeros((1, 8, 8), np.float32), "line_integral", 1])
+def test_arrays_without_names_are_refused(out):
+    ct, _, geometry = scene()
+    with pytest.raises(TypeError, match=r'out must name the arrays in it, {"line_integral": array}; got') as refused:
+        project(ct, geometry, out=out)
+    assert "\n" not in str(refused.value)
+
+
 def test_an_image_may_be_a_file(tmp_path):
     ct, _, geometry = scene()
     images = np.memmap(tmp_path / "images", np.float32, "w+", shape=(2, len(geometry), *DETECTOR))

@@ -102,9 +102,17 @@ def test_more_threads_than_any_machine_has_are_refused_as_such():
         project(CT, PA, threads=70000)
 
 
-@pytest.mark.parametrize("outputs", ["masks", ["line_integral", "depths"]])
-def test_an_unknown_output_is_refused_with_the_known_ones(outputs):
-    with pytest.raises(ValueError, match=r"unknown output.*line_integral, path_length, mask"):
+@pytest.mark.parametrize(
+    ("outputs", "error", "message"),
+    [
+        ("masks", ValueError, r"unknown output 'masks'; did you mean mask\?"),
+        (["line_integral", "entry_depth"], ValueError, r"unknown output 'entry_depth'; did you mean depth\?"),
+        (["picture"], ValueError, "unknown output 'picture'; there are line_integral, path_length, mask"),
+        (5, TypeError, "outputs must be names of outputs; got 5"),
+    ],
+)
+def test_an_unknown_output_is_refused_with_those_spelled_alike(outputs, error, message):
+    with pytest.raises(error, match=message):
         project(CT, PA, labels=LABELS, outputs=outputs)
 
 

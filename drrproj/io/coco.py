@@ -24,14 +24,16 @@ from drrproj.version import __version__
 __all__ = ["coco_rle", "require_pycocotools", "write_coco"]
 
 
-def coco_rle(radiograph: Radiograph, labels: Iterable[str | int] | None = None) -> dict[str, list[dict[str, Any]]]:
+def coco_rle(
+    radiograph: Radiograph, labels: Iterable[str | int] | str | int | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Return masks as COCO run lengths, which JSON can hold.
 
     Parameters
     ----------
     radiograph : Radiograph
         Of any number of views, with masks.
-    labels : iterable of str or int, optional
+    labels : str or int, or iterable of them, optional
         Names or ids; by default all.
 
     Returns
@@ -69,7 +71,7 @@ def coco_rle(radiograph: Radiograph, labels: Iterable[str | int] | None = None) 
 def write_coco(
     path: str | os.PathLike[str],
     radiograph: Radiograph,
-    labels: Iterable[str | int] | None = None,
+    labels: Iterable[str | int] | str | int | None = None,
     *,
     pictures: Sequence[str] | None = None,
 ) -> None:
@@ -85,7 +87,7 @@ def write_coco(
         Ends in ``.json``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of any number of views, with masks.
-    labels : iterable of str or int, optional
+    labels : str or int, or iterable of them, optional
         Names or ids to write; by default all.
     pictures : sequence of str, optional
         What the pictures of the views are called; by default ``VIEW.png``, as the command line calls them.

@@ -15,7 +15,7 @@ __all__ = ["write_mask_pngs"]
 
 
 def write_mask_pngs(
-    folder: str | os.PathLike[str], radiograph: Radiograph, labels: Iterable[str | int] | None = None
+    folder: str | os.PathLike[str], radiograph: Radiograph, labels: Iterable[str | int] | str | int | None = None
 ) -> list[Path]:
     """Write every mask as a PNG of 1 bit per pixel: ``folder/VIEW/STRUCTURE.png``.
 
@@ -29,7 +29,7 @@ def write_mask_pngs(
         Made where it is missing, with a folder for each view in it. Files of the same name are replaced, others left.
     radiograph : Radiograph
         Of any number of views, with masks.
-    labels : iterable of str or int, optional
+    labels : str or int, or iterable of them, optional
         Names or ids to write; by default all.
 
     Returns

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.display import Display, Picture
+from drrproj.io.chosen_masks import chosen_places
 from drrproj.io.endings import require_ending
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import line_integral_of_one_view
@@ -122,7 +123,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
 def write_overlay(
     path: str | os.PathLike[str],
     radiograph: Radiograph,
-    labels: Iterable[str | int] | None = None,
+    labels: Iterable[str | int] | str | int | None = None,
     window: Sequence[float] | None = None,
     *,
     display: Display | None = None,
@@ -138,7 +139,7 @@ def write_overlay(
         Ends in ``.png``. Replaced whole, or left as it was.
     radiograph : Radiograph
         Of one view, with masks or path lengths.
-    labels : iterable of str or int, optional
+    labels : str or int, or iterable of them, optional
         Names or ids to draw; by default all.
     window, display : optional
         As in :func:`write_png`.
@@ -224,17 +225,11 @@ def _write_levels(
         Image.fromarray(levels).save(file, format="PNG", compress_type=zlib.Z_RLE, pnginfo=chunks)
 
 
-def _masks_by_name(radiograph: Radiograph, labels: Iterable[str | int] | None) -> dict[str, Bools]:
+def _masks_by_name(radiograph: Radiograph, labels: Iterable[str | int] | str | int | None) -> dict[str, Bools]:
     found = radiograph.masks if radiograph.masks is not None else radiograph.path_length
     if found is None:
         raise ValueError("this radiograph has no labels to draw; pass labels= to project()")
-    if isinstance(labels, str):
-        labels = [labels]
-    name_of = dict(zip(found.label_ids, found, strict=True))
-    return {
-        name_of.get(label, str(label)) if not isinstance(label, str) else label: found[label][0] > 0
-        for label in (found if labels is None else labels)
-    }
+    return {name: found[name][0] > 0 for name in chosen_places(found, labels)}
 
 
 def _edge(mask: Bools) -> Bools:
