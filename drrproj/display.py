@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.extras import from_extra
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.radiograph import Radiograph
+from drrproj.short_text import shown
 
 __all__ = ["Display", "Picture"]
 
@@ -80,15 +82,16 @@ class Display:
             raise ValueError(f'quantity must be "line_integral" or "transmission"; got {self.quantity!r}')
         if self.bits not in (8, 16):
             raise ValueError(f"bits must be 8 or 16; got {self.bits!r}")
-        if self.clahe is not None and not 0 < self.clahe <= 1:
-            raise ValueError(f"clahe is a clip limit above 0 and at most 1; got {self.clahe!r}")
+        if self.clahe is not None:
+            wanted = "clahe is a clip limit above 0 and at most 1"
+            if one_number(self.clahe, wanted, above=0) > 1:
+                raise ValueError(f"{wanted}; got {self.clahe!r}")
+        wanted = f"window must be two {_CALLED[self.quantity]}, low below high"
         # In float32, as the picture is: a window narrower than its rounding shows nothing.
         with np.errstate(over="ignore"):
-            ends = np.array([self.low, self.high], dtype=np.float32)
-        if not np.isfinite(ends).all() or not 0 < ends[1] - ends[0] < np.inf:
-            raise ValueError(
-                f"window must be two {_CALLED[self.quantity]}, low below high; got ({self.low}, {self.high})"
-            )
+            ends = real_numbers((self.low, self.high), wanted).astype(np.float32)
+        if ends.shape != (2,) or not np.isfinite(ends).all() or not 0 < ends[1] - ends[0] < np.inf:
+            raise ValueError(f"{wanted}; got {shown((self.low, self.high))}")
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
 
@@ -135,9 +138,10 @@ class Display:
         >>> drrproj.Display.fit([child, adult], percentiles=(0, 100)).high
         5.0
         """
-        ends = np.asarray(percentiles, dtype=np.float64)
+        wanted = "percentiles must be two numbers from 0 to 100, ascending"
+        ends = real_numbers(percentiles, wanted)
         if ends.shape != (2,) or not 0 <= ends[0] < ends[1] <= 100:
-            raise ValueError(f"percentiles must be two numbers from 0 to 100, ascending; got {tuple(percentiles)}")
+            raise ValueError(f"{wanted}; got {shown(percentiles)}")
         if isinstance(images, (Radiograph, np.ndarray)):
             images = [images]
         pixels = [_in_body(image) for image in images]
@@ -178,10 +182,10 @@ class Display:
         >>> drrproj.Display(0, 1, "transmission", bits=8).levels(p).tolist()
         [[255, 128]]
         """
-        shown = self.fraction(line_integral)
+        fraction = self.fraction(line_integral)
         if self.clahe is not None:
-            shown = _equalized(shown, self.clahe)
-        levels: Levels = np.rint(shown * np.float32(self._maximum)).astype(np.uint8 if self.bits == 8 else np.uint16)
+            fraction = _equalized(fraction, self.clahe)
+        levels: Levels = np.rint(fraction * np.float32(self._maximum)).astype(np.uint8 if self.bits == 8 else np.uint16)
         return np.subtract(self._maximum, levels, dtype=levels.dtype) if self.inverted else levels
 
     def fraction(self, line_integral: npt.ArrayLike) -> Float32Array:
@@ -235,7 +239,7 @@ class Display:
         return int(2**self.bits - 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Picture:
     """A finished picture: grey levels, and how they were made.
 
@@ -259,7 +263,11 @@ class Picture:
     """
 
     levels: Levels
-    record: dict[str, Any] = field(repr=False)
+    record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        rows, columns = self.levels.shape
+        return f"Picture({rows} x {columns} {self.levels.dtype})"
 
     def __post_init__(self) -> None:
         levels: Any = self.levels

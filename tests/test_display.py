@@ -190,6 +190,9 @@ def test_clahe_without_scikit_image_names_the_extra(monkeypatch):
         ({"low": 1e9, "high": 1e9 + 1}, "window must be two line integrals"),
         ({"quantity": "log"}, 'quantity must be "line_integral" or "transmission"; got \'log\''),
         ({"bits": 12}, "bits must be 8 or 16; got 12"),
+        ({"low": "0"}, r"window must be two line integrals, low below high; got \('0', 6\), which is text"),
+        ({"clahe": "0.1"}, "clahe is a clip limit above 0 and at most 1; got '0.1', which is text"),
+        ({"clahe": 1.5}, "clahe is a clip limit above 0 and at most 1; got 1.5"),
         ({"clahe": 0.0}, r"clahe is a clip limit above 0 and at most 1; got 0\.0"),
     ],
 )
@@ -198,7 +201,7 @@ def test_bad_displays(choices, complaint):
         Display(**{"low": 0, "high": 6, **choices})
 
 
-@pytest.mark.parametrize("percentiles", [(1,), (5, 5), (90, 10), (-1, 50), (0, 101), (0, np.nan)])
+@pytest.mark.parametrize("percentiles", [(1,), (5, 5), (90, 10), (-1, 50), (0, 101), (0, np.nan), 5, "ab", ("1", "99")])
 def test_bad_percentiles(percentiles):
     with pytest.raises(ValueError, match="percentiles must be two numbers from 0 to 100, ascending"):
         Display.fit(P, percentiles=percentiles)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import drrproj
-from drrproj import Geometry, LabelVolume, Volume
+from drrproj import Geometry, LabelVolume, Volume, physics
 from drrproj.radiograph import LabelCrops
 
 AFFINE = np.diag([3.0, 3.0, 2.5, 1.0])
@@ -54,3 +54,14 @@ def test_images_of_structures_print_which_and_how_large(form):
     if form == "crops":
         nothing = LabelCrops([], np.zeros((0, 1, 4), np.int32), (20, 30), (), ())
         assert repr(nothing) == "LabelCrops(0 structures; 1 view, 20 x 30 pixels)"
+
+
+def test_what_physics_and_display_make_prints_without_its_arrays():
+    shot = drrproj.project(CT, VIEW)
+    paths = physics.material_paths(CT, VIEW)
+    assert repr(paths) == "MaterialPaths(water, bone_cortical_ICRU44; 1 view, 20 x 30 pixels)"
+    beam = physics.Spectrum([40, 60], [1, 1])
+    assert repr(beam) == "Spectrum(2 bins from 40 to 60 keV, 50 keV on average)"
+    assert repr(physics.polychromatic(paths, beam)) == "Signal(1 view, 20 x 30 pixels; 50 keV on average)"
+    picture = drrproj.Picture(drrproj.Display.fit(shot).levels(shot.line_integral[0]), {})
+    assert repr(picture) == "Picture(20 x 30 uint16)"

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.display import Display, Picture
+from drrproj.given_numbers import real_numbers
 from drrproj.io.chosen_masks import chosen_places
 from drrproj.io.endings import require_ending
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.short_text import shown
 
 __all__ = ["display_of", "write_overlay", "write_picture", "write_png"]
 
@@ -203,9 +205,11 @@ def display_of(
     if display is None:
         if window is None:
             return Display.fit(image)
-        if len(window) != 2:
-            raise ValueError(f"window must be two line integrals, low below high; got {tuple(window)}")
-        return Display(window[0], window[1])
+        wanted = "window must be two line integrals, low below high"
+        ends = real_numbers(window, wanted)
+        if ends.shape != (2,):
+            raise ValueError(f"{wanted}; got {shown(window)}")
+        return Display(*ends.tolist())
     if window is not None:
         raise ValueError("window and display both say what is black and white; pass one of them")
     return display

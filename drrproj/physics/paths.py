@@ -14,6 +14,7 @@ from drrproj.materials import Material, material
 from drrproj.physics.tissues import TissueModel, tissue_model
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
+from drrproj.short_text import counted, listed
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["MaterialPaths", "material_paths"]
@@ -25,7 +26,7 @@ _ROUNDING_G_CM2 = 1e-3
 _MM_PER_CM = 10.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MaterialPaths:
     """How much of each material every ray runs through.
 
@@ -58,9 +59,14 @@ class MaterialPaths:
 
     areal_density: Float32Array
     materials: tuple[Material, ...]
-    geometry: Geometry | None = field(default=None, repr=False)
-    radiograph: Radiograph | None = field(default=None, repr=False)
-    record: dict[str, Any] = field(default_factory=dict, repr=False)
+    geometry: Geometry | None = None
+    radiograph: Radiograph | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        _, views, rows, columns = self.areal_density.shape
+        names = listed([each.name for each in self.materials])
+        return f"MaterialPaths({names}; {counted(views, 'view')}, {rows} x {columns} pixels)"
 
     def __post_init__(self) -> None:
         density = np.ascontiguousarray(self.areal_density, dtype=np.float32)

@@ -15,6 +15,7 @@ from drrproj.physics.detector import INTEGRATING, Detector
 from drrproj.physics.paths import MaterialPaths
 from drrproj.physics.spectrum import Spectrum, monoenergetic
 from drrproj.radiograph import Radiograph
+from drrproj.short_text import counted
 from drrproj.threads import checked_threads
 
 __all__ = ["Signal", "monochromatic", "polychromatic"]
@@ -31,7 +32,7 @@ _MOST_FOR_ONE_THREAD = 2**17
 _FAINT = np.float32(1e-25)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Signal:
     """What a detector reads, in units of what it reads without a patient.
 
@@ -65,12 +66,17 @@ class Signal:
     """
 
     line_integral: Float32Array
-    weight: Float32Array | None = field(repr=False)
+    weight: Float32Array | None
     quanta: float
-    spectrum: Spectrum = field(repr=False)
-    radiograph: Radiograph | None = field(default=None, repr=False)
-    geometry: Geometry | None = field(default=None, repr=False)
-    record: dict[str, Any] = field(default_factory=dict, repr=False)
+    spectrum: Spectrum
+    radiograph: Radiograph | None = None
+    geometry: Geometry | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        views, rows, columns = self.line_integral.shape
+        beam = f"{self.spectrum.mean_energy_kev:.4g} keV on average"
+        return f"Signal({counted(views, 'view')}, {rows} x {columns} pixels; {beam})"
 
     @property
     def transmission(self) -> Float32Array:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from drrproj.given_numbers import one_number, real_numbers
 from drrproj.materials import ENERGY_RANGE_KEV, MATERIALS, Material, checked_energies, material
-from drrproj.short_text import shown
+from drrproj.short_text import counted, shown
 
 __all__ = ["Spectrum", "from_spekpy", "monoenergetic", "tungsten"]
 
@@ -37,7 +37,7 @@ class _Spek(Protocol):
         """Return energies and fluence."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Spectrum:
     """How many photons a beam has at each energy.
 
@@ -69,6 +69,11 @@ class Spectrum:
     fluence: FloatArray
     is_absolute: bool = False
     description: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        lowest, highest = self.energies_kev[[0, -1]]
+        bins = f"{counted(len(self.energies_kev), 'bin')} from {lowest:g} to {highest:g} keV"
+        return f"Spectrum({bins}, {self.mean_energy_kev:.4g} keV on average)"
 
     def __post_init__(self) -> None:
         energies = checked_energies(self.energies_kev)
