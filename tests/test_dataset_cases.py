@@ -353,3 +353,42 @@ def test_variations_that_are_none():
         Variation(angle=-1)
     with pytest.raises(ValueError, match="parallel beam has no distance"):
         Poses(beam="parallel", variation=Variation(distance=10))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"shape": (0, 10)}, r"the shape of the detector is rows and columns, both positive; got \(0, 10\)"),
+        ({"shape": (-3, 4)}, r"both positive; got \(-3, 4\)"),
+        ({"shape": (3.5, 4)}, r"both positive; got \(3.5, 4\)"),
+        ({"shape": (3,)}, "the shape of the detector"),
+        ({"sdd": 0}, "sdd must be a positive distance in mm; got 0"),
+        ({"sdd": -1800.0}, "sdd must be a positive distance"),
+        ({"sdd": float("nan")}, "sdd must be a positive distance in mm; got nan"),
+        ({"sdd": float("inf")}, "sdd must be a positive distance"),
+        ({"pixel_spacing": 0.0}, "pixel_spacing must be a positive distance in mm; got 0"),
+        ({"pixel_spacing": float("nan")}, "pixel_spacing must be a positive distance"),
+        ({"beam": "fan"}, "the beam is cone or parallel; got 'fan'"),
+        ({"variation": Variation(distance=5000)}, "a distance of 1800 mm varied by 5000 mm brings the source through"),
+        ({"variation": Variation(distance=1750)}, "brings the source through the patient"),
+        ({"views": (View("v", "PA"), View("V", "LL"))}, "views with different names"),
+    ],
+)
+def test_poses_that_no_case_could_have_are_refused_at_once(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        Poses(**options)
+
+
+@pytest.mark.parametrize("name", ["con", "a.", "v" * 41, "a_b"])
+def test_views_that_cannot_name_files_are_refused(name):
+    with pytest.raises(ValueError, match="view"):
+        View(name, "PA")
+
+
+def test_a_case_too_deep_for_a_varied_distance_fails_whatever_is_drawn():
+    deep = drrproj.Volume(np.zeros((10, 40, 10), np.int16), np.diag([10.0, 10.0, 10.0, 1.0]))  # 400 mm for PA
+    Poses(shape=(8, 8), variation=Variation(distance=1300)).geometry("a", deep)
+    for seed in range(5):
+        poses = Poses(shape=(8, 8), variation=Variation(distance=1400, seed=seed))
+        with pytest.raises(ValueError, match="with the distance varied by 1400 mm, sdd 400 mm puts the source inside"):
+            poses.geometry("a", deep)

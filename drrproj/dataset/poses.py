@@ -6,12 +6,13 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.geometry import RADIOGRAPH_VIEWS, Beam, Geometry
+from drrproj.dataset.names import require_file_name
+from drrproj.geometry import DETECTOR_GAP_MM, RADIOGRAPH_VIEWS, Beam, Geometry, positive_distance
 from drrproj.volume import Volume
 
 __all__ = ["PAXRAY_VIEWS", "Poses", "Variation", "View", "parse_view"]
@@ -19,7 +20,7 @@ __all__ = ["PAXRAY_VIEWS", "Poses", "Variation", "View", "parse_view"]
 Float64Array = npt.NDArray[np.float64]
 
 # A view's name ends file names after an underscore, and must not bring one of its own.
-_VIEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+_VIEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{,39}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class View:
     Parameters
     ----------
     name : str
-        Ends the file names: letters, digits and ``. + -``.
+        Ends the file names: up to 40 letters, digits and ``. + -``.
     radiograph : {"PA", "AP", "LL", "RL"}
         The plain radiograph to start from.
     primary, secondary : float, degrees
@@ -50,7 +51,8 @@ class View:
 
     def __post_init__(self) -> None:
         if not _VIEW_NAME.fullmatch(self.name):
-            raise ValueError(f"the name of a view may have letters, digits and . + -; got {self.name!r}")
+            raise ValueError(f"the name of a view may have up to 40 letters, digits and . + -; got {self.name!r}")
+        require_file_name(self.name, "view")
         if self.radiograph not in RADIOGRAPH_VIEWS:
             raise ValueError(f"unknown view {self.radiograph!r}; the views are {', '.join(RADIOGRAPH_VIEWS)}")
         if not np.isfinite([self.primary, self.secondary]).all():
@@ -119,7 +121,9 @@ class Poses:
     Raises
     ------
     ValueError
-        If there is no view, or two have one name.
+        If there is no view, or two have one name, capitals or not; if the beam is unknown, ``shape`` is not two
+        positive whole numbers, ``sdd`` or ``pixel_spacing`` is not a positive number, or the distance varies so far
+        that no patient has room before the source.
 
     Examples
     --------
@@ -139,11 +143,29 @@ class Poses:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", tuple(self.views))
-        names = [view.name for view in self.views]
+        # Here, because each case would fail otherwise, one by one.
+        names = [view.name.casefold() for view in self.views]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a dataset needs views with different names; got {', '.join(names) or 'none'}")
+        if self.beam not in get_args(Beam):
+            raise ValueError(f"the beam is {' or '.join(get_args(Beam))}; got {self.beam!r}")
+        if len(self.shape) != 2 or not all(type(count) is int and count > 0 for count in self.shape):
+            raise ValueError(f"the shape of the detector is rows and columns, both positive; got {self.shape}")
+        positive_distance(self.sdd, "sdd")
+        if self.pixel_spacing is not None:
+            positive_distance(self.pixel_spacing, "pixel_spacing")
         if self.beam == "parallel" and self.variation.distance:
             raise ValueError("a parallel beam has no distance to vary; leave it out or use a cone")
+        if self.beam == "cone" and self._nearest_mm <= DETECTOR_GAP_MM:
+            raise ValueError(
+                f"a distance of {self.sdd:g} mm varied by {self.variation.distance:g} mm brings the source through the "
+                f"patient, who stands {DETECTOR_GAP_MM:g} mm before the detector; vary it less"
+            )
+
+    @property
+    def _nearest_mm(self) -> float:
+        """The smallest distance from source to detector that can be drawn."""
+        return self.sdd - self.variation.distance
 
     def as_record(self) -> dict[str, Any]:
         """Plain values that say which poses a case gets."""
@@ -162,8 +184,14 @@ class Poses:
         Raises
         ------
         ValueError
-            If the CT is too deep for the distance of the source.
+            If the CT is too deep for the smallest distance of the source that could be drawn.
         """
+        for view in self.views if self.variation.distance else ():
+            # Whether a case can be made must not hang on its draw. The pixels are not given, and so fit.
+            try:
+                Geometry.radiograph(view.radiograph, ct, sdd=self._nearest_mm, beam=self.beam, shape=self.shape)
+            except ValueError as error:
+                raise ValueError(f"with the distance varied by {self.variation.distance:g} mm, {error}") from error
         return Geometry.concatenate(
             [
                 self._pose(case_id, ct, view, number)
