@@ -65,8 +65,9 @@ def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
             )
         if other is not structure:
             raise ValueError(
-                f"two label volumes have a structure named {structure.name!r}; give one another name, or take it out "
-                "(labels.subset([...]), or --structures)"
+                f"two label volumes have a structure named {structure.name!r}; give one another name "
+                f'(read_labels(file, names={{{structure.label_id}: "heart"}}), or --names), put masks of one structure '
+                "each into one folder, or take one out (labels.subset([...]), or --structures)"
             )
     return tuple(structures)
 

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from drrproj import LabelVolume
+from drrproj import Geometry, LabelVolume, Volume, project, read_labels
 
 SHAPE = (4, 5, 6)
 NAMES = {1: "lung_left", 2: "lung_right", 5: "heart", 9: "spleen"}
@@ -199,3 +199,16 @@ def test_a_thousand_sparse_ids():
     labels = LabelVolume(array, np.eye(4))
     assert labels.label_ids == tuple(sorted(ids.tolist()))
     assert len(labels.with_groups({"all": labels.label_ids}).groups[int(ids.max()) + 1]) == 1000
+
+
+def test_masks_in_files_of_their_own_are_told_apart_by_the_names_that_the_refusal_shows(tmp_path):
+    ct = Volume(np.zeros((6, 6, 6), np.int16), np.eye(4))
+    view = Geometry.radiograph("PA", ct, shape=(6, 6))
+    for name in ("heart", "liver"):
+        np.savez(tmp_path / f"{name}.npz", array=np.ones((6, 6, 6), np.uint8), affine=np.eye(4))
+    files = [tmp_path / "heart.npz", tmp_path / "liver.npz"]
+    said = r"named '1'; give one another name \(read_labels\(file, names={1: \"heart\"}\), or --names\), .* one folder"
+    with pytest.raises(ValueError, match=said):
+        project(ct, view, labels=[read_labels(file) for file in files])
+    named = [read_labels(files[0], names={1: "heart"}), read_labels(files[1], names={1: "liver"})]
+    assert list(project(ct, view, labels=named).masks) == ["heart", "liver"]
