@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from drrproj import backends
 from drrproj.dataset.cases import Case
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
-from drrproj.dataset.one_case import CannotWrite, Recipe
+from drrproj.dataset.one_case import CannotWrite, Recipe, made_by
 from drrproj.dataset.resume import few, look, why_left_out
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, create_store
 from drrproj.dataset.workers import being_imported_by_a_worker, made
-from drrproj.version import __version__
 
 __all__ = ["Summary", "build"]
 
@@ -70,7 +68,9 @@ def build(
 
     Each case is made on its own, and its record is written last: a build that is killed at any moment and started again
     ends with the files, byte for byte, that an undisturbed one ends with, but ``log.jsonl``. They do not depend on the
-    number of workers either. Cases that failed, of which a file was lost, or whose inputs are not those they were made
+    number of workers either. That holds on one kind of CPU: another instruction set, which each record names, may turn
+    a pixel by one grey level and one on the edge of a mask. All workers must have the version and the backend of this
+    process. Cases that failed, of which a file was lost, or whose inputs are not those they were made
     of, are made again. Sizes of inputs are always compared; content, by its SHA-256, where a file was touched since.
 
     Parameters
@@ -107,7 +107,7 @@ def build(
     OSError
         If the dataset cannot be written, for example on a full disk; when that is mended, build again.
     ChildProcessError
-        If worker processes do not start, or one of an executor that was given died.
+        If worker processes do not start, or one of an executor that was given died or has another version or backend.
     ConnectionError
         If the executor's cluster is gone.
 
@@ -160,12 +160,10 @@ def _build(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be a positive whole number; got {workers!r}")
     split_of = splits.assign(cases)
-    engine, _ = backends.choose("auto")
     configuration = {
         **recipe.as_record(),
         "splits": splits.as_record(),
-        # Another engine or version may round otherwise, and one dataset is made by one.
-        "made_by": {"drrproj": __version__, "backend": engine},
+        "made_by": made_by(),
     }
     store = create_store(out, configuration, recipe.classes, recipe.groups)
     with only_build(store.path):

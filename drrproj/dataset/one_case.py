@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import threading
 import time
 import warnings
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from drrproj import attenuation as attenuation_models
+from drrproj import backends
 from drrproj.attenuation import Attenuation
 from drrproj.dataset.cases import Case
 from drrproj.dataset.derive import classes_of
@@ -30,9 +32,10 @@ from drrproj.io.png import write_png
 from drrproj.io.volumes import read_volume
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
+from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
-__all__ = ["CannotWrite", "Recipe", "make_case", "record_death"]
+__all__ = ["CannotWrite", "Recipe", "made_by", "make_case", "record_death"]
 
 _ONE_AT_A_TIME = threading.Lock()
 # What goes wrong with the files of one case, and with no other's.
@@ -138,10 +141,35 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
     ------
     CannotWrite
         If the dataset cannot be written.
+    ChildProcessError
+        If this process has another version or backend than the one that started the build.
     """
+    _refuse_others(store)
     # What Python knows of warnings is one for all threads of a process, and one case's would land in another's record.
     with _ONE_AT_A_TIME:
         return _make_case(case, split, store, recipe, threads)
+
+
+def _refuse_others(store: Store) -> None:
+    asked = store.configuration.get("made_by")
+    here = made_by()
+    if asked not in (None, here):
+        raise ChildProcessError(
+            f"a worker on {platform.node()} has {_made_by_in_words(here)}, and this dataset is made by "
+            f"{_made_by_in_words(asked)}; install the same drrproj for all workers"
+        )
+
+
+def made_by() -> dict[str, str]:
+    """Version and backend of this process, which one dataset has one of, because others may round otherwise."""
+    with warnings.catch_warnings():
+        # That a backend is slow is said where it projects.
+        warnings.simplefilter("ignore")
+        return {"drrproj": __version__, "backend": backends.choose("auto")[0]}
+
+
+def _made_by_in_words(made: Mapping[str, str]) -> str:
+    return f"drrproj {made['drrproj']} with the backend {made['backend']}"
 
 
 def _make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threads: int) -> dict[str, Any]:
@@ -266,6 +294,8 @@ def _record(
         "reasons": reasons,
         "split": split,
         "inputs": inputs,
+        # Kinds of CPU round otherwise in the last bit, which may be one grey level.
+        "instruction_set": backends.instruction_set(made_by()["backend"]),
         "views": {},
     }
 

@@ -1,0 +1,162 @@
+"""Who makes the cases: threads, processes that die, scripts without a guard, workers that are not of one kind."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from faulty_poses import Deadly, Warned
+from small_cases import write_subjects
+
+from drrproj import backends
+from drrproj.dataset import one_case
+from drrproj.dataset.build import build
+from drrproj.dataset.cases import find_cases
+from drrproj.dataset.check import problems
+from drrproj.dataset.machines import dask_executor
+from drrproj.dataset.one_case import Recipe
+from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits
+
+SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
+DIED = "its process died, most likely for want of memory"
+
+
+@pytest.fixture
+def subjects(tmp_path):
+    return write_subjects(tmp_path / "subjects", range(1, 7))
+
+
+def records_of(folder):
+    return {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
+
+
+def test_a_case_that_kills_its_process_fails_and_the_others_go_on(tmp_path, subjects):
+    cases = find_cases(subjects)
+    done = build(cases, tmp_path / "out", replace(SMALL, poses=Deadly(shape=(48, 40), case="s0003")), workers=2)
+    assert done.statuses == {"failed": 1, "kept": 5}
+    assert list(done.left_out) == ["s0003"]
+    assert done.left_out["s0003"][1].startswith(DIED)
+    assert list(problems(done.store)) == []
+    # With more memory, that is.
+    again = build(cases, tmp_path / "out", SMALL, workers=1)
+    assert (again.made, again.statuses) == (1, {"kept": 6})
+
+
+def test_a_case_whose_process_died_by_chance_is_made(tmp_path, subjects):
+    poses = Deadly(shape=(48, 40), case="s0003", memory=str(tmp_path / "died"))
+    done = build(find_cases(subjects), tmp_path / "out", replace(SMALL, poses=poses), workers=2)
+    assert (tmp_path / "died").exists()
+    assert done.statuses == {"kept": 6}
+
+
+def test_a_case_that_kills_a_cluster_s_workers_fails_and_the_others_go_on(tmp_path, subjects, monkeypatch):
+    pytest.importorskip("distributed", reason='it comes with pip install "drrproj[cluster]"')
+    import dask
+
+    cases = find_cases(subjects)
+    recipe = replace(SMALL, poses=Deadly(shape=(48, 40), case="s0003"))
+    monkeypatch.setenv("DASK_LOGGING__DISTRIBUTED", "critical")
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), dask_executor("local", workers=2) as executor:
+        done = build(cases, tmp_path / "out", recipe, executor=executor)
+    assert done.statuses == {"failed": 1, "kept": 5}
+    assert done.left_out["s0003"][1].startswith(DIED)
+
+
+def test_threads_make_the_records_of_one_process(tmp_path, subjects):
+    cases = find_cases(subjects)
+    recipe = replace(SMALL, poses=Warned(shape=(48, 40)))
+    build(cases, tmp_path / "one", recipe, workers=1)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        build(cases, tmp_path / "threads", recipe, executor=threads)
+    assert records_of(tmp_path / "threads") == records_of(tmp_path / "one")
+    for name, record in records_of(tmp_path / "one").items():
+        said = [reason["message"] for reason in json.loads(record)["reasons"]]
+        assert f"this is {name.removesuffix('.json')}" in said
+
+
+@pytest.mark.parametrize("key", ["drrproj", "backend"])
+def test_a_worker_of_another_kind_is_refused(tmp_path, subjects, monkeypatch, key):
+    class Elsewhere(concurrent.futures.Executor):
+        """Has another version, or another backend."""
+
+        def submit(self, work, /, *arguments):
+            job = concurrent.futures.Future()
+            here = one_case.made_by()
+            with monkeypatch.context() as patch:
+                patch.setattr(one_case, "made_by", lambda: {**here, key: "another"})
+                try:
+                    job.set_result(work(*arguments))
+                except Exception as error:
+                    job.set_exception(error)
+            return job
+
+    with pytest.raises(ChildProcessError, match=r"a worker on .* another.* install the same drrproj for all workers"):
+        build(find_cases(subjects), tmp_path / "out", SMALL, executor=Elsewhere())
+    assert list((tmp_path / "out" / "records").iterdir()) == []
+
+
+def test_a_record_names_the_instruction_set(tmp_path, subjects):
+    store = build(find_cases(subjects)[:1], tmp_path / "out", SMALL, workers=1).store
+    assert [record["instruction_set"] for record in store.records()] == [
+        backends.instruction_set(store.configuration["made_by"]["backend"])
+    ]
+
+
+SCRIPT = """
+from pathlib import Path
+from drrproj.dataset.build import build
+from drrproj.dataset.cases import find_cases
+from drrproj.dataset.one_case import Recipe
+from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits
+recipe = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
+"""
+CALL = 'print(build(find_cases("subjects"), "out", recipe, workers=2).statuses)'
+
+
+def run_script(folder, text):
+    (folder / "script.py").write_text(SCRIPT + text)
+    command = [sys.executable, "script.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path, subjects):
+    done = run_script(tmp_path, CALL)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ChildProcessError: worker processes end as they start. Each imports the script that called build(): if the "
+        'call does not stand under `if __name__ == "__main__":` there, put it there; or pass workers=1'
+    )
+    assert "another build" not in done.stderr
+    # One traceback, of the script's own call.
+    assert done.stderr.count("Traceback") == 1
+    assert list((tmp_path / "out" / "records").iterdir()) == []
+    done = run_script(tmp_path, f'if __name__ == "__main__":\n    {CALL}')
+    assert (done.returncode, done.stdout) == (0, "{'kept': 6}\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_ctrl_c_while_processes_start_is_one_line(tmp_path, subjects):
+    command = [sys.executable, "-m", "drrproj", "dataset", "build", str(subjects), "-o", str(tmp_path / "out")]
+    command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        # The log's first line comes just before the processes.
+        log = tmp_path / "out" / "log.jsonl"
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.001)
+        time.sleep(0.05)
+        # As a terminal sends it: to all.
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert err == "drrproj: error: interrupted\n"
+    assert process.returncode == 130
