@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -69,6 +70,29 @@ def test_structures_and_pictures_as_dicom(folder):
     np.testing.assert_allclose(
         (float(image.WindowCenter) - 0.5) * slope, (display["low"] + display["high"]) / 2, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", ["nifti", "stripped"])
+def test_all_views_of_a_run_are_of_one_study_and_one_warning_says_so(folder, kind, capsys):
+    def strip(dataset, k):
+        del dataset.StudyInstanceUID
+
+    path = folder / kind
+    if kind == "nifti":
+        ct = drrproj.read_volume(folder / "in" / "a")
+        nibabel.save(nibabel.Nifti1Image(ct.array, ct.affine), path.with_suffix(".nii"))
+        path = path.with_suffix(".nii")
+    else:
+        write_ct(path, ct_values(), change=strip)
+    for run_of in ("first", "second"):
+        out = folder / run_of
+        assert run("project", path, "--view", "PA", "--view", "LL", *SHAPE, "--dicom", "-o", out) == 0
+        assert capsys.readouterr().err.count("StudyInstanceUID") == (kind == "stripped")
+    images = [pydicom.dcmread(folder / out / f"{view}.dcm") for out in ("first", "second") for view in ("PA", "LL")]
+    assert len({image.StudyInstanceUID for image in images}) == 1
+    patients = {image.PatientID for image in images}
+    assert len(patients) == 1
+    assert patients == {"1"} if kind == "stripped" else patients.pop().startswith("SIMULATED-")
 
 
 def test_the_pose_of_an_x_ray_file(folder):

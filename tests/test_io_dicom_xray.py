@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -9,6 +10,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from device_stand_ins import stand_in
 from synthetic_dicom import STUDY, XRAY_TAGS, ct_values, write_ct, write_xray
 
 import drrproj
@@ -313,7 +315,7 @@ def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
         assert dataset.SeriesDescription == "Simulated radiograph lao25"
     first = dataset.SOPInstanceUID
     write_ct(tmp_path / "bare", ct_values(), change=lambda dataset, k: delattr(dataset, "StudyInstanceUID"))
-    with pytest.warns(UserWarning, match="so the picture has a study of its own"):
+    with pytest.warns(UserWarning, match="so its pictures have a study of their own"):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "bare")
     dataset = pydicom.dcmread(tmp_path / "x.dcm")
     assert (dataset.PatientID, dataset.StudyInstanceUID == STUDY) == ("1", False)
@@ -321,6 +323,66 @@ def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="no DICOM file, so it has no patient and study to join"):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "none")
+
+
+def test_pictures_of_one_ct_are_of_one_patient_and_study(ct, tmp_path):
+    def whose(shot, study):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=study)
+        dataset = pydicom.dcmread(tmp_path / "x.dcm")
+        return dataset.PatientID, dataset.StudyInstanceUID
+
+    shots = [drrproj.project(ct, drrproj.Geometry.radiograph(view, ct, shape=(9, 9))) for view in ("PA", "LL")]
+    (patient, study), other = (whose(shot, ct) for shot in shots)
+    assert (patient, study) == other
+    assert re.fullmatch("SIMULATED-[0-9a-f]{12}", patient)
+    # Of the same voxels in another order of memory, too; of others, and elsewhere, not.
+    assert whose(shots[0], drrproj.Volume(np.asfortranarray(ct.array), ct.affine)) == (patient, study)
+    changed = ct.array.copy()
+    changed[3, 3, 3] += 1
+    for another in (drrproj.Volume(changed, ct.affine), drrproj.Volume(ct.array, np.diag([5.0, 5.0, 8.0, 1.0]))):
+        others = whose(shots[0], another)
+        assert others[0] != patient
+        assert others[1] != study
+
+
+def test_a_study_without_a_patients_id_is_a_patient_of_its_own(ct, tmp_path):
+    found = []
+    for number in (1, 2):
+
+        def change(dataset, k, number=number):
+            dataset.PatientID, dataset.StudyInstanceUID = "", f"1.2.3.{number}"
+
+        write_ct(tmp_path / str(number), ct_values(), change=change)
+        drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, arm(ct)), study=tmp_path / str(number))
+        dataset = pydicom.dcmread(tmp_path / "x.dcm")
+        assert dataset.StudyInstanceUID == f"1.2.3.{number}"
+        found.append(dataset.PatientID)
+    assert all(re.fullmatch("SIMULATED-[0-9a-f]{12}", patient) for patient in found)
+    assert found[0] != found[1]
+
+
+def test_a_ct_on_a_gpu_is_no_study(ct, tmp_path, monkeypatch):
+    on_gpu = drrproj.Volume(stand_in("cupy", monkeypatch).to_gpu(ct.array), ct.affine)
+    with pytest.raises(TypeError, match="study: the voxels of this volume are on a GPU; pass"):
+        drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, arm(ct)), study=on_gpu)
+
+
+def test_files_without_a_study_have_one_for_all_pictures(ct, tmp_path):
+    def strip(dataset, k):
+        del dataset.StudyInstanceUID
+        dataset.PatientID = ""
+
+    for name in ("one", "other"):
+        write_ct(tmp_path / name, ct_values(), change=strip)
+    found = {}
+    for name in ("one", "other"):
+        for view in ("PA", "LL"):
+            shot = drrproj.project(ct, drrproj.Geometry.radiograph(view, ct, shape=(9, 9)))
+            with pytest.warns(UserWarning, match=r"StudyInstanceUID|Study Instance UID"):
+                drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / name)
+            dataset = pydicom.dcmread(tmp_path / "x.dcm")
+            found[name, view] = dataset.PatientID, dataset.StudyInstanceUID
+    assert found["one", "PA"] == found["one", "LL"] != found["other", "PA"] == found["other", "LL"]
 
 
 @pytest.mark.parametrize("name", ["pa.png", "pa.nii.gz", "1.2.png"])

@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import drrproj
 from drrproj.cli import dataset, demo, info, paxray, points, project, render, view
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     with warnings.catch_warnings():
-        # A warning speaks to the person at the keyboard: each time, on one line, without a place in the code.
+        # A warning speaks to the person at the keyboard: in each run, on one line, without a place in the code.
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _shown_once()
         try:
             arguments = _parser().parse_args(argv)
             arguments.run(arguments)
@@ -91,15 +91,17 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"drrproj: warning: {message}", file=sys.stderr)
+def _shown_once() -> Callable[..., None]:
+    """Return what shows warnings, each sentence once: what holds for a CT holds for all its views."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = str(message)
+        if text not in shown:
+            shown.add(text)
+            print(f"drrproj: warning: {text}", file=sys.stderr)
+
+    return show
 
 
 def _parser() -> Parser:

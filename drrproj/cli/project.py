@@ -125,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _check_structure_options(arguments)
     tube, display = tube_choice(arguments), display_choice(arguments)
     old = old_results(arguments, earlier_results(arguments.out, _OF_A_VIEW, _OF_ALL))
-    ct = read_ct(arguments)
+    ct = as_read = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
     source: dict[str, Any] = {"volume": as_text(arguments.ct)}
@@ -170,7 +170,7 @@ def _run(arguments: argparse.Namespace) -> None:
         removed(folder, old)
         written = write_views(folder, shot, display, source, arguments.overlay)
         if arguments.dicom:
-            written += write_dicom_views(folder, shot, display, arguments.ct, arguments.overlay)
+            written += write_dicom_views(folder, shot, display, as_read, arguments.ct, arguments.overlay)
         if arguments.masks:
             written += write_masks(folder, shot, arguments.masks)
         if arguments.nifti:

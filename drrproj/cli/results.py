@@ -57,12 +57,13 @@ def write_dicom_views(
     folder: Path,
     shot: drrproj.Radiograph,
     display: Callable[[drrproj.Radiograph], drrproj.Display],
-    ct: Path,
+    ct: drrproj.Volume,
+    path: Path,
     drawn: Sequence[str] | None,
 ) -> list[str]:
     written = []
     # Pictures of a DICOM CT join its patient and study.
-    study = ct if kind_of(ct) in ("dicom", "folder") else None
+    study = path if kind_of(path) in ("dicom", "folder") else ct
     for name in shot.geometry.names:
         view = shot[name]
         image = folder / f"{name}.dcm"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from drrproj import device_arrays
 from drrproj.directions import STRAIGHT, dicom_letters
 from drrproj.extras import from_extra
 from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
@@ -24,6 +25,7 @@ from drrproj.io.png import display_of
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
+from drrproj.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -54,7 +56,7 @@ def write_dicom(
     *,
     intent: Intent = "presentation",
     window: Sequence[float] | None = None,
-    study: str | os.PathLike[str] | None = None,
+    study: str | os.PathLike[str] | Volume | None = None,
 ) -> None:
     """Write one view as a DICOM Digital X-Ray (DX) image.
 
@@ -74,14 +76,17 @@ def write_dicom(
         Which of the two DX objects: for viewing, with a window; or for software, without.
     window : (float, float), optional
         Line integrals shown black and white, for viewing; by default as :func:`write_png` has it.
-    study : str or path, optional
-        A DICOM file, such as a slice of the CT: the picture joins its patient and study. By default it has a study of
-        its own, without a patient's name; so it has, with a warning, where the file was stripped of its study.
+    study : str, path or Volume, optional
+        A DICOM file, such as a slice of the CT, or a folder or zip of them: the picture joins its patient and study.
+        Or the CT itself, which stands for a patient and a study that follow from its voxels and affine, so that all
+        pictures of one CT have the same, and those of two CTs never. A file that was stripped of its study stands for
+        one in the same way, with a warning, and one without a patient's ID for a patient. By default the picture has a
+        study of its own, of the patient ``SIMULATED``.
 
     Raises
     ------
     TypeError
-        If ``radiograph`` is none.
+        If ``radiograph`` is none, or the voxels of ``study`` are on a GPU.
     ValueError
         If there are several views or no line integral, the window is empty, the line integral is negative, or the name
         has the ending of another format.
@@ -178,12 +183,16 @@ def _step(image: npt.NDArray[np.float32]) -> float:
     return step
 
 
-def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | None) -> None:
+def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Volume | None) -> None:
     dataset.PatientName, dataset.PatientID = "Simulated^Radiograph", "SIMULATED"
     empty = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID")
     for keyword in (*empty, "AccessionNumber"):
         setattr(dataset, keyword, "")
     if study is None:
+        return
+    if isinstance(study, Volume):
+        _add_own_study(dataset, _digest(study))
+        _add_own_patient(dataset)
         return
     keywords = ("PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyDescription", *empty)
     files = dicom_files(study)
@@ -196,9 +205,39 @@ def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Non
             if text(source, keyword):
                 dataset[keyword] = source[keyword]
     if "StudyInstanceUID" not in dataset:
+        with files[0].open() as stream:
+            _add_own_study(dataset, hashlib.sha256(stream.read()).hexdigest())
         warnings.warn(
-            f"{study}: it has no {tag_text('StudyInstanceUID')}, so the picture has a study of its own", stacklevel=3
+            f"{study}: it has no {tag_text('StudyInstanceUID')}, so its pictures have a study of their own",
+            stacklevel=3,
         )
+    if not text(source, "PatientID"):
+        _add_own_patient(dataset)
+
+
+def _add_own_study(dataset: Dataset, digest: str) -> None:
+    """Give a picture the study that follows from its CT."""
+    from pydicom.uid import generate_uid
+
+    dataset.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
+
+
+def _add_own_patient(dataset: Dataset) -> None:
+    """Give a picture the patient that its study stands for."""
+    digest = hashlib.sha256(str(dataset.StudyInstanceUID).encode()).hexdigest()
+    dataset.PatientID = f"SIMULATED-{digest[:12]}"
+
+
+def _digest(volume: Volume) -> str:
+    if device_arrays.is_on_device(volume.array):
+        raise TypeError(
+            "study: the voxels of this volume are on a GPU; pass the CT's DICOM files, or the CT on the host"
+        )
+    contents = hashlib.sha256(repr((volume.shape, str(volume.array.dtype), volume.affine.tolist())).encode())
+    # In one order, whatever that of the array is, and by planes: a copy of the whole would double the memory.
+    for k in range(volume.shape[2]):
+        contents.update(volume.array[:, :, k].tobytes(order="F"))
+    return contents.hexdigest()
 
 
 def _derivation(radiograph: Radiograph) -> str:
