@@ -1,25 +1,34 @@
 """Tests the CUDA backend on a machine with a GPU and measures it there. Never run so far: no GPU was at hand.
 
-    pip install -e ".[test]" cupy-cuda13x torch      with nvcc on the PATH; one library is enough, jax is tried too
-    pip install diffct nanodrr                       to be measured beside (bench/gpu_peers.py)
+With nvcc, CMake, scikit-build-core, pybind11, pytest and CuPy or torch (JAX, diffct and nanodrr are tried too) and no
+registry, for an H200; other GPUs have other numbers:
+
+    pip install --no-build-isolation --no-deps -e . -C cmake.define.CMAKE_CUDA_ARCHITECTURES=90-real
     python bench/gpu.py --json gpu.json              tests, compute-sanitizer, benchmark
-    python bench/gpu.py --only bench                 or tests, or sanitizer
+    python bench/gpu.py --only tests                 or sanitizer, or bench: one of them a command, if commands end soon
+
+Each part ends after --limit seconds, and the next one runs whatever the one before found; what failed is said together
+at the end, and makes the exit code 1.
 
 The tests are all that ask for a backend, on the device, and those of arrays that are on it (`tests/test_gpu.py`). Times
-are of calls queued on end on one stream: `kernel_ms` between two events on it, `wall_ms` by the clock of the host, of a
-single call that is waited for. Reading and writing a copy of the volume on the device is the ceiling beside them. One
-view of every case is compared with the CPU first; a wrong answer is the exit code 1. Peers that are installed take
-turns with drrproj on cases of theirs.
+are `stream_ms_per_view`, of calls queued on end on one stream between two events on it: kernels, the memory they fill
+cleared, and the gaps in which the stream waits for the host, which vanish where a call is long; and `wall_ms` by the
+clock of the host, of a single call that is waited for. Reading and writing a copy of the volume on the device is the
+ceiling beside them. `first_call_ms` is of a process of its own (`bench/gpu_first_call.py`). One view of every case is
+compared with the CPU first. Peers that are installed take turns with drrproj on cases of theirs. Figures are written
+row by row.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -95,66 +104,105 @@ class Gpu:
         return float(elapsed) / REPEATS
 
 
-def bench() -> dict[str, Any]:
-    """Measure every case whose middle view is right."""
-    gpu = Gpu()
-    rows = []
-    for case in CASES:
-        hu, affine = phantom.noise_hu(case.size), phantom.affine(case.size)
-        ids = phantom.labels(case.size) if case.outputs != ("line_integral",) else None
-        views = Geometry.concatenate(
-            [
-                Geometry.c_arm(
-                    sdd=1500,
-                    sod=1000,
-                    isocenter=Volume(hu, affine).center,
-                    primary_angle=360 * view / case.views,
-                    secondary_angle=0,
-                    pixel_spacing=600 / case.detector[0],
-                    shape=case.detector,
-                )
-                for view in range(case.views)
-            ]
-        )
-        options: dict[str, Any] = {"attenuation": attenuation.bilinear(60), "outputs": case.outputs}
+@functools.cache
+def _hu(size: tuple[int, int, int]) -> Any:
+    return phantom.noise_hu(size)
+
+
+@functools.cache
+def _ids(size: tuple[int, int, int]) -> Any:
+    return phantom.labels(size)
+
+
+def measured(gpu: Gpu, case: Case) -> dict[str, Any]:
+    """Compare a case's middle view with the CPU, and measure it."""
+    hu, affine = _hu(case.size), phantom.affine(case.size)
+    ids = _ids(case.size) if case.outputs != ("line_integral",) else None
+    views = Geometry.concatenate(
+        [
+            Geometry.c_arm(
+                sdd=1500,
+                sod=1000,
+                isocenter=Volume(hu, affine).center,
+                primary_angle=360 * view / case.views,
+                secondary_angle=0,
+                pixel_spacing=600 / case.detector[0],
+                shape=case.detector,
+            )
+            for view in range(case.views)
+        ]
+    )
+    options: dict[str, Any] = {"attenuation": attenuation.bilinear(60), "outputs": case.outputs}
+    on_gpu = None if ids is None else LabelVolume(gpu.array(ids), affine)
+    projector = Projector(Volume(gpu.array(hu), affine), labels=on_gpu, **options)
+    shot = projector.project(views)
+    on_host = None if ids is None else LabelVolume(ids, affine)
+    truth = Projector(Volume(hu, affine), labels=on_host, backend="cpu", **options).project(views[len(views) // 2])
+    errors = _errors(gpu, shot[len(views) // 2], truth)
+    wrong = [what for what, error in errors.items() if not error <= _most(what)]
+    del shot, truth
+    wall = []
+    for _ in range(REPEATS):
         began = time.perf_counter()
-        on_gpu = None if ids is None else LabelVolume(gpu.array(ids), affine)
-        projector = Projector(Volume(gpu.array(hu), affine), labels=on_gpu, **options)
-        shot = projector.project(views)
+        projector.project(views)
         gpu.wait()
-        first_ms = 1e3 * (time.perf_counter() - began)
-        on_host = None if ids is None else LabelVolume(ids, affine)
-        truth = Projector(Volume(hu, affine), labels=on_host, backend="cpu", **options).project(views[len(views) // 2])
-        errors = _errors(gpu, shot[len(views) // 2], truth)
-        wrong = [what for what, error in errors.items() if not error <= _most(what)]
-        del shot, truth
-        wall = []
-        for _ in range(REPEATS):
-            began = time.perf_counter()
-            projector.project(views)
-            gpu.wait()
-            wall.append(1e3 * (time.perf_counter() - began))
-        kernel = gpu.milliseconds(lambda projector=projector, views=views: projector.project(views))  # type: ignore[misc]
-        # A copy reads every byte and writes it.
-        image = gpu.array(np.zeros(case.size, np.float32))
-        copy = gpu.milliseconds(lambda image=image: image.copy() if gpu.is_cupy else image.clone())  # type: ignore[misc]
-        row = {
-            **case._asdict(),
-            "kernel_ms_per_view": kernel / case.views,
-            "wall_ms": statistics.median(wall),
-            "first_call_ms": first_ms,
-            "errors": errors,
-            "wrong": wrong,
-            "copy_gb_per_s": 2 * 4e-6 * float(np.prod(case.size)) / copy,
-        }
+        wall.append(1e3 * (time.perf_counter() - began))
+    stream = gpu.milliseconds(lambda: projector.project(views))
+    # A copy reads every byte and writes it.
+    image = gpu.array(np.zeros(case.size, np.float32))
+    copy = gpu.milliseconds(lambda: image.copy() if gpu.is_cupy else image.clone())
+    return {
+        "stream_ms_per_view": stream / case.views,
+        "wall_ms": statistics.median(wall),
+        "errors": errors,
+        "wrong": wrong,
+        "copy_gb_per_s": 2 * 4e-6 * float(np.prod(case.size)) / copy,
+    }
+
+
+def bench(ends: float, json_path: Path | None) -> list[str]:
+    """Measure every case whose middle view is right, then the peers; return what was wrong."""
+    figures: dict[str, Any] = {"machine": _machine(), "first_call": [], "cases": [], "peers": []}
+
+    def keep(kind: str, row: dict[str, Any]) -> None:
         print(json.dumps(row), flush=True)
-        rows.append(row)
-        del projector, image
-    peers = []
+        figures[kind].append(row)
+        if json_path is not None:
+            json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+    keep("first_call", _in_time(ends, _first_call))
+    gpu = Gpu()
+    for case in CASES:
+        keep("cases", case._asdict() | _in_time(ends, functools.partial(measured, gpu, case)))
     for peer in gpu_peers.CASES:
-        peers.append(gpu_peers.compare(peer))
-        print(json.dumps(peers[-1]), flush=True)
-    return {"machine": _machine(), "cases": rows, "peers": peers, "targets": _targets(rows)}
+        row = peer._asdict() | {"rendering": peer.rendering.__name__}
+        keep("peers", row | _in_time(ends, functools.partial(gpu_peers.compare, peer)))
+    figures["targets"] = _targets(figures["cases"])
+    print(json.dumps(figures["targets"], indent=1))
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    wrong = []
+    for row in figures["first_call"] + figures["cases"]:
+        name = f"bench: {row.get('name', 'first call')}"
+        wrong += [f"{name}: {row['failed']}"] if "failed" in row else []
+        wrong += [f"{name}: wrong against the CPU: {', '.join(row['wrong'])}"] if row.get("wrong") else []
+    return wrong
+
+
+def _in_time(ends: float, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what is measured, or why it was not: one row that fails does not take the others with it."""
+    if time.monotonic() > ends:
+        return {"failed": "not measured: the time was up"}
+    try:
+        return measure()
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def _first_call() -> dict[str, Any]:
+    asked = [sys.executable, str(Path(__file__).with_name("gpu_first_call.py"))]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=120)
+    return json.loads(done.stdout) if done.returncode == 0 else {"failed": done.stderr[-2000:]}
 
 
 def _errors(gpu: Gpu, shot: Any, truth: Any) -> dict[str, float]:
@@ -178,20 +226,29 @@ def _most(what: str) -> float:
 
 
 def _targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What was to be reached, and what was."""
+    """What was to be reached, and what was; None where a row is missing."""
 
-    def one(name: str, views: int) -> dict[str, Any]:
+    def one(name: str, views: int, what: str) -> float:
         return next(
-            row for row in rows if row["name"] == name and row["views"] == views and row["detector"][0] in (512, 768)
+            (
+                row.get(what, np.nan)
+                for row in rows
+                if row["name"] == name and row["views"] == views and row["detector"][0] in (512, 768)
+            ),
+            np.nan,
         )
 
-    image, labels, as_diffct = one("image", 36), one(CASES[-2].name, 36), one("image, as diffct", 360)
-    published = DIFFCT_MS_PER_VIEW * DIFFCT_GB_PER_S / as_diffct["copy_gb_per_s"]
-    return {
-        "0.5 ms a view in a batch": image["kernel_ms_per_view"],
-        "3 times diffct's rate, scaled by bandwidth": published / as_diffct["kernel_ms_per_view"],
-        "labels at most 2.5 times the image": labels["kernel_ms_per_view"] / image["kernel_ms_per_view"],
+    image, labels, as_diffct = (
+        one(name, views, "stream_ms_per_view")
+        for name, views in (("image", 36), (CASES[-2].name, 36), ("image, as diffct", 360))
+    )
+    published = DIFFCT_MS_PER_VIEW * DIFFCT_GB_PER_S / one("image, as diffct", 360, "copy_gb_per_s")
+    reached = {
+        "0.5 ms a view in a batch": image,
+        "3 times diffct's rate, scaled by bandwidth": published / as_diffct,
+        "labels at most 2.5 times the image": labels / image,
     }
+    return {target: None if np.isnan(figure) else figure for target, figure in reached.items()}
 
 
 def _machine() -> dict[str, Any]:
@@ -201,47 +258,76 @@ def _machine() -> dict[str, Any]:
     return {"gpu": said, "date": time.strftime("%Y-%m-%d")}
 
 
-def run_tests(keyword: str, *command: str) -> int:
-    """Run the tests that ask for a backend on the device, and those of arrays on it."""
-    environment = {**os.environ, "DRRPROJ_REQUIRE": "cuda,cpu"}
+def run_tests(ends: float, keyword: str, *command: str) -> str | None:
+    """Run the tests that ask for a backend on the device, and those of arrays on it; say what is wrong."""
+    # JAX would take three quarters of the memory that the tests beside it need.
+    environment = {**os.environ, "DRRPROJ_REQUIRE": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     files = [str(path) for path in sorted((ROOT / "tests").glob("test_exact_*.py"))]
     files += [str(ROOT / "tests" / f"test_{name}.py") for name in ("backends", "project", "projector", "gpu")]
-    asked = [*command, sys.executable, "-m", "pytest", "-q", *files, "-k", f"({keyword}) or test_gpu"]
-    return subprocess.run(asked, cwd=ROOT, env=environment, check=False).returncode
+    asked = [*command, sys.executable, "-m", "pytest", "-q", "--continue-on-collection-errors", *files, "-k", keyword]
+    # A group of its own, so that at the end of the time all of it goes.
+    running = subprocess.Popen(asked, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        code = running.wait(max(1.0, ends - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        return "the time was up"
+    return f"exit code {code}" if code else None
 
 
-def sanitizer() -> int:
-    """Run a few tests, of every kernel, under memcheck and racecheck."""
+def tests(ends: float) -> list[str]:
+    """Run all of them on the device; return what was wrong."""
+    wrong = run_tests(ends, "(cuda and not emulated) or test_gpu")
+    return [f"tests: {wrong}"] if wrong else []
+
+
+def sanitizer(ends: float) -> list[str]:
+    """Run a few tests, of every kernel, under memcheck and initcheck; return what was wrong.
+
+    The kernels share no memory within a block, so that racecheck would have nothing to look at.
+    """
     program = shutil.which("compute-sanitizer")
     if program is None:
-        print("skipped: there is no compute-sanitizer")
-        return 0
-    some = "cuda and not emulated and (shares or depths or crops or any_affine)"
-    return max(run_tests(some, program, "--tool", tool, "--error-exitcode", "9") for tool in ("memcheck", "racecheck"))
+        return ["sanitizer: there is no compute-sanitizer on the PATH"]
+    # Without what takes long, fills the memory that the tool needs itself, or is another library's affair.
+    some = (
+        "(cuda and not emulated and (shares or depths or crops or any_affine)) or "
+        "(test_gpu and not jax and not pieces and not dlpack)"
+    )
+    # Libraries ask the driver for what it may not have; memcheck would count those answers.
+    tools = {"memcheck": ("--report-api-errors", "no"), "initcheck": ()}
+    wrong = []
+    for left, (tool, options) in zip((2, 1), tools.items(), strict=True):
+        share = time.monotonic() + (ends - time.monotonic()) / left
+        found = run_tests(share, some, program, "--tool", tool, *options, "--error-exitcode", "9")
+        wrong += [f"{tool}: {found}"] if found else []
+    return wrong
 
 
 def main() -> int:
     """Test, check, measure, write; return what is not 0 when something failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=("tests", "sanitizer", "bench"), help="one of the three parts")
+    parser.add_argument("--limit", type=float, default=540.0, metavar="SECONDS", help="for each part (540)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     arguments = parser.parse_args()
     reason = backends.why_unavailable("cuda")
     if reason is not None:
         print(f"cuda: {reason}")
         return 1
-    failed = run_tests("cuda and not emulated") if arguments.only in (None, "tests") else 0
-    failed = failed or (sanitizer() if arguments.only in (None, "sanitizer") else 0)
-    if not failed and arguments.only in (None, "bench"):
-        figures = bench()
-        print(json.dumps(figures["targets"], indent=1))
-        wrong = [f"{row['name']}: {', '.join(row['wrong'])}" for row in figures["cases"] if row["wrong"]]
-        for complaint in wrong:
-            print(f"WRONG against the CPU: {complaint}")
-        failed = int(bool(wrong))
-        if arguments.json:
-            arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return failed
+    parts: dict[str, Callable[[float], list[str]]] = {
+        "tests": tests,
+        "sanitizer": sanitizer,
+        "bench": lambda ends: bench(ends, arguments.json),
+    }
+    wrong = []
+    for name, run in parts.items():
+        if arguments.only in (None, name):
+            wrong += run(time.monotonic() + arguments.limit)
+    for complaint in wrong:
+        print(f"FAILED {complaint}")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ and peers and drrproj take turns.
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import time
 from collections.abc import Callable
@@ -45,14 +46,16 @@ CASES = (
 
 def compare(case: Case, device: str = "cuda") -> dict[str, Any]:
     """Measure a peer and drrproj in turns, once the two answers agree; say what is missing where it cannot run."""
-    row: dict[str, Any] = case._asdict() | {"rendering": case.rendering.__name__}
-    work = peer_work.build(case.size, case.detector, case.views)
+    row: dict[str, Any] = {}
     try:
         import torch
 
-        render, finish = case.rendering(work, device)
+        # Looked for before the voxels are made, which takes its time.
+        importlib.import_module(case.peer)
     except ModuleNotFoundError as error:
-        return row | {"skipped": f"{error.name} is not installed"}
+        return {"skipped": f"{error.name} is not installed"}
+    work = peer_work.build(case.size, case.detector, case.views)
+    render, finish = case.rendering(work, device)
     voxels: Any = torch.from_numpy(work.voxels).to(device)
     ours = Projector(Volume(voxels, work.volume.affine, unit="1/mm"))
 

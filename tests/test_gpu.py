@@ -9,13 +9,17 @@ import importlib
 
 import numpy as np
 import pytest
-from test_cuda import EVERYTHING, arrays_of, scene
+from test_cuda import EVERYTHING, arrays_of, assert_close, scene
 
-from drrproj import LabelVolume, Projector, Volume, backends, project
+from drrproj import Geometry, LabelVolume, Projector, Volume, backends, project
 
-pytestmark = pytest.mark.skipif(
-    backends.why_unavailable("cuda") is not None, reason=f"cuda: {backends.why_unavailable('cuda')}"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        backends.why_unavailable("cuda") is not None, reason=f"cuda: {backends.why_unavailable('cuda')}"
+    ),
+    # What CuPy, torch and JAX warn of is no failure of ours.
+    pytest.mark.filterwarnings("default"),
+]
 
 
 class Library:
@@ -40,6 +44,33 @@ class Library:
 
     def current(self, stream):
         return self.module.cuda.stream(stream) if self.name == "torch" else stream
+
+    def fill(self, left):
+        """Take all memory of the GPU but for some bytes, and return what holds it."""
+        blocks, wanted = [], None
+        while (free := self.free()) > left and wanted != 0:
+            # What is free need not lie in one run.
+            wanted = min(free - left, wanted or free)
+            try:
+                blocks.append(self.take(wanted))
+            except (MemoryError, RuntimeError):
+                wanted //= 2
+        return blocks
+
+    def free(self):
+        cuda = self.module.cuda
+        return cuda.mem_get_info()[0] if self.name == "torch" else cuda.runtime.memGetInfo()[0]
+
+    def take(self, count):
+        if self.name == "torch":
+            return self.module.empty(count, dtype=self.module.uint8, device="cuda")
+        return self.module.cuda.Memory(count)
+
+    def give_back(self):
+        if self.name == "torch":
+            self.module.cuda.empty_cache()
+        else:
+            self.module.get_default_memory_pool().free_all_blocks()
 
     def devices(self):
         cuda = self.module.cuda
@@ -127,3 +158,37 @@ def test_an_array_passes_through_dlpack(module):
     shot = project(Volume(shared, ct.affine, unit=ct.unit), geometry)
     expected = project(ct, geometry, backend="cuda").line_integral
     np.testing.assert_array_equal(target.to_host(shot.line_integral), expected)
+
+
+@pytest.mark.filterwarnings("ignore:the GPU's memory")
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_voxels_that_do_not_fit_the_memory_left_are_walked_in_pieces(library, place):
+    rng = np.random.default_rng(152)
+    shape = (256, 256, 200)
+    i, j, k = np.ogrid[tuple(map(slice, shape))]
+    ids = np.zeros(shape, np.uint8)
+    for label_id, (at_i, at_j, at_k, radius) in enumerate(
+        [(120, 130, 99, 95), (60, 80, 50, 40), (200, 90, 150, 44)], 1
+    ):
+        ids[(i - at_i) ** 2 + (j - at_j) ** 2 + (k - at_k) ** 2 < radius**2] = label_id
+    host = Volume(rng.random(shape, np.float32) * np.float32(0.02), np.eye(4), unit="1/mm"), LabelVolume(ids, np.eye(4))
+    geometry = Geometry.concatenate([Geometry.radiograph(view, host[0], shape=(96, 80)) for view in ("AP", "LL")])
+    options = {"outputs": EVERYTHING, "min_path_mm": 1.5, "backend": "cuda"}
+    ct, labels = host
+    if place == "device":
+        ct = Volume(library.to_gpu(ct.array), ct.affine, unit=ct.unit)
+        labels = LabelVolume(library.to_gpu(labels.array), labels.affine)
+        assert labels.label_ids == (1, 2, 3)
+    whole = arrays_of(project(host[0], geometry, labels=host[1], **options))
+    library.give_back()
+    taken = library.fill(64 << 20)
+    try:
+        cut = Projector(ct, labels=labels, **options).project(geometry)
+        assert cut.record["backend"]["pieces"] > 1
+        found = arrays_of(cut)
+        if place == "device":
+            found = {name: library.to_host(array) for name, array in found.items()}
+    finally:
+        taken.clear()
+        library.give_back()
+    assert_close(found, whole, 1.5)
