@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -932,16 +934,35 @@ class TestTorch:
     def test_an_unknown_class_and_missing_torch_are_said(self, images, monkeypatch):
         with pytest.raises(KeyError, match="no class liver"):
             formats.torch_dataset(images, classes=["liver"])
-        monkeypatch.setitem(__import__("sys").modules, "drrproj.dataset.formats._torch", None)
-        with pytest.raises(ModuleNotFoundError, match=r'pip install "drrproj\[torch\]"'):
+        monkeypatch.delitem(sys.modules, "drrproj.dataset.formats._torch", raising=False)
+        monkeypatch.setitem(sys.modules, "torch", None)
+        with pytest.raises(
+            ModuleNotFoundError, match=r'a torch dataset needs torch, .* pip install "drrproj\[torch\]"'
+        ):
             formats.torch_dataset(images)
+
+    def test_a_mask_of_another_shape_is_refused(self, monkeypatch):
+        # Nothing of torch is reached, so that a stand-in for its class is enough.
+        data = ModuleType("torch.utils.data")
+        data.Dataset = object
+        for name, module in {"torch": ModuleType("torch"), "torch.utils": ModuleType("u"), data.__name__: data}.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.delitem(sys.modules, "drrproj.dataset.formats._torch", raising=False)
+        # One row would be repeated over the whole picture by numpy.
+        images = of_arrays({"lung": np.ones((1, 3), bool)}, pixels=np.zeros((2, 3), np.uint8))
+        try:
+            dataset = formats.torch_dataset(images)
+        finally:
+            sys.modules.pop("drrproj.dataset.formats._torch", None)
+        with pytest.raises(ValueError, match=r"a_PA has shape \(2, 3\), and its mask of 'lung' has \(1, 3\)"):
+            dataset[0]
 
 
 def test_missing_libraries_are_named(images, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pycocotools.mask", None)
-    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pycocotools; install it with pip install "drrproj\[dataset\]"'):
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(ModuleNotFoundError, match=r'polygons needs pycocotools, .* pip install "drrproj\[dataset\]"'):
         formats.write_coco(tmp_path / "coco", images)
     (tmp_path / "data.yaml").write_text("")
-    with pytest.raises(ModuleNotFoundError, match=r'PyYAML; install it with pip install "drrproj\[dataset\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'data.yaml needs yaml, .* pip install "drrproj\[dataset\]"'):
         formats.read_yolo(tmp_path)

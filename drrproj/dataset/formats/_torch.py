@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from drrproj.dataset.formats.labelled import LabelledImages
+from drrproj.dataset.formats.labelled import LabelledImages, checked_picture
 
 
 class TorchImages(Dataset):  # type: ignore[misc]
@@ -27,7 +27,7 @@ class TorchImages(Dataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> Any:
         image = self.images[index]
-        pixels, found = image.pixels(), image.masks()
+        pixels, found = checked_picture(image, self.images.classes)
         masks = np.zeros((len(self.classes), *pixels.shape), np.bool_)
         for channel, name in enumerate(self.classes):
             if name in found:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from drrproj.dataset.formats.labelled import LabelledImages
+from drrproj.extras import from_extra
 
 __all__ = ["torch_dataset"]
 
@@ -19,7 +20,7 @@ def torch_dataset(
 
     An item is a dict: ``image`` (1, rows, columns), float32, 0 to 1; ``masks`` (classes, rows, columns), bool;
     ``known`` (classes,), bool, false where a class could not be made, so that a loss can leave it out; ``name`` and
-    ``view``, texts.
+    ``view``, texts. An item whose masks have another shape than its picture raises ``ValueError``.
 
     Parameters
     ----------
@@ -45,10 +46,6 @@ def torch_dataset(
     unknown = [name for name in wanted if name not in images.classes]
     if unknown:
         raise KeyError(f"the set has no class {', '.join(unknown[:5])}; its classes begin with {images.classes[:5]}")
-    try:
+    with from_extra("torch", "a torch dataset"):
         from drrproj.dataset.formats._torch import TorchImages
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'a torch dataset needs PyTorch; install it with pip install "drrproj[torch]"'
-        ) from error
     return TorchImages(images, wanted, transform)
