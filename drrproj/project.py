@@ -39,6 +39,8 @@ Form = Literal["dense", "crops"]
 _CALLER = 3  # a warning's stacklevel: from a check of this file to whoever called a Projector
 _HARDLY_ATTENUATION = -500.0
 """Attenuation is not negative but for noise and edges; most of a CT's air is below this in HU."""
+_HARDLY_HU = -50.0
+"""Fat and air are below this, even in the part of a patient alone; what was scaled otherwise, and labels, is not."""
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MODELS = {
     "linear": attenuation_models.linear,
@@ -550,11 +552,20 @@ def _warn_of_unit(volume: Volume) -> None:
         found, other = f"values down to {low:g}", 'Hounsfield units? Say unit="HU"'
     elif volume.unit == "HU" and array.dtype.kind == "f" and 0 <= low < high < 1:
         found, other = f"no values but from {low:g} to {high:g}", 'attenuation? Say unit="1/mm"'
+    elif volume.unit == "HU" and _HARDLY_HU <= low < high < np.inf and not _has_air_beside(array):
+        found = f"no values below {low:g} in the places looked at, neither air nor fat"
+        other = "Hounsfield units, in which air is -1000 and water 0? Bring other scales to that first"
     else:
         return
     warnings.warn(
         f"the volume's unit is {volume.unit}, and it has {found}: are they {other}", UserWarning, stacklevel=_CALLER
     )
+
+
+def _has_air_beside(array: npt.NDArray[Any]) -> bool:
+    """Look once more, up to the edges, before it is said of a volume that it has no air."""
+    places = [np.linspace(0, size - 1, 9, dtype=int) for size in array.shape[:2]]
+    return bool(np.fmin.reduce(array[np.ix_(*places)], axis=None) < _HARDLY_HU)
 
 
 def _warn_of_mirrored_labels(volume: Volume, labels: LabelVolume) -> None:

@@ -80,6 +80,7 @@ def test_a_read_only_broadcast_array_is_read_in_place(backend, scene):
     oracle.assert_exact(line_integral(backend, array, affine, views), truth)
 
 
+@pytest.mark.filterwarnings("ignore:the volume's unit is HU, and it has no values below")
 @pytest.mark.parametrize("model", [attenuation.bilinear(50), None], ids=["HU", "1/mm"])
 @pytest.mark.parametrize(
     "dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", ">i2", ">f4", "bool"]

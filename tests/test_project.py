@@ -209,7 +209,11 @@ def test_infinite_values_are_refused_where_shares_alone_are_asked_for(backend, o
         ((-1000, 60), "1/mm", 'down to -1000.*unit="HU"'),
         ((0.0, 0.02), "HU", 'from 0 to 0.02.*unit="1/mm"'),
         ((-1000.0, 60.5), "HU", None),
-        ((0, 1), "HU", None),
+        ((0, 1), "HU", "no values below 0 in the places looked at, neither air nor fat: are they Hounsfield units"),
+        ((24, 1100), "HU", "no values below 24 "),
+        ((-1.0, 0.5), "HU", "no values below -1 "),
+        ((-80, 60), "HU", None),  # a part of a patient, without air
+        ((0, 0), "HU", None),  # a block of water
         ((-0.3, 0.02), "1/mm", None),
     ],
 )
@@ -223,6 +227,16 @@ def test_values_that_are_hardly_of_their_unit_are_told(values, unit, says):
     assert len(caught) == (2 if says else 0)
     for warning in caught:
         assert re.search(says, str(warning.message))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("margin", [1, 5])
+def test_air_beside_the_patient_is_found(order, margin):
+    array = np.full((40, 44, 36), -1000, np.int16, order=order)
+    array[margin:-margin, margin:-margin] = np.arange(36) % 7 * 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        project(Volume(array, np.eye(4)), Geometry.radiograph("PA", Volume(array, np.eye(4)), shape=(9, 9)))
 
 
 @pytest.mark.filterwarnings("ignore:view .*does not fit the detector")

@@ -157,6 +157,7 @@ def material_paths(
     >>> import numpy as np, drrproj
     >>> from drrproj import physics
     >>> hu = np.zeros((20, 20, 20), np.int16)
+    >>> hu[0] = -1000
     >>> metal = np.zeros(hu.shape, np.uint8)
     >>> metal[8:12, 8:12, 8:12] = 1
     >>> hu[metal == 1] = 3071  # all that a CT of 12 bits can say
