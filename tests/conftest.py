@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from instruction_sets import forced
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -119,10 +120,8 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     if runner.instruction_set is None:
         yield runner.backend
         return
-    backends = importlib.import_module("drrproj.backends")
-    backends.use_instruction_set(runner.instruction_set)
-    yield runner.backend
-    backends.use_instruction_set(backends.cpu_instruction_sets()[0])
+    with forced(runner.instruction_set):
+        yield runner.backend
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import oracle
 import phantoms
 import pytest
+from instruction_sets import forced
 
 from drrproj import BackendUnavailable, Geometry, LabelVolume, Projector, Volume, backends, project
 
@@ -197,6 +198,14 @@ class TestInstructionSets:
         with pytest.raises(ValueError, match=r"'sse9'|sse9"):
             backends.use_instruction_set("sse9")
         assert backends.instruction_set("cpu") == before
+
+    @pytest.mark.parametrize("name", backends.cpu_instruction_sets())
+    def test_one_that_is_forced_gives_way_to_the_one_before(self, name):
+        with forced(name):
+            for other in backends.cpu_instruction_sets():
+                with forced(other):
+                    assert backends.instruction_set("cpu") == other
+                assert backends.instruction_set("cpu") == name
 
     @pytest.mark.parametrize("name", backends.cpu_instruction_sets())
     def test_the_environment_chooses_one_at_load(self, name, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import oracle
 import phantoms
 import pytest
+from instruction_sets import forced
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, backends, project
 
@@ -162,12 +163,8 @@ def baseline(make):
     """What ``make`` gives with the instruction set that every machine has; None where there is no compiled backend."""
     if not backends.cpu_instruction_sets():
         return None
-    before = backends.instruction_set("cpu")
-    backends.use_instruction_set("baseline")
-    try:
+    with forced("baseline"):
         return make()
-    finally:
-        backends.use_instruction_set(before)
 
 
 @functools.cache
