@@ -112,6 +112,8 @@ def test_a_phrase_names_every_structure_and_nothing_is_left(taxonomy, phrase, cl
         (TOTAL, "5th rib on the left and right lung", ribs("left", 5), ("right", "lung")),
         (TOTAL, "lower lobes", (), ("lower", "lobes")),
         (TOTAL, "5th rib", (), ("5th", "rib")),
+        (TOTAL, "left lower lobe and lingula", LOWER[:1], ("lingula",)),
+        ("paxray", "bibasilar opacities", (), ("bibasilar",)),
         (TOTAL, "both middle lobes", ("lung_middle_lobe_right",), ("both",)),
         (TOTAL, "left 5th rib and 6th rib", ribs("left", 5), ("6th", "rib")),
         (TOTAL, "right upper lobe and lower lobe", ("lung_upper_lobe_right",), ("lower", "lobe")),

@@ -36,6 +36,7 @@ _ANATOMY = {
     *("cardiophrenic", "diaphragm", "hemidiaphragm", "rib", "vertebra", "vertebral", "spine", "clavicle"),
     *("scapula", "shoulder", "humerus", "heart", "cardiac", "atrium", "ventricle", "aorta"),
     *("aortic", "mediastinum", "mediastinal", "trachea", "bronchus", "breast"),
+    *("lingula", "apices", "bibasilar", "bibasal", "sternum", "esophagus", "liver", "spleen", "stomach", "kidney"),
 }
 # They end names, as in "heart size", and name nothing alone.
 _NO_ANATOMY = {"size", "field", "body", "structure", "shadow", "contour", "overall", "again"}
