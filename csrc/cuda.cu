@@ -295,6 +295,20 @@ void move_voxels(const Voxels& all, const DeviceGrid& piece, bool is_on_device, 
     check(cudaStreamSynchronize(stream), "take over voxels");
 }
 
+int device_of(const void* memory) {
+    cudaPointerAttributes attributes{};
+    check(cudaPointerGetAttributes(&attributes, memory), "say which device an array is on");
+    return attributes.device;
+}
+
+// A kernel would reach into another device's memory, or fail to, without a word.
+void check_device(const void* memory, int device) {
+    const int found = device_of(memory);
+    if (found != device)
+        throw std::invalid_argument(
+            text("an array is on GPU %d, and the voxels on GPU %d; move them to one", found, device));
+}
+
 cudaStream_t stream_of(const ArrayPlace& place) { return reinterpret_cast<cudaStream_t>(place.stream); }
 
 // A part of an output that a launch fills: in the caller's memory on the device, or in memory of ours that is copied to
@@ -630,10 +644,8 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
 DeviceScene::DeviceScene(const Scene& scene, const ArrayPlace& place) : held_(std::make_unique<Held>()) {
     check(cudaGetDevice(&held_->device), "name its device");
     if (place.on_device) {
-        cudaPointerAttributes memory{};
-        check(cudaPointerGetAttributes(&memory, scene.image ? scene.image->voxels : scene.label->voxels),
-              "say which device an array is on");
-        held_->device = memory.device;
+        held_->device = device_of(scene.image ? scene.image->voxels : scene.label->voxels);
+        if (scene.label) check_device(scene.label->voxels, held_->device);
     }
     const CurrentDevice current(held_->device);
     const Stream own;
@@ -650,6 +662,16 @@ std::int64_t DeviceScene::pieces() const { return std::max(held_->image.pieces()
 void DeviceScene::project(const Views& views, const Outputs& outputs, const ArrayPlace& place,
                           const std::function<bool()>& interrupted) const {
     const CurrentDevice current(held_->device);
+    if (place.on_device && views.count > 0) {
+        const void* const images_of_views[] = {outputs.line_integral, outputs.background_line_integral};
+        for (const void* image : images_of_views)
+            if (image) check_device(image, held_->device);
+        const void* const of_structures[] = {outputs.path_length, outputs.mask,       outputs.label_line_integral,
+                                             outputs.entry_depth, outputs.exit_depth, outputs.box};
+        for (const void* images : of_structures)
+            // Without a structure there is no memory to ask about.
+            if (images && held_->structures > 0) check_device(images, held_->device);
+    }
     std::unique_lock<std::mutex> alone(held_->alone, std::defer_lock);
     if (held_->is_cut()) alone.lock();
     std::unique_ptr<Workspace> workspace = held_->take_workspace();

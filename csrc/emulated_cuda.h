@@ -27,8 +27,8 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 using cudaStream_t = void*;
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
-// What the emulated machine has: an error that every look for a device gives, bytes of memory, and whether its streams
-// defer their work.
+// What the emulated machine has: an error that every look for a device gives, bytes of memory, an address that is on a
+// second GPU, and whether its streams defer their work.
 inline std::int64_t setting(const char* name, std::int64_t otherwise) {
     const char* const value = std::getenv(name);
     return value && *value ? std::atoll(value) : otherwise;
@@ -126,8 +126,9 @@ inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 struct cudaPointerAttributes {
     int device;
 };
-inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*) {
-    attributes->device = 0;
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory) {
+    const auto elsewhere = static_cast<std::uintptr_t>(setting("DRRPROJ_EMULATED_OTHER_GPU", 0));
+    attributes->device = reinterpret_cast<std::uintptr_t>(memory) == elsewhere ? 1 : 0;
     return cudaSuccess;
 }
 inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {

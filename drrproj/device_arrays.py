@@ -7,9 +7,11 @@ standard, as JAX has them, are seen through CuPy and shared with it: CuPy keeps 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,17 @@ from drrproj.extras import from_extra
 
 __all__ = [
     "check_integers",
+    "check_on_host",
     "checked",
-    "exp",
+    "clear",
     "full",
     "handed_over",
     "is_on_device",
     "layout_of",
     "memory_of",
+    "place_of",
     "stream_of",
+    "transmission",
     "unique",
     "unpacked",
 ]
@@ -52,7 +57,7 @@ def checked(array: Any, what: str) -> Any:
     TypeError
         If its library cannot share it, or its numbers have no walk.
     ValueError
-        If it is not 3-D, or empty.
+        If it is not 3-D, or empty, or not aligned.
     ModuleNotFoundError
         If it is to be seen through CuPy, which is not installed.
     """
@@ -61,6 +66,8 @@ def checked(array: Any, what: str) -> Any:
         raise TypeError(f"{what} on a GPU must hold integers, float32 or float64; got {layout.dtype}. Convert it there")
     if layout.ndim != 3 or 0 in layout.shape:
         raise ValueError(f"{what} must be a 3-D array with voxels; got shape {layout.shape}")
+    if not layout.flags.aligned:
+        raise ValueError(f"{what} on a GPU has voxels that lie between the addresses of its type; copy it there")
     return array
 
 
@@ -70,10 +77,18 @@ def check_integers(array: Any) -> None:
         raise TypeError("labels on a GPU must be integers; got floating point. Convert them there")
 
 
+def check_on_host(array: Any, what: str, way_out: str) -> None:
+    """Refuse what is made on the host alone, of an array on a GPU."""
+    if is_on_device(array):
+        raise TypeError(f"{what} on the host, and the array is on a GPU; {way_out}")
+
+
 def _library_of(array: Any) -> tuple[str, Any]:
-    name = type(array).__module__.partition(".")[0]
-    if name in _KNOWN:
-        return name, sys.modules[name]
+    # A class of another package may derive from a library's.
+    for kind in type(array).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in _KNOWN:
+            return name, sys.modules[name]
     if hasattr(array, "__dlpack__") and hasattr(array, "__array_namespace__"):
         return "other", array.__array_namespace__()
     raise TypeError(
@@ -97,14 +112,29 @@ def handed_over(array: Any, made: Any) -> Any:
     return library.from_dlpack(made) if name == "other" else made
 
 
+def place_of(array: Any) -> tuple[str, int]:
+    """Return the library whose streams order work on the array's memory, and the number of the GPU that it is on."""
+    memory = memory_of(array)
+    name, _ = _library_of(memory)
+    return name, int(memory.device.index if name == "torch" else memory.device.id)
+
+
+def _current_device(array: Any) -> AbstractContextManager[Any]:
+    """Make the array's GPU the current one, because CuPy's work goes to that one's stream."""
+    name, library = _library_of(array)
+    if name == "torch":
+        return library.cuda.device(array.device)  # type: ignore[no-any-return]
+    return array.device if name == "cupy" else contextlib.nullcontext()
+
+
 def stream_of(array: Any) -> int:
     """Return the stream that the array's library works on now, as CUDA's handle."""
     memory = memory_of(array)
     name, library = _library_of(memory)
-    if name == "torch":
-        stream = library.cuda.current_stream(memory.device).cuda_stream
-    else:
-        with memory.device:
+    with _current_device(memory):
+        if name == "torch":
+            stream = library.cuda.current_stream(memory.device).cuda_stream
+        else:
             stream = library.cuda.get_current_stream().ptr
     # 0 is the legacy default stream, which has the handle 1 as well.
     return int(stream) or 1
@@ -126,27 +156,36 @@ def full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -
     """Make memory of one value beside that of an array."""
     memory = memory_of(array)
     name, library = _library_of(memory)
-    if name == "torch":
-        return library.full(tuple(shape), value, dtype=getattr(library, np.dtype(dtype).name), device=memory.device)
-    with memory.device:
+    with _current_device(memory):
+        if name == "torch":
+            return library.full(tuple(shape), value, dtype=getattr(library, np.dtype(dtype).name), device=memory.device)
         return library.full(tuple(shape), value, dtype=np.dtype(dtype))
+
+
+def clear(array: Any, value: float) -> None:
+    """Fill an array with one value."""
+    with _current_device(array):
+        array[...] = value
 
 
 def unique(array: Any) -> list[int]:
     """Return the values that occur; they alone go to the host."""
     memory = memory_of(array)
     _, library = _library_of(memory)
-    return [int(value) for value in library.unique(memory).tolist()]
+    with _current_device(memory):
+        return [int(value) for value in library.unique(memory).tolist()]
 
 
-def exp(array: Any) -> Any:
-    """Return the exponential."""
-    _, library = _library_of(array)
-    return library.exp(array)
+def transmission(line_integral: Any) -> Any:
+    """Return the share of photons that arrive."""
+    _, library = _library_of(line_integral)
+    with _current_device(line_integral):
+        return library.exp(-line_integral)
 
 
 def unpacked(packed: Any, columns: int) -> Any:
     """Return the bits of bytes along the last axis, the highest one first, as booleans."""
     _, library = _library_of(packed)
-    bits = library.stack([packed >> shift & 1 for shift in range(7, -1, -1)], -1)
-    return library.reshape(bits, (*packed.shape[:-1], 8 * packed.shape[-1]))[..., :columns] != 0
+    with _current_device(packed):
+        bits = library.stack([packed >> shift & 1 for shift in range(7, -1, -1)], -1)
+        return library.reshape(bits, (*packed.shape[:-1], 8 * packed.shape[-1]))[..., :columns] != 0

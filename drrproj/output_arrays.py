@@ -35,13 +35,15 @@ class Blank:
 def check_given(given: Mapping[str, Any], blanks: Mapping[str, Blank], inputs: Iterable[Any], on_device: bool) -> None:
     """Refuse arrays that cannot be filled as they are, while ``inputs`` are read; none has been written to then.
 
+    The first of ``inputs`` is the volume.
+
     Raises
     ------
     TypeError
-        If an array is not where the volume is, or has another type.
+        If an array is not where the volume is, of another library than its memory there, or has another type.
     ValueError
-        If it is none of those that are made, has another shape, is not contiguous in C order or cannot be written to,
-        or shares memory with an input or with another array that is given.
+        If it is none of those that are made, has another shape, is not contiguous in C order and aligned or cannot be
+        written to, or shares memory with an input or with another array that is given.
     """
     taken = list(inputs)
     for name, array in given.items():
@@ -56,17 +58,29 @@ def check_given(given: Mapping[str, Any], blanks: Mapping[str, Blank], inputs: I
             place, fits = "a numpy array", isinstance(array, np.ndarray)
         if not fits:
             raise TypeError(f"{wanted}, {place}; got {type(array).__module__}.{type(array).__name__}")
+        if on_device:
+            _check_place(wanted, device_arrays.place_of(array), device_arrays.place_of(taken[0]))
         layout = device_arrays.layout_of(array) if on_device else array
         if layout.dtype != np.dtype(blank.dtype) or not layout.dtype.isnative:
             raise TypeError(f"{wanted}; got {layout.dtype}")
         if layout.shape != blank.shape:
             raise ValueError(f"{wanted}; got shape {layout.shape}")
-        if not layout.flags.c_contiguous or not layout.flags.writeable:
-            raise ValueError(f"{wanted}, contiguous in C order and open to writing; it is not")
+        if not (layout.flags.c_contiguous and layout.flags.aligned and layout.flags.writeable):
+            raise ValueError(f"{wanted}, contiguous in C order, aligned and open to writing; it is not")
         for other in taken:
             if np.may_share_memory(layout, device_arrays.layout_of(other) if on_device else other):
                 raise ValueError(f"out[{name!r}] shares memory with the volume, the labels or another array of out")
         taken.append(array)
+
+
+def _check_place(wanted: str, found: tuple[str, int], place: tuple[str, int]) -> None:
+    """Refuse an array that its library clears on another stream than the one that fills it."""
+    if found != place:
+        way_out = f"{place[0]}.from_dlpack(array) shares it" if found[1] == place[1] else "make it there"
+        raise TypeError(
+            f"{wanted}, an array of {place[0]} on GPU {place[1]}, where the volume is; got one of {found[0]} on GPU "
+            f"{found[1]}: {way_out}"
+        )
 
 
 def filled_arrays(blanks: Mapping[str, Blank], given: Mapping[str, Any], volume: Volume) -> dict[str, Any]:
@@ -79,7 +93,10 @@ def filled_arrays(blanks: Mapping[str, Blank], given: Mapping[str, Any], volume:
     for name, blank in blanks.items():
         if name in given:
             arrays[name] = given[name]
-            arrays[name][...] = blank.value
+            if on_device:
+                device_arrays.clear(given[name], blank.value)
+            else:
+                given[name][...] = blank.value
         elif on_device:
             arrays[name] = device_arrays.full(volume.array, blank.shape, blank.dtype, blank.value)
         elif blank.value == 0.0:

@@ -189,12 +189,20 @@ class LabelMasks(_ByLabel[BoolArray]):
         """All masks, shape (labels, views, rows, columns): a byte for each, eight times the packed size."""
         return self._unpack(self.packed)
 
+    def _check_on_host(self) -> None:
+        device_arrays.check_on_host(
+            self.packed,
+            "boxes, areas and centroids of masks are found",
+            "move masks.packed there and make a drrproj.radiograph.LabelMasks of it",
+        )
+
     @cached_property
     def boxes(self) -> Int32Array:
         """The box around each mask, shape (labels, views, 4), pixels: ``mask[top:bottom, left:right]`` holds all of it.
 
         First row, row behind the last, first column, column behind the last; zeros where the mask is empty.
         """
+        self._check_on_host()
         boxes = np.zeros((*self.packed.shape[:2], 4), np.int32)
         for of_label, packed in zip(boxes, self.packed, strict=True):
             lines = packed.any(axis=-1), self._unpack(np.bitwise_or.reduce(packed, axis=-2))
@@ -207,6 +215,7 @@ class LabelMasks(_ByLabel[BoolArray]):
     @cached_property
     def areas(self) -> npt.NDArray[np.int64]:
         """Pixels of each mask, shape (labels, views)."""
+        self._check_on_host()
         counts = [_BITS[packed].sum(axis=(-2, -1), dtype=np.int64) for packed in self.packed]
         return np.array(counts, np.int64).reshape(self.packed.shape[:2])
 
@@ -327,6 +336,6 @@ class Radiograph:
         if self.line_integral is None:
             raise ValueError('this radiograph has no line integral; ask for outputs=("line_integral", ...)')
         if device_arrays.is_on_device(self.line_integral):
-            return device_arrays.exp(-self.line_integral)  # type: ignore[no-any-return]
+            return device_arrays.transmission(self.line_integral)  # type: ignore[no-any-return]
         transmission: Float32Array = np.exp(-self.line_integral)
         return transmission

@@ -181,6 +181,11 @@ class Volume(_Grid):
         dict
             ``nan``: voxels that are not a number; ``padding``: HU below -1024 (-2048 and -3024 are usual).
 
+        Raises
+        ------
+        TypeError
+            If the array is on a GPU.
+
         Examples
         --------
         >>> import numpy as np, drrproj
@@ -188,6 +193,7 @@ class Volume(_Grid):
         >>> drrproj.Volume(ring, np.eye(4)).count_padding()
         {'nan': 0, 'padding': 64}
         """
+        device_arrays.check_on_host(self.array, "padding is counted", "move it there, or count with its own library")
         nan = padding = 0
         slowest = int(np.argmax(np.abs(self.array.strides)))
         for slab in np.moveaxis(self.array, slowest, 0):

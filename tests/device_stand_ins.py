@@ -5,7 +5,6 @@ They have of the libraries what drrproj asks of them, and as those they refuse t
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from types import SimpleNamespace
 
@@ -19,31 +18,45 @@ def stand_in(name, monkeypatch, stream=0):
     what the returned ``stream`` says.
     """
 
+    class Device:
+        """A GPU: current as long as it is entered."""
+
+        def __init__(self, number):
+            self.id = self.index = number
+
+        def __enter__(self):
+            current.append(self.id)
+
+        def __exit__(self, *_):
+            current.pop()
+
+    # Devices that are current, the last one now.
+    current = [0]
+
     class Array:
-        def __init__(self, host):
-            self.host = host
+        def __init__(self, host, device=0):
+            self.host, self.device = host, Device(device)
 
         def __array__(self, *_, **__):
             raise TypeError("an array on a GPU does not become numpy's unasked")
 
         shape = property(lambda self: self.host.shape)
         dtype = property(lambda self: self.host.dtype)
-        device = contextlib.nullcontext()
 
         def __getitem__(self, key):
-            return Array(self.host[key])
+            return Array(self.host[key], self.device.id)
 
         def __neg__(self):
-            return Array(-self.host)
+            return Array(-at_work(self), self.device.id)
 
         def __rshift__(self, bits):
-            return Array(self.host >> bits)
+            return Array(at_work(self) >> bits, self.device.id)
 
         def __and__(self, other):
-            return Array(self.host & other)
+            return Array(at_work(self) & other, self.device.id)
 
         def __ne__(self, other):
-            return Array(self.host != other)
+            return Array(at_work(self) != other, self.device.id)
 
         __hash__ = None
 
@@ -56,13 +69,19 @@ def stand_in(name, monkeypatch, stream=0):
         return interface | {"version": 3}
 
     def set_part(array, key, value):
+        at_work(array)
         array.host[key] = value
+
+    def at_work(array):
+        if current[-1] != array.device.id:
+            raise RuntimeError(f"the work went to a stream of device {current[-1]}, not {array.device.id}")
+        return array.host
 
     Array.__module__ = name
     functions = {
-        "exp": lambda array: Array(np.exp(array.host)),
-        "reshape": lambda array, shape: Array(array.host.reshape(shape)),
-        "stack": lambda arrays, axis: Array(np.stack([array.host for array in arrays], axis)),
+        "exp": lambda array: Array(np.exp(at_work(array)), array.device.id),
+        "reshape": lambda array, shape: Array(array.host.reshape(shape), array.device.id),
+        "stack": lambda arrays, axis: Array(np.stack([at_work(array) for array in arrays], axis), arrays[0].device.id),
     }
     if name == "jax":
         cupy = stand_in("cupy", monkeypatch, stream)
@@ -83,10 +102,12 @@ def stand_in(name, monkeypatch, stream=0):
 
     def full(shape, value, dtype, device=None):
         made.append((tuple(shape), np.dtype(dtype)))
-        return Array(np.full(shape, value, dtype))
+        return Array(np.full(shape, value, dtype), current[-1] if device is None else device.id)
 
     if name == "torch":
-        cuda = SimpleNamespace(current_stream=lambda device: SimpleNamespace(cuda_stream=moved.stream))
+        cuda = SimpleNamespace(
+            current_stream=lambda device: SimpleNamespace(cuda_stream=moved.stream), device=lambda device: device
+        )
     else:
         cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=moved.stream))
     library = SimpleNamespace(
@@ -94,7 +115,7 @@ def stand_in(name, monkeypatch, stream=0):
         full=full,
         uint8=np.uint8,
         float32=np.float32,
-        unique=lambda array: Array(np.unique(array.host)),
+        unique=lambda array: Array(np.unique(at_work(array))),
         **functions,
     )
     monkeypatch.setitem(sys.modules, name, library)

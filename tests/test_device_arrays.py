@@ -10,6 +10,7 @@ from device_stand_ins import stand_in
 from test_cuda import DETECTOR, EVERYTHING, arrays_of, assert_close, bytes_of_volumes, scene
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, project
+from drrproj.radiograph import LabelMasks
 
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -230,3 +231,117 @@ def test_an_array_on_the_gpu_is_not_filled_for_a_volume_on_the_host(library):
     image = library.to_gpu(np.zeros((len(geometry), *DETECTOR), np.float32))
     with pytest.raises(TypeError, match=r"a numpy array; got (cupy|torch|jax)\.Array"):
         project(ct, geometry, out={"line_integral": image})
+
+
+@pytest.mark.parametrize("name", ["cupy", "torch"])
+def test_work_on_arrays_goes_to_the_gpu_that_they_are_on(monkeypatch, name):
+    library = stand_in(name, monkeypatch)
+    ct, labels, geometry = scene()
+    expected = project(ct, geometry, labels=labels, outputs=EVERYTHING, backend="cuda")
+    second = Volume(library.kind(ct.array, 1), ct.affine, unit=ct.unit)
+    anatomy = LabelVolume(library.kind(labels.array, 1), labels.affine, dict(labels.names), groups=dict(labels.groups))
+    image = library.kind(np.full_like(expected.line_integral, 7), 1)
+    shot = project(second, geometry, labels=anatomy, outputs=EVERYTHING, out={"line_integral": image})
+    for key, array in arrays_of(shot).items():
+        assert array.device.id == 1
+        np.testing.assert_array_equal(array.host, arrays_of(expected)[key], err_msg=key)
+    np.testing.assert_array_equal(shot.masks.array.host, expected.masks.array)
+    np.testing.assert_array_equal(shot.transmission.host, expected.transmission)
+
+
+@pytest.mark.parametrize(("name", "other"), [("cupy", "torch"), ("torch", "cupy"), ("jax", "torch")])
+def test_an_array_of_another_library_is_not_filled(monkeypatch, name, other):
+    library, others = stand_in(name, monkeypatch), stand_in(other, monkeypatch)
+    ct, labels, geometry = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    image = others.memory(np.full((len(geometry), *DETECTOR), 7, np.float32))
+    of = {"jax": "cupy"}.get(name, name)
+    said = rf"an array of {of} on GPU 0, where the volume is; got one of {other} on GPU 0"
+    with pytest.raises(TypeError, match=said) as refused:
+        project(on_gpu, geometry, out={"line_integral": image})
+    assert f"{of}.from_dlpack(array) shares it" in str(refused.value)
+    assert (image.host == 7).all()
+
+
+@pytest.mark.parametrize("name", ["cupy", "torch"])
+def test_an_array_on_another_gpu_is_not_filled(monkeypatch, name):
+    library = stand_in(name, monkeypatch)
+    ct, labels, geometry = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    image = library.kind(np.full((len(geometry), *DETECTOR), 7, np.float32), 1)
+    with pytest.raises(TypeError, match=rf"{name} on GPU 0, where the volume is; got one of {name} on GPU 1"):
+        project(on_gpu, geometry, out={"line_integral": image})
+    assert (image.host == 7).all()
+
+
+def test_labels_on_another_gpu_than_the_volume_are_refused(library, monkeypatch):
+    ct, labels, geometry = scene()
+    on_gpu, anatomy = moved(library, ct, labels)
+    monkeypatch.setenv("DRRPROJ_EMULATED_OTHER_GPU", str(labels.array.ctypes.data))
+    with pytest.raises(ValueError, match="an array is on GPU 1, and the voxels on GPU 0; move them to one") as refused:
+        project(on_gpu, geometry, labels=anatomy)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_backend_refuses_an_output_on_another_gpu_than_the_voxels(library, emulated, monkeypatch):
+    ct, _, _ = scene()
+    grid = {"volume_voxel_from_world": ct.voxel_from_world, "volume_world_from_voxel": ct.affine}
+    nothing = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
+    rest = {"knots": (), "slope_changes": (), "values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
+    views, image = Geometry.radiograph("PA", ct, shape=DETECTOR).views, np.zeros((1, *DETECTOR), np.float32)
+    prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest, stream=1)
+    monkeypatch.setenv("DRRPROJ_EMULATED_OTHER_GPU", str(image.ctypes.data))
+    with pytest.raises(ValueError, match="an array is on GPU 1, and the voxels on GPU 0; move them to one"):
+        emulated.trace(prepared, views, DETECTOR, {"line_integral": library.memory(image)}, 1, stream=1)
+    assert not image.any()
+
+
+def misaligned(array):
+    """The array one byte behind where its numbers may lie."""
+    copy = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def test_voxels_between_addresses_are_refused(library):
+    ct, labels, _ = scene()
+    for kind, array in ((Volume, ct.array), (LabelVolume, labels.array)):
+        with pytest.raises(ValueError, match=r"on a GPU .* between the addresses of its type; copy it there"):
+            kind(library.to_gpu(misaligned(array)), np.eye(4))
+
+
+def test_images_between_addresses_are_not_filled(library):
+    ct, labels, geometry = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    image = library.memory(misaligned(np.full((len(geometry), *DETECTOR), 7, np.float32)))
+    with pytest.raises(ValueError, match="contiguous in C order, aligned and open to writing; it is not"):
+        project(on_gpu, geometry, out={"line_integral": image})
+    assert (image.host == 7).all()
+
+
+def test_arrays_of_a_class_that_derives_from_a_librarys_are_the_librarys(monkeypatch):
+    library = stand_in("torch", monkeypatch)
+    # As MONAI's MetaTensor does, in a module of its own.
+    kind = type("MetaTensor", (library.kind,), {"__module__": "monai.data.meta_tensor", "__dlpack__": None})
+    ct, _, geometry = scene()
+    shot = project(Volume(kind(ct.array), ct.affine, unit=ct.unit), geometry)
+    assert type(shot.line_integral) is library.kind
+
+
+@pytest.mark.parametrize("what", ["boxes", "areas", "centroids"])
+def test_what_is_found_of_masks_on_the_host_says_so(library, what):
+    ct, labels, geometry = scene()
+    on_gpu, anatomy = moved(library, ct, labels)
+    masks = project(on_gpu, geometry, labels=anatomy).masks
+    with pytest.raises(TypeError, match="boxes, areas and centroids of masks are found on the host, and the array is"):
+        getattr(masks, what)
+    on_host = LabelMasks(library.to_host(masks.packed), DETECTOR[1], masks.label_ids, tuple(masks))
+    expected = getattr(project(ct, geometry, labels=labels, backend="cuda").masks, what)
+    np.testing.assert_array_equal(getattr(on_host, what), expected)
+
+
+def test_padding_is_counted_on_the_host(library):
+    ct, labels, _ = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    with pytest.raises(TypeError, match="padding is counted on the host, .*; move it there, or count"):
+        on_gpu.count_padding()

@@ -84,14 +84,27 @@ IMAGE = (3, *DETECTOR)
         ({"line_integral": np.zeros(IMAGE)}, TypeError, r"must be float32 of shape \(3, 23, 37\); got float64"),
         ({"line_integral": np.zeros(IMAGE, ">f4")}, TypeError, "must be float32 of shape .*; got >f4"),
         ({"line_integral": np.zeros(IMAGE[1:], np.float32)}, ValueError, r"got shape \(23, 37\)"),
-        ({"line_integral": np.zeros(IMAGE, np.float32, "F")}, ValueError, "contiguous in C order and open to writing"),
-        ({"line_integral": np.broadcast_to(np.float32(0), IMAGE)}, ValueError, "contiguous in C order and open"),
+        ({"line_integral": np.zeros(IMAGE, np.float32, "F")}, ValueError, "contiguous in C order, aligned and open"),
+        (
+            {"line_integral": np.broadcast_to(np.float32(0), IMAGE)},
+            ValueError,
+            "contiguous in C order, aligned and open",
+        ),
     ],
 )
 def test_what_cannot_be_filled_is_refused(out, error, said):
     ct, _, geometry = scene()
     with pytest.raises(error, match=said):
         project(ct, geometry, out=out)
+
+
+def test_an_image_between_the_addresses_of_floats_is_refused_before_it_is_cleared(backend):
+    ct, _, geometry = scene()
+    image = np.zeros(4 * np.prod(IMAGE) + 1, np.uint8)[1:].view(np.float32).reshape(IMAGE)
+    image[...] = 7
+    with pytest.raises(ValueError, match="contiguous in C order, aligned and open to writing; it is not"):
+        project(ct, geometry, out={"line_integral": image}, backend=backend)
+    assert (image == 7).all()
 
 
 def test_an_array_that_is_needed_elsewhere_is_refused():
