@@ -141,6 +141,40 @@ def test_masks_that_ask_for_a_path(ct, seg, tmp_path):
     assert shot.record["min_path_mm"]["heart"] == 25.0005
 
 
+def test_many_structures_are_suggested_by_a_pattern(ct, seg, tmp_path, capsys):
+    names = {number: f"rib_{side}_{number}" for side, number in zip(["left", "right"] * 12, range(1, 25), strict=True)}
+    seg.with_name("seg.json").write_text(json.dumps({**names, "30": "spleen"}))
+    for wanted in ("rib", "ribs_*"):
+        said = refused(capsys, tmp_path / "out", ct, "--labels", seg, "--structures", wanted)
+        assert f"no structure {wanted!r}; did you mean 'rib_*', 24 structures? (drrproj info {seg} lists all)" in said
+    said = refused(capsys, tmp_path / "out", ct, "--labels", seg, "--structures", "right rib")
+    assert "did you mean 'rib_right_*', 12 structures? (drr" in said
+
+
+def test_overlay_by_a_pattern(ct, seg, tmp_path):
+    shot = projected(tmp_path / "out", ct, "--labels", seg, "--overlay", "lung_*")
+    with Image.open(tmp_path / "out" / "PA_overlay.png") as picture:
+        coloured = np.ptp(np.asarray(picture).astype(int), axis=-1) > 0
+    np.testing.assert_array_equal(coloured, shot.masks["lung_left"][0] | shot.masks["lung_right"][0])
+
+
+def test_info_lists_the_structures_of_labels(seg, bones, capsys):
+    assert run("info", seg, bones) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{seg}: 4 structures",
+        "1 lung_left",
+        "2 lung_right",
+        "5 heart",
+        "7 7",
+        "8 spleen (no voxels)",
+        f"{bones}: 2 structures",
+        "1 rib_1",
+        "2 rib_2",
+    ]
+    assert run("info", "--ct", seg) == 2
+    assert "--ct belongs to labels" in capsys.readouterr().err
+
+
 def test_overlay_of_a_group(ct, seg, tmp_path):
     groups = ["--group", "lungs=lung_*", "--overlay", "lungs", "7"]
     shot = projected(tmp_path / "out", ct, "--labels", seg, *groups)
@@ -150,8 +184,11 @@ def test_overlay_of_a_group(ct, seg, tmp_path):
 
 
 BAD = {
-    "--labels {seg} --structures hart": "no structure 'hart'; did you mean heart?",
-    "--labels {seg} --structures rib_*": "no structure 'rib_*'; there are lung_left, lung_right, heart, spleen, 7",
+    "--labels {seg} --structures hart": "no structure 'hart'; did you mean heart? (drrproj info ",
+    "--labels {seg} --structures rib_*": "no structure 'rib_*'; there are lung_left, lung_right, heart, spleen, 7 (drr",
+    "--labels {seg} --structures lung": "no structure 'lung'; did you mean lung_left, lung_right? (drrproj info ",
+    "--labels {seg} --structures Left-Lung": "no structure 'Left-Lung'; did you mean lung_left? (drrproj info ",
+    "--labels {seg} --structures lungs_*": "no structure 'lungs_*'; did you mean lung_left, lung_right? (drrproj info ",
     "--labels {seg} --group lungs=lung_lef": "no structure 'lung_lef'; did you mean lung_left",
     "--labels {seg} --group lungs": "--group: needs NAME=MEMBER,MEMBER; got 'lungs'",
     "--labels {seg} --group lungs=,": "needs NAME=MEMBER,MEMBER",
@@ -160,8 +197,9 @@ BAD = {
     "--labels {seg} --labels {bones} --structures 1": "1 is in 2 label files; give one another name",
     "--labels {seg} --labels {seg}": "two label volumes have a structure named 'lung_left'",
     "--labels {seg} --labels {bones} --names {table}": "--names: one for each --labels, or none; got 1 for 2",
-    "--labels {seg} --overlay spleen": "no structure 'spleen'",
-    "--labels {seg} --structures heart --overlay lung_left": "no structure 'lung_left'",
+    "--labels {seg} --overlay spleen": "--overlay spleen: it has a name in the labels, but no voxels to draw",
+    "--labels {seg} --overlay lung": "no structure 'lung'; did you mean lung_left, lung_right? (drrproj info ",
+    "--labels {seg} --structures heart --overlay lung_left": "--overlay lung_left: --structures leaves it out; name it",
     "--labels {seg} --min-path -1": "min_path_mm must be millimetres, 0 or more; got -1",
     "--labels {seg} --masks rle": "invalid choice: 'rle'",
     "--labels {seg} --crops": "--crops belongs to --labels and --npz",

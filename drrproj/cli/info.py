@@ -1,4 +1,4 @@
-"""``drrproj info``: what runs on this machine, and what does not and why."""
+"""``drrproj info``: what runs on this machine, and what does not and why; and which structures labels have."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
+from pathlib import Path
 
 import drrproj
 from drrproj import backends
@@ -18,15 +20,38 @@ _EXAMPLES = """\
 examples:
   drrproj info                    what runs on this machine, and what does not and why
   DRRPROJ_ISA=avx2 drrproj info   the same with one instruction set forced
+  drrproj info seg.nii.gz         the structures of a label file: id and name, one a line
 """
 
 
 def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
-    add_command(commands, "info", _run, "show versions, backends, instruction sets and threads", _EXAMPLES)
+    summary = "show versions, backends, instruction sets and threads; or the structures of labels"
+    parser = add_command(commands, "info", _run, summary, _EXAMPLES)
+    add = parser.add_argument
+    add("labels", type=Path, nargs="*", metavar="SEG", help="list the structures of these, as --labels takes them")
+    add("--ct", type=Path, metavar="CT", help="the CT that the contours of an RTSTRUCT are drawn on")
 
 
-def _run(_: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.labels:
+        _list_structures(arguments.labels, arguments.ct)
+    elif arguments.ct is not None:
+        raise ValueError("--ct belongs to labels; add the file whose structures are to be listed")
+    else:
+        _describe_machine()
+
+
+def _list_structures(paths: Sequence[Path], ct: Path | None) -> None:
+    volume = None if ct is None else drrproj.read_volume(ct)
+    for path in paths:
+        labels = drrproj.read_labels(path, volume=volume)
+        print(f"{path}: {len(labels.label_ids)} structures")
+        for label_id in sorted({*labels.names, *labels.label_ids}):
+            print(label_id, labels.name_of(label_id), *(() if label_id in labels.label_ids else ("(no voxels)",)))
+
+
+def _describe_machine() -> None:
     print(
         f"drrproj {drrproj.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_re
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
-from drrproj.cli.structures import add_structure_arguments, structure_choice, structure_names
+from drrproj.cli.structures import add_structure_arguments, structure_choice
 from drrproj.cli.tube import add_exposure_arguments, add_spectrum_arguments, tube_choice
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
 from drrproj.io.coco import require_pycocotools
@@ -88,7 +87,12 @@ def add_to(commands: Commands) -> None:
     add("--ct-energy", type=float, metavar="KEV", help="effective energy of the CT, for bilinear (default: 70)")
 
     add = parser.add_argument_group("output").add_argument
-    add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
+    add(
+        "--overlay",
+        nargs="+",
+        metavar="NAME",
+        help="structures drawn on the overlay, named as for --structures (default: all)",
+    )
     add(
         "--masks",
         nargs="+",
@@ -129,14 +133,9 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
     source: dict[str, Any] = {"volume": as_text(arguments.ct)}
-    labels = structure_choice(arguments, ct)
+    labels, drawn = structure_choice(arguments, ct)
     if labels:
         source["labels"] = [as_text(path) for path in arguments.labels]
-        known = structure_names(labels)
-        for name in arguments.overlay or ():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=3)
-                raise ValueError(f"no structure {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
     elif arguments.made_of is not None:
         raise ValueError("--made-of speaks of structures; add --labels SEG")
     report_padding(ct)
@@ -168,9 +167,9 @@ def _run(arguments: argparse.Namespace) -> None:
             print(_beam(tube.spectrum))
             shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
         removed(folder, old)
-        written = write_views(folder, shot, display, source, arguments.overlay)
+        written = write_views(folder, shot, display, source, drawn)
         if arguments.dicom:
-            written += write_dicom_views(folder, shot, display, as_read, arguments.ct, arguments.overlay)
+            written += write_dicom_views(folder, shot, display, as_read, arguments.ct, drawn)
         if arguments.masks:
             written += write_masks(folder, shot, arguments.masks)
         if arguments.nifti:

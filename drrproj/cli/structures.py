@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import difflib
 import fnmatch
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import drrproj
+from drrproj.cli.results import as_text
 from drrproj.cli.screen import say
 
-__all__ = ["add_structure_arguments", "structure_choice", "structure_names"]
+__all__ = ["add_structure_arguments", "structure_choice"]
 
 _SHOWN = 6
+_SPELLED_OUT = 3
 
 
 def add_structure_arguments(add: Callable[..., argparse.Action]) -> None:
@@ -51,8 +55,17 @@ def add_structure_arguments(add: Callable[..., argparse.Action]) -> None:
     )
 
 
-def structure_choice(arguments: argparse.Namespace, ct: drrproj.Volume) -> list[drrproj.LabelVolume]:
-    """Read the labels asked for, and say what is odd about their names."""
+def structure_choice(
+    arguments: argparse.Namespace, ct: drrproj.Volume
+) -> tuple[list[drrproj.LabelVolume], list[str] | None]:
+    """Read the labels asked for, and say what is odd about their names.
+
+    Returns
+    -------
+    anatomy : list of LabelVolume
+    drawn : list of str, optional
+        Names of the structures that ``--overlay`` asks for; None for all.
+    """
     paths, tables = arguments.labels, arguments.names
     if len(tables) not in (0, len(paths)):
         raise ValueError(f"--names: one for each --labels, or none; got {len(tables)} for {len(paths)}")
@@ -62,14 +75,28 @@ def structure_choice(arguments: argparse.Namespace, ct: drrproj.Volume) -> list[
         labels = drrproj.read_labels(path, table, arguments.prefer, volume=ct)
         print(f"{path}: {_described(labels)}")
         anatomy.append(labels)
+    where = shlex.join(as_text(path) for path in paths)
     for name, members in arguments.group:
-        anatomy = _grouped(anatomy, name, members)
-    return anatomy if arguments.structures is None else _chosen(anatomy, arguments.structures)
+        anatomy = _grouped(anatomy, name, members, where)
+    chosen = anatomy if arguments.structures is None else _chosen(anatomy, arguments.structures, where)
+    return chosen, None if arguments.overlay is None else _drawn(arguments.overlay, anatomy, chosen, where)
 
 
-def structure_names(anatomy: Sequence[drrproj.LabelVolume]) -> list[str]:
-    """Names of all structures that will be reported."""
-    return [labels.name_of(label_id) for labels in anatomy for label_id in labels.label_ids]
+def _drawn(
+    wanted: Sequence[str], anatomy: list[drrproj.LabelVolume], chosen: list[drrproj.LabelVolume], where: str
+) -> list[str]:
+    reported = [labels.name_of(label_id) for labels in chosen for label_id in labels.label_ids]
+    drawn = []
+    for structure in wanted:
+        names = [anatomy[owner].name_of(label_id) for owner, label_id in _found(anatomy, [structure], where)]
+        kept = [name for name in names if name in reported]
+        if not kept:
+            known = {labels.name_of(label_id) for labels in anatomy for label_id in labels.label_ids}
+            if known.isdisjoint(names):
+                raise ValueError(f"--overlay {structure}: it has a name in the labels, but no voxels to draw")
+            raise ValueError(f"--overlay {structure}: --structures leaves it out; name it there, too")
+        drawn += kept
+    return list(dict.fromkeys(drawn))
 
 
 def _group(text: str) -> tuple[str, list[str]]:
@@ -94,9 +121,11 @@ def _shortened(entries: Sequence[object]) -> str:
     return ", ".join(str(entry) for entry in entries[:_SHOWN]) + more
 
 
-def _grouped(anatomy: list[drrproj.LabelVolume], name: str, members: Sequence[str]) -> list[drrproj.LabelVolume]:
+def _grouped(
+    anatomy: list[drrproj.LabelVolume], name: str, members: Sequence[str], where: str
+) -> list[drrproj.LabelVolume]:
     """Add a group to the one label volume that has its members."""
-    found = _found(anatomy, members)
+    found = _found(anatomy, members, where)
     owners = {owner for owner, _ in found}
     if len(owners) > 1:
         raise ValueError(f"--group {name}: its members are in {len(owners)} label files; a group is made within one")
@@ -104,8 +133,8 @@ def _grouped(anatomy: list[drrproj.LabelVolume], name: str, members: Sequence[st
     return [labels.with_groups({name: ids}) if place in owners else labels for place, labels in enumerate(anatomy)]
 
 
-def _chosen(anatomy: list[drrproj.LabelVolume], structures: Sequence[str]) -> list[drrproj.LabelVolume]:
-    found = _found(anatomy, structures)
+def _chosen(anatomy: list[drrproj.LabelVolume], structures: Sequence[str], where: str) -> list[drrproj.LabelVolume]:
+    found = _found(anatomy, structures, where)
     return [
         labels.subset([label_id for owner, label_id in found if owner == place])
         for place, labels in enumerate(anatomy)
@@ -113,8 +142,11 @@ def _chosen(anatomy: list[drrproj.LabelVolume], structures: Sequence[str]) -> li
     ]
 
 
-def _found(anatomy: Sequence[drrproj.LabelVolume], structures: Sequence[str]) -> list[tuple[int, int]]:
-    """Find structures by name, id or pattern: the place of their label volume, and their id in it."""
+def _found(anatomy: Sequence[drrproj.LabelVolume], structures: Sequence[str], where: str) -> list[tuple[int, int]]:
+    """Find structures by name, id or pattern: the place of their label volume, and their id in it.
+
+    ``where`` is what ``drrproj info`` takes to list them.
+    """
     known = [
         (owner, label_id, labels.name_of(label_id))
         for owner, labels in enumerate(anatomy)
@@ -131,8 +163,26 @@ def _found(anatomy: Sequence[drrproj.LabelVolume], structures: Sequence[str]) ->
             matches = [(owner, label_id) for owner, label_id, name in known if fnmatch.fnmatchcase(name, structure)]
         if not matches:
             names = list(dict.fromkeys(name for _, _, name in known))
-            near = difflib.get_close_matches(structure, names, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"there are {_shortened(names) or 'none'}"
-            raise ValueError(f"no structure {structure!r}; {hint}")
+            near = _meant(structure, names)
+            hint = f"did you mean {near}?" if near else f"there are {_shortened(names) or 'none'}"
+            raise ValueError(f"no structure {structure!r}; {hint} (drrproj info {where} lists all)")
         found += matches
     return list(dict.fromkeys(found))
+
+
+def _meant(wanted: str, names: Sequence[str]) -> str:
+    """Say which names an unknown one is for: those with all its words, in any order, else those spelled alike."""
+    words = [word.rstrip("s") for word in _words(wanted)]
+    near = [
+        name for name in names if words and all(any(own.startswith(word) for own in _words(name)) for word in words)
+    ]
+    if len(near) > _SPELLED_OUT:
+        for sign in re.finditer(r"[\W_]", near[0]):
+            start = near[0][: sign.end()]
+            if near == [name for name in names if name.startswith(start)]:
+                return f"'{start}*', {len(near)} structures"
+    return _shortened(near or difflib.get_close_matches(wanted, names, n=3))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name.lower())
