@@ -418,6 +418,25 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path, line, unbuffered):
     assert done[0].stderr == ("drrproj: error: no such file: none.nii\n" if ends == {2} else "")
 
 
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_a_run_whose_reader_has_gone_does_its_work(ct, seg, tmp_path, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    chosen = ["--labels", str(seg), *SMALL, "--view", "PA", "--view", "LL", "--pixel-spacing", "1"]
+    try:
+        for to, out in ((subprocess.PIPE, "heard"), (writer, "unheard")):
+            command = [*unbuffered, "-m", "drrproj", "project", str(ct), *chosen, "-o", out]
+            done = in_a_process(tmp_path, *command, stdout=writer, stderr=to)
+            assert done.returncode == 141
+            assert files(tmp_path / out) == {
+                f"{v}{end}" for v in ("PA", "LL") for end in (".png", ".json", "_overlay.png")
+            }
+            if to != writer:
+                assert done.stderr.count("drrproj: warning: view ") == done.stderr.count("\n") == 2
+    finally:
+        os.close(writer)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
 def test_output_that_cannot_be_written_is_a_failure(tmp_path):
     with open("/dev/full", "w") as full:

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
 import drrproj
 from drrproj.cli import dataset, demo, info, paxray, points, project, render, view
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written or a library that is not
-        installed; 130 after Ctrl-C; 141 where nothing was wrong, but the reader of the output, such as ``head``, has
-        gone.
+        installed; 130 after Ctrl-C; 141 where the work was done and nothing was wrong, but the reader of what is
+        printed, such as ``head``, had gone.
 
     Examples
     --------
@@ -53,19 +53,45 @@ def _run(argv: Sequence[str] | None) -> int:
         # A warning speaks to the person at the keyboard: in each run, on one line, without a place in the code.
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _shown_once()
+        out, err = _Heard(sys.stdout), _Heard(sys.stderr)
         try:
-            arguments = _parser().parse_args(argv)
-            arguments.run(arguments)
+            with contextlib.redirect_stdout(cast(TextIO, out)), contextlib.redirect_stderr(cast(TextIO, err)):
+                arguments = _parser().parse_args(argv)
+                arguments.run(arguments)
         except KeyboardInterrupt:
             return _complain("interrupted", INTERRUPTED)
-        except BrokenPipeError:
-            return UNREAD
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
         except (OSError, MemoryError, ImportError, drrproj.BackendUnavailable) as error:
             return _complain(str(error) or type(error).__name__, FAILURE)
-    return 0
+    return 0 if out.is_read and err.is_read else UNREAD
+
+
+class _Heard:
+    """A stream whose reader may go: the files are what a run is for, so it goes on, and prints no more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.is_read = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._unless_gone(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._unless_gone(self._stream.flush)
+
+    def _unless_gone(self, act: Callable[[], object]) -> None:
+        if not self.is_read:
+            return
+        try:
+            act()
+        except BrokenPipeError:
+            self.is_read = False
 
 
 def _complain(message: str, code: int) -> int:
