@@ -40,11 +40,16 @@ constexpr std::int64_t kMostPlaneVoxels = std::int64_t{1} << 28;
 // Voxels on their way from the host to the device, with what lies between them.
 constexpr std::size_t kStagedBytes = std::size_t{64} << 20;
 
+// What a full device may have to give.
+constexpr const char* kKeptElsewhere =
+    "; memory that torch and CuPy keep for later counts as taken: torch.cuda.empty_cache() and "
+    "cupy.get_default_memory_pool().free_all_blocks() give it back";
+
 double gibibytes(std::size_t bytes) { return static_cast<double>(bytes) / static_cast<double>(std::size_t{1} << 30); }
 
 template <class... Parts>
 std::string text(const char* format, Parts... parts) {
-    char buffer[400];
+    char buffer[500];
     std::snprintf(buffer, sizeof(buffer), format, parts...);
     return buffer;
 }
@@ -54,7 +59,7 @@ void check(cudaError_t error, const char* what) {
     // Forget it: the next call is to be judged by its own errors.
     cudaGetLastError();
     const std::string message = text("CUDA could not %s: %s", what, cudaGetErrorString(error));
-    if (error == cudaErrorMemoryAllocation) throw DeviceMemoryError(message);
+    if (error == cudaErrorMemoryAllocation) throw DeviceMemoryError(message + kKeptElsewhere);
     throw std::runtime_error(message);
 }
 
@@ -410,8 +415,8 @@ void DeviceScene::Held::place_voxels() {
         if (pieces > most)
             throw DeviceMemoryError(
                 text("the volumes need %.3g GiB of the GPU's memory, of which %.3g GiB are free, too few even for one "
-                     "plane of voxels after the other; crop them, resample them, or use backend=\"cpu\"",
-                     gibibytes(needed), gibibytes(free)));
+                     "plane of voxels after the other; crop them, resample them, or use backend=\"cpu\"%s",
+                     gibibytes(needed), gibibytes(free), kKeptElsewhere));
         if (image.pieces() > 0) image.cut_into(pieces);
         if (codes.pieces() > 0) codes.cut_into(pieces);
     }
@@ -557,8 +562,9 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         workspace.box.clear(static_cast<std::size_t>(structures * views.count * 4), stream);
     }
     std::int32_t* const box = !outputs.box ? nullptr : is_on_device ? outputs.box : workspace.box.get();
-    for (std::int64_t first = 0; first < lines; first += chunk_lines) {
-        if (interrupted()) break;
+    bool is_stopped = false;
+    const auto stopped = [&] { return is_stopped = is_stopped || interrupted(); };
+    for (std::int64_t first = 0; first < lines && !stopped(); first += chunk_lines) {
         const std::int64_t count = std::min(chunk_lines, lines - first), pixels = count * columns;
         const std::int64_t across = (columns + kBlockColumns - 1) / kBlockColumns;
         const std::int64_t blocks = across * ((count + kBlockRows - 1) / kBlockRows);
@@ -571,13 +577,14 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         float* const lines_of_image = line_integral.of_chunk(first, count);
         const bool fused = labels && together && (outputs.line_integral || with_integral);
         for (std::int64_t piece = 0; piece < image.pieces() && outputs.line_integral && !fused; ++piece) {
+            if (piece > 0 && stopped()) break;
             const DeviceGrid part = hold_image(piece, stream);
             launch(
                 ProjectImage{
                     rays, part, reinterpret_cast<const float*>(image.memory.get()), {lines_of_image, piece > 0}},
                 blocks, stream);
         }
-        if (labels) {
+        if (labels && !is_stopped) {
             rays.views = workspace.label_views.get();
             const auto scratch = [&](DeviceArray<float>& array, bool wanted) -> float* {
                 if (!wanted) return nullptr;
@@ -595,6 +602,7 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
                                       pixels};
             float* const background_lines = background.of_chunk(first, count);
             for (std::int64_t piece = 0; piece < codes.pieces(); ++piece) {
+                if (piece > 0 && stopped()) break;
                 if (fused) hold_image(piece, stream);
                 const DeviceGrid part = hold_codes(piece, stream);
                 const LineIntegrals whole{lines_of_image, piece > 0}, rest{background_lines, piece > 0};

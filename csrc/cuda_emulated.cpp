@@ -9,3 +9,6 @@ DRRPROJ_FOR_TESTS void drrproj_emulated_synchronize() { drrproj::emulated::strea
 
 // Bytes that were copied between host and "device" so far.
 DRRPROJ_FOR_TESTS std::int64_t drrproj_emulated_copied_bytes() { return drrproj::emulated::copied_bytes(); }
+
+// Kernels that were launched so far.
+DRRPROJ_FOR_TESTS std::int64_t drrproj_emulated_launches() { return drrproj::emulated::launches(); }

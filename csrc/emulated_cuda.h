@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -28,7 +29,7 @@ using cudaStream_t = void*;
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
 // What the emulated machine has: an error that every look for a device gives, bytes of memory, an address that is on a
-// second GPU, and whether its streams defer their work.
+// second GPU, a launch at which somebody presses Ctrl-C, and whether its streams defer their work.
 inline std::int64_t setting(const char* name, std::int64_t otherwise) {
     const char* const value = std::getenv(name);
     return value && *value ? std::atoll(value) : otherwise;
@@ -159,6 +160,10 @@ inline cudaError_t cudaFree(void* memory) {
     std::free(memory);
     return cudaSuccess;
 }
+inline std::atomic<std::int64_t>& launches() {
+    static std::atomic<std::int64_t> count{0};
+    return count;
+}
 inline std::atomic<std::int64_t>& copied_bytes() {
     static std::atomic<std::int64_t> bytes{0};
     return bytes;
@@ -214,6 +219,7 @@ using namespace emulated;
 // A kernel, block after block and thread after thread.
 template <int Threads, class Body>
 void start(const Body& body, std::uint32_t blocks, cudaStream_t stream) {
+    if (launches()++ == setting("DRRPROJ_EMULATED_INTERRUPTED_AT", -1)) std::raise(SIGINT);
     streams().tell(stream, [=] {
         for (std::uint32_t block = 0; block < blocks; ++block)
             for (int thread = 0; thread < Threads; ++thread) body(block, thread);

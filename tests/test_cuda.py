@@ -21,6 +21,10 @@ pytestmark = pytest.mark.usefixtures("emulated")
 
 SHAPE, DETECTOR = (17, 15, 19), (23, 37)
 EVERYTHING = ("line_integral", "path_length", "mask", "label_line_integral", "depth")
+KEPT = (
+    "memory that torch and CuPy keep for later counts as taken: torch.cuda.empty_cache\\(\\) and "
+    "cupy.get_default_memory_pool\\(\\).free_all_blocks\\(\\) give it back"
+)
 IMAGES = ("path_length", "label_line_integral", "entry_depth", "exit_depth")
 
 
@@ -101,16 +105,15 @@ def test_a_projection_that_does_not_fit_even_line_by_line_is_refused(monkeypatch
     ct, labels, geometry = scene()
     projector = Projector(ct, labels=labels, outputs=EVERYTHING, backend="cuda")
     monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() + 3_000))
-    with pytest.raises(MemoryError, match="CUDA could not have memory: out of memory"):
+    with pytest.raises(MemoryError, match=rf"CUDA could not have memory: out of memory; {KEPT}$"):
         projector.project(geometry)
 
 
 def test_volumes_of_which_not_even_a_plane_fits_are_refused_with_what_they_need(monkeypatch):
     ct = Volume(np.broadcast_to(np.float32(0.02), (512, 512, 508)), np.eye(4), unit="1/mm")
     monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(1 << 22))
-    with pytest.raises(
-        MemoryError, match=r"need 0.508 GiB of the GPU's memory, of which 0.00391 GiB are free, too few"
-    ):
+    said = r"need 0.508 GiB of the GPU's memory, of which 0.00391 GiB are free, too few"
+    with pytest.raises(MemoryError, match=rf"{said} .*, or use backend=\"cpu\"; {KEPT}$"):
         Projector(ct, backend="cuda")
 
 
@@ -198,6 +201,29 @@ def test_several_threads_share_a_projector_of_pieces(monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         for turn, shot in enumerate(pool.map(projector.project, [geometry, geometry[1]] * 8)):
             np.testing.assert_array_equal(shot.line_integral, alone[turn % 2])
+
+
+@pytest.mark.filterwarnings("ignore:the GPU's memory")
+@pytest.mark.parametrize("outputs", [("line_integral",), ("line_integral", "path_length")])
+def test_whoever_stops_a_call_does_not_wait_for_all_pieces(emulated, monkeypatch, outputs):
+    launches = ctypes.CDLL(emulated.__file__).drrproj_emulated_launches
+    launches.restype = ctypes.c_int64
+    ct, labels, geometry = scene()
+    monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", "20000" if len(outputs) == 1 else "30000")
+    projector = Projector(ct, labels=labels if len(outputs) > 1 else None, outputs=outputs, backend="cuda")
+    geometry = geometry.cropped(slice(0, 23), slice(10, 13))
+    before = launches()
+    whole = projector.project(geometry)
+    needed, pieces = launches() - before, whole.record["backend"]["pieces"]
+    assert pieces > 3
+    before = launches()
+    monkeypatch.setenv("DRRPROJ_EMULATED_INTERRUPTED_AT", str(before))
+    with pytest.raises(KeyboardInterrupt):
+        projector.project(geometry)
+    assert launches() - before <= 2 * needed / pieces
+    again = arrays_of(projector.project(geometry))
+    for name, array in arrays_of(whole).items():
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -343,5 +343,5 @@ def test_what_is_found_of_masks_on_the_host_says_so(library, what):
 def test_padding_is_counted_on_the_host(library):
     ct, labels, _ = scene()
     on_gpu, _ = moved(library, ct, labels)
-    with pytest.raises(TypeError, match="padding is counted on the host, .*; move it there, or count"):
+    with pytest.raises(TypeError, match=r"padding is counted on the host, .*; move it there, or count"):
         on_gpu.count_padding()
