@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["from_extra"]
+__all__ = ["from_extra", "require"]
 
 
 @contextmanager
@@ -40,3 +41,18 @@ def from_extra(extra: str, purpose: str) -> Iterator[None]:
             f'{purpose} needs {library}, and {library} is not installed: pip install "drrproj[{extra}]"',
             name=error.name,
         ) from error
+
+
+def require(extra: str, purpose: str, *libraries: str) -> None:
+    """Import libraries before work that would be lost without them, or say as :func:`from_extra` what to install.
+
+    Examples
+    --------
+    >>> from drrproj.extras import require
+    >>> require("render", "CLAHE", "nolib")
+    Traceback (most recent call last):
+    ModuleNotFoundError: CLAHE needs nolib, and nolib is not installed: pip install "drrproj[render]"
+    """
+    with from_extra(extra, purpose):
+        for library in libraries:
+            importlib.import_module(library)

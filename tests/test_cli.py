@@ -250,6 +250,40 @@ def test_backend_that_is_not_there(ct, tmp_path, capsys, monkeypatch):
     assert "backend 'cuda' is not available: " in err
 
 
+@pytest.mark.parametrize(
+    ("line", "library", "extra"),
+    [
+        ("project unread.nii.gz --dicom", "pydicom", "dicom"),
+        ("project unread.nii.gz --dicom --labels {seg}", "highdicom", "dicom"),
+        ("project unread.nii.gz --clahe 0.01", "skimage", "render"),
+        ("project unread.nii.gz --body-only", "scipy", "render"),
+        ("project unread.nii.gz --labels {nrrd}", "nrrd", "formats"),
+        ("render unread.npz --clahe 0.01", "skimage", "render"),
+        ("paxray unread.nii.gz", "skimage", "render"),
+        ("paxray unread.nii.gz --transfer noexterior", "scipy", "render"),
+        ("paxray unread.nii.gz --mode physical --transfer hist", "skimage", "render"),
+        ("paxray unread.nii.gz --mode matsubara", "scipy", "render"),
+    ],
+)
+def test_a_missing_library_is_found_before_anything_is_read(seg, tmp_path, capsys, monkeypatch, line, library, extra):
+    (tmp_path / "seg.nrrd").write_bytes(b"NRRD0004\n")
+    for other in ("pydicom", "scipy"):  # as if they were there, wherever this runs
+        monkeypatch.setitem(sys.modules, other, sys)
+    monkeypatch.setitem(sys.modules, library, None)
+    arguments = line.format(seg=seg, nrrd=tmp_path / "seg.nrrd").split()
+    said = refused(capsys, *arguments, "-o", tmp_path / "out", code=1)
+    assert f"needs {library}, and {library} is not installed" in said
+    assert f'pip install "drrproj[{extra}]"' in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["project", "paxray --mode physical --transfer matsu"])
+def test_a_missing_backend_is_found_before_anything_is_read(tmp_path, capsys, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "drrproj.backends._cuda", None)
+    words = [*command.split(), "unread.nii.gz", "--backend", "cuda"]
+    assert "backend 'cuda' is not available: " in refused(capsys, *words, "-o", tmp_path / "out", code=1)
+
+
 def test_image_too_large_for_memory(ct, tmp_path, capsys):
     err = refused(capsys, "project", ct, "--shape", 2_000_000, 2_000_000, "-o", tmp_path / "out", code=1)
     assert "GiB" in err

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import drrproj
+from drrproj.extras import require
 
 __all__ = ["add_display_arguments", "display_choice"]
 
@@ -50,6 +51,8 @@ def display_choice(arguments: argparse.Namespace) -> Callable[[Images], drrproj.
         "inverted": arguments.invert,
         "clahe": arguments.clahe,
     }
+    if arguments.clahe is not None:
+        require("render", "CLAHE", "skimage")
     if arguments.window is not None:
         if arguments.percentiles is not None:
             raise ValueError("--window and --percentiles both choose the window; leave one out")

@@ -17,6 +17,7 @@ from drrproj.cli.commands import Commands, add_command
 from drrproj.cli.earlier import add_overwrite, old_results, removed
 from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
+from drrproj.extras import require
 from drrproj.io.kinds import kind_of
 
 __all__ = ["add_to"]
@@ -107,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 f"--{option.replace('_', '-')} belongs to --mode {' or '.join(sorted(modes, reverse=True))}; the "
                 f"{mode} mode does not know it and would not be {mode} with it"
             )
+    _require_libraries(arguments)
     stems = [path.name.removesuffix(".gz").removesuffix(".nii") for path in arguments.cts]
     for stem in stems:
         if stems.count(stem) > 1:
@@ -131,6 +133,21 @@ def _run(arguments: argparse.Namespace) -> None:
                 drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)})
                 written += [f"{name}.png", f"{name}.json"]
         print(f"wrote to {folder}: {', '.join(written)}")
+
+
+def _require_libraries(arguments: argparse.Namespace) -> None:
+    """Find out before anything is read whether a library or a backend is missing that the choices need."""
+    mode = arguments.mode
+    how = paxray.TRANSFERS.get(arguments.transfer or next(iter(paxray.TRANSFERS)))
+    if mode == "matsubara":
+        require("render", "finding bones", "scipy")
+    elif how is not None:  # an unknown name is refused with those alike
+        if how.body_only or "sharpen" in how.steps:
+            require("render", f"the {mode} mode", "scipy")
+        if "equalize" in how.steps:
+            require("render", f"the {mode} mode", "skimage")
+    if mode != "faithful":
+        drrproj.backends.choose(arguments.backend or "auto")
 
 
 def _pictures_of(folder: Path, stems: Sequence[str]) -> list[Path]:

@@ -19,7 +19,9 @@ from drrproj.cli.screen import report_padding, sizes
 from drrproj.cli.structures import add_structure_arguments, structure_choice
 from drrproj.cli.tube import add_exposure_arguments, add_spectrum_arguments, tube_choice
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
+from drrproj.extras import require
 from drrproj.io.coco import require_pycocotools
+from drrproj.io.kinds import kind_of
 
 __all__ = ["add_to"]
 
@@ -128,6 +130,7 @@ def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
     _check_structure_options(arguments)
     tube, display = tube_choice(arguments), display_choice(arguments)
+    _require_libraries(arguments)
     old = old_results(arguments, earlier_results(arguments.out, _OF_A_VIEW, _OF_ALL))
     ct = as_read = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
@@ -191,8 +194,22 @@ def _check_structure_options(arguments: argparse.Namespace) -> None:
     for option in ("npz_outputs", "crops"):
         if getattr(arguments, option) and not (arguments.labels and arguments.npz):
             raise ValueError(f"--{option.replace('_', '-')} belongs to --labels and --npz; add them")
+
+
+def _require_libraries(arguments: argparse.Namespace) -> None:
+    """Find out before anything is read whether a library or a backend is missing that the choices need."""
     if "coco" in (arguments.masks or ()):
         require_pycocotools()
+    if arguments.dicom:
+        require("dicom", "writing DICOM", "pydicom", *["highdicom"] * bool(arguments.labels))
+    if arguments.body_only:
+        require("render", "finding the body", "scipy")
+    kinds = {kind_of(path) for path in arguments.labels}
+    if "nrrd" in kinds:
+        require("formats", "reading NRRD", "nrrd")
+    if "dicom" in kinds:
+        require("dicom", "reading DICOM", "pydicom")
+    backends.choose(arguments.backend)
 
 
 def _beam(spectrum: physics.Spectrum) -> str:
