@@ -94,6 +94,13 @@ def test_a_call_of_a_warm_projector_does_not_wait_for_its_stream(library, wait):
     np.testing.assert_array_equal(library.to_host(shot.line_integral), library.to_host(warm.line_integral))
 
 
+def test_project_itself_returns_when_all_is_done(library, wait, monkeypatch):
+    right = expected(monkeypatch)
+    ct, labels, geometry = scene()
+    on_gpu, anatomy = moved(library, ct, labels)
+    assert_equal(library, project(on_gpu, geometry, labels=anatomy, outputs=EVERYTHING), right[ALL])
+
+
 @pytest.mark.filterwarnings("ignore:the GPU's memory")
 @pytest.mark.parametrize("name", ["host", "cupy"])
 def test_pieces_follow_each_other_on_every_stream(wait, monkeypatch, name):
