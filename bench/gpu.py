@@ -292,8 +292,8 @@ def sanitizer(ends: float) -> list[str]:
         return ["sanitizer: there is no compute-sanitizer on the PATH"]
     # Without what takes long, fills the memory that the tool needs itself, or is another library's affair.
     some = (
-        "(cuda and not emulated and (shares or depths or crops or any_affine)) or "
-        "(test_gpu and not jax and not pieces and not dlpack)"
+        "(cuda and not emulated and (shares or depths or any_affine or each_output_alone or any_number_of_labels or "
+        "thousand_labels or large_tile)) or (test_gpu and not jax and not pieces and not dlpack)"
     )
     # Libraries ask the driver for what it may not have; memcheck would count those answers.
     tools = {"memcheck": ("--report-api-errors", "no"), "initcheck": ()}
