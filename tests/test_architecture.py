@@ -45,7 +45,7 @@ ARROWS = {
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads"},
     "io": CHECKS | VALUES | {"directions", "extras", "overlaps"},
-    "dataset": VALUES | {"project", "io", "backends", "threads"},
+    "dataset": VALUES | {"extras", "project", "io", "backends", "threads"},
     "cli": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},
     "__init__": VALUES

@@ -7,6 +7,7 @@ import sys
 import pytest
 from small_cases import write_subjects
 
+from drrproj.dataset import machines
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.machines import dask_executor
@@ -35,5 +36,44 @@ def test_a_cluster_makes_the_same_dataset(tmp_path):
 
 def test_without_dask_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ValueError, match=r'pip install "drrproj\[cluster\]"'), dask_executor("local"):
+    said = r'a cluster of machines needs distributed, .* pip install "drrproj\[cluster\]"'
+    with pytest.raises(ModuleNotFoundError, match=said), dask_executor("local"):
         pass
+
+
+@pytest.fixture
+def cluster():
+    """A scheduler without workers."""
+    distributed = pytest.importorskip("distributed", reason='it comes with pip install "drrproj[cluster]"')
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def test_a_cluster_without_workers_is_told_of(cluster, monkeypatch):
+    monkeypatch.setattr(machines, "_PATIENCE_S", 0.1)
+    address = cluster.scheduler_address
+    said = rf"the cluster at {address} has no worker, also not after 0.1 s; start some .*--nthreads 1"
+    with pytest.raises(TimeoutError, match=said), dask_executor(address):
+        pass
+    said = rf"the cluster at {address} has its own .* leave out the workers"
+    with pytest.raises(ValueError, match=said), dask_executor(address, workers=1):
+        pass
+
+
+def test_a_scheduler_that_goes_is_told_of_and_what_was_made_stays(tmp_path):
+    distributed = pytest.importorskip("distributed", reason='it comes with pip install "drrproj[cluster]"')
+    cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 31)))
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    told = []
+
+    def advance(status):
+        told.append(status)
+        if len(told) == 1:
+            cluster.close()
+
+    said = "the cluster does not answer any more; the cases made so far are whole"
+    with dask_executor(cluster.scheduler_address) as executor, pytest.raises(ConnectionError, match=said):
+        build(cases, tmp_path / "out", SMALL, executor=executor, told=lambda count: advance)
+    done = build(cases, tmp_path / "out", SMALL, workers=1)
+    assert done.statuses == {"kept": 30}
+    assert done.made < 30

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -19,6 +20,7 @@ from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.formats import WRITERS, LabelledImages, from_store
+from drrproj.dataset.log import unfinished
 from drrproj.dataset.machines import LOCAL, dask_executor
 from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
@@ -28,7 +30,7 @@ from drrproj.dataset.quality import RULES, QualityLimits
 from drrproj.dataset.report import report
 from drrproj.dataset.splits import Splits, read_splits
 from drrproj.dataset.stats import contents
-from drrproj.dataset.store import open_store
+from drrproj.dataset.store import Store, open_store, read_record
 from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
 from drrproj.io.png import write_overlay
 
@@ -60,6 +62,33 @@ examples:
 
 Interrupted? Run the same again: it goes on where it stopped.
 """
+_CHECK_EXAMPLES = """\
+examples:
+  drrproj dataset check out    exit code 0 where all is whole, 2 where something is wrong
+"""
+_MERGE_EXAMPLES = """\
+examples:
+  Parts that two machines made, with the same choices:
+    drrproj dataset merge part1 part2 -o out
+"""
+_SHOW_EXAMPLES = """\
+examples:
+  drrproj dataset show out s0001 -o pictures --overlay heart
+"""
+_STATS_EXAMPLES = """\
+examples:
+  drrproj dataset stats out
+  drrproj dataset stats out --json > stats.json
+"""
+_EXPORT_EXAMPLES = """\
+examples:
+  drrproj dataset export out --format npz -o npz
+  drrproj dataset export out --format mask-png --split train -o train
+"""
+_REPORT_EXAMPLES = """\
+examples:
+  drrproj dataset report out -o out.html --pictures 12
+"""
 
 
 def add_to(commands: Commands) -> None:
@@ -73,25 +102,25 @@ def add_to(commands: Commands) -> None:
     )
     own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(own)
-    check = add_command(own, "check", _check, "read every file of a dataset and say what is wrong", "")
+    check = add_command(own, "check", _check, "read every file of a dataset and say what is wrong", _CHECK_EXAMPLES)
     _add_out(check)
-    merging = add_command(own, "merge", _merge, "copy several datasets of one configuration into one", "")
+    merging = add_command(own, "merge", _merge, "copy several datasets of one configuration into one", _MERGE_EXAMPLES)
     merging.add_argument("parts", nargs="+", type=Path, metavar="PART", help="datasets")
     merging.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the merged dataset")
-    show = add_command(own, "show", _show, "draw the anatomy on the X-rays of a case", "")
+    show = add_command(own, "show", _show, "draw the anatomy on the X-rays of a case", _SHOW_EXAMPLES)
     _add_out(show)
     show.add_argument("case", metavar="CASE", help="its id")
     show.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="for one picture per view")
     show.add_argument("--overlay", nargs="+", metavar="NAME", help="classes to draw (default: all)")
-    stats = add_command(own, "stats", _stats, "count cases, splits and classes", "")
+    stats = add_command(own, "stats", _stats, "count cases, splits and classes", _STATS_EXAMPLES)
     _add_out(stats)
     stats.add_argument("--json", action="store_true", help="print JSON, for other programs")
-    export = add_command(own, "export", _export, "write a dataset in a format that others train from", "")
+    export = add_command(own, "export", _export, "write a dataset in a format that others train from", _EXPORT_EXAMPLES)
     _add_out(export)
     export.add_argument("--format", required=True, choices=sorted(WRITERS), help="one of %(choices)s", metavar="FORMAT")
     export.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="new folder")
     export.add_argument("--split", metavar="NAME", help="only the pictures of this split")
-    page = add_command(own, "report", _report, "write one HTML page about a dataset", "")
+    page = add_command(own, "report", _report, "write one HTML page about a dataset", _REPORT_EXAMPLES)
     _add_out(page)
     page.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE", help="the file to write, .html")
     page.add_argument("--pictures", type=int, default=24, metavar="N", help="cases on the contact sheet (default: 24)")
@@ -139,7 +168,7 @@ def _add_build(own: Commands) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of splits and poses (default: 0)")
 
     add = parser.add_argument_group("pictures").add_argument
-    add("--energy", type=float, default=70.0, metavar="KEV", help="photon energy, 30 to 150 (default: 70)")
+    add("--energy", type=float, default=70.0, metavar="KEV", help="photon energy, 10 to 150 (default: 70)")
     add(
         "--window",
         nargs=2,
@@ -205,7 +234,7 @@ def _build(arguments: argparse.Namespace) -> None:
         None if arguments.taxonomy == _AS_THEY_ARE else read_taxonomy(arguments.taxonomy),
     )
     cases = find_cases(arguments.source)
-    print(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
+    _say(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
     started: list[Progress] = []
 
     def told(total: int) -> Callable[[str], None]:
@@ -237,8 +266,10 @@ def _build(arguments: argparse.Namespace) -> None:
     )
     _print_table([("split", "kept cases"), *((name, str(count)) for name, count in sorted(done.splits.items()))])
     for case, (status, why) in done.left_out.items():
-        print(f"{status} {case}: {why}")
-    print(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
+        _say(f"{status} {case}: {why}")
+    _say(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
+    if not done.statuses.get("kept") and done.statuses.get("failed"):
+        raise ValueError(f"{arguments.out}: no case was kept, and {done.statuses['failed']} failed; see why above")
 
 
 def _limits(arguments: argparse.Namespace) -> QualityLimits:
@@ -268,39 +299,45 @@ def _check(arguments: argparse.Namespace) -> None:
     found = 0
     for problem in problems(store):
         found += 1
-        print(problem)
+        _say(problem)
     if found:
         raise ValueError(f"{arguments.dataset}: {found} problem{'s' * (found > 1)}")
-    print(f"{arguments.dataset}: {sum(1 for _ in store.samples())} X-rays, all whole")
+    _say(f"{arguments.dataset}: {sum(1 for _ in store.samples())} X-rays, all whole")
 
 
 def _merge(arguments: argparse.Namespace) -> None:
+    for part in arguments.parts:
+        _opened(part)
     store = merge(arguments.parts, arguments.out)
-    print(f"{arguments.out}: {sum(1 for _ in store.records())} cases of {len(arguments.parts)} datasets")
+    _say(f"{arguments.out}: {sum(1 for _ in store.records())} cases of {len(arguments.parts)} datasets")
 
 
 def _show(arguments: argparse.Namespace) -> None:
     store = open_store(arguments.dataset)
-    record = next((record for record in store.records() if record["case"] == arguments.case), None)
-    if record is None:
-        known = [record["case"] for record in store.records()]
-        near = difflib.get_close_matches(arguments.case, known, n=3)
-        there = f"it has {len(known)} case{'s' * (len(known) != 1)}, named as the files in {store.path / 'records'}"
+    if arguments.out.resolve().is_relative_to(arguments.dataset.resolve()):
+        raise ValueError(
+            f"{arguments.out} is in the dataset, whose pictures have the same names; choose a folder outside"
+        )
+    paths = {path.stem: path for path in store.record_paths()}
+    if arguments.case not in paths:
+        near = difflib.get_close_matches(arguments.case, paths, n=3)
+        there = f"it has {len(paths)} case{'s' * (len(paths) != 1)}, named as the files in {store.path / 'records'}"
         hint = f"did you mean {' or '.join(near)}?" if near else there
         raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}; {hint}")
-    print(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
+    record = read_record(paths[arguments.case])
+    _say(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
     for reason in record["reasons"]:
-        print(f"{reason['severity']} ({reason['rule']}): {reason['message']}")
+        _say(f"{reason['severity']} ({reason['rule']}): {reason['message']}")
     with output_folder(arguments.out) as folder:
         for sample in store.samples_of(record):
             display = sample.record_of_view["display"]
             path = folder / f"{sample.name}.png"
             write_overlay(path, sample.radiograph(), arguments.overlay, (display["low"], display["high"]))
-            print(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
+            _say(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
 
 
 def _stats(arguments: argparse.Namespace) -> None:
-    held = contents(open_store(arguments.dataset))
+    held = contents(_opened(arguments.dataset))
     if arguments.json:
         json.dump(held.as_record(), sys.stdout, indent=1)
         print()
@@ -326,7 +363,7 @@ def _stats(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    images = from_store(open_store(arguments.dataset))
+    images = from_store(_opened(arguments.dataset))
     if arguments.split is not None:
         images = images.of(split=arguments.split)
     if not len(images):
@@ -334,16 +371,31 @@ def _export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.dataset}: no pictures{of_split} to write")
     write = cast(Callable[[Path, LabelledImages], None], WRITERS[arguments.format])
     write(arguments.out, images)
-    print(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
+    _say(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    report(open_store(arguments.dataset), arguments.out, arguments.pictures)
-    print(f"wrote {arguments.out}")
+    report(_opened(arguments.dataset), arguments.out, arguments.pictures)
+    _say(f"wrote {arguments.out}")
+
+
+def _opened(path: Path) -> Store:
+    """Open a dataset, and say so where its build did not end: what comes of it lacks cases."""
+    store = open_store(path)
+    ended = unfinished(store)
+    if ended is not None:
+        warnings.warn(f"{path}: {ended}", stacklevel=2)
+    return store
+
+
+def _say(text: str) -> None:
+    """Print what may hold any letter, also where the screen knows only some."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print()

@@ -15,9 +15,9 @@ from drrproj.dataset.cases import Case
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.one_case import CannotWrite, Recipe, made_by
-from drrproj.dataset.resume import few, look, why_left_out
+from drrproj.dataset.resume import look, why_left_out
 from drrproj.dataset.splits import Splits
-from drrproj.dataset.store import Store, create_store
+from drrproj.dataset.store import Store, create_store, few
 from drrproj.dataset.workers import being_imported_by_a_worker, made
 
 __all__ = ["Summary", "build"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -27,30 +28,45 @@ def only_build(folder: Path) -> Iterator[None]:
     ------
     BlockingIOError
         If another build is at work there, or its workers do not end.
+    OSError
+        If the folder cannot be written to, or its file system has no locks.
     """
-    with (folder / ".lock").open("a+b") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _BUILD, os.SEEK_SET)
-        except OSError:
-            raise BlockingIOError(f"another build is at work in {folder}; wait until it ends") from None
+    with _opened(folder) as file:
+        if not _locked(file, _BUILD, fcntl.LOCK_EX, folder):
+            raise BlockingIOError(f"another build is at work in {folder}; wait until it ends")
         deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _WORKERS, os.SEEK_SET)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise BlockingIOError(
-                        f"workers of an earlier build are still at work in {folder}; wait until they end"
-                    ) from None
-                time.sleep(0.02)
+        while not _locked(file, _WORKERS, fcntl.LOCK_EX, folder):
+            if time.monotonic() > deadline:
+                raise BlockingIOError(f"workers of an earlier build are still at work in {folder}; wait until they end")
+            time.sleep(0.02)
         fcntl.lockf(file, fcntl.LOCK_UN, 1, _WORKERS, os.SEEK_SET)
         yield
 
 
 def share_as_worker(folder: Path) -> None:
     """Let later builds wait until this worker process has ended."""
-    file = (folder / ".lock").open("a+b")
+    file = _opened(folder)
     fcntl.lockf(file, fcntl.LOCK_SH, 1, _WORKERS, os.SEEK_SET)
     # Closing the file would give up the lock.
     _of_this_worker[folder] = file
+
+
+def _opened(folder: Path) -> BinaryIO:
+    try:
+        return (folder / ".lock").open("a+b")
+    except OSError as error:
+        raise type(error)(f"cannot write to {folder}: {error.strerror}; choose another folder, or open it") from error
+
+
+def _locked(file: BinaryIO, place: int, kind: int, folder: Path) -> bool:
+    """Whether the lock was free, and is now held."""
+    try:
+        fcntl.lockf(file, kind | fcntl.LOCK_NB, 1, place, os.SEEK_SET)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise OSError(
+            f"the file system of {folder} does not lock files ({error.strerror}), and two builds in one folder would "
+            "spoil it; choose a folder on another, or have it mounted with locks"
+        ) from error
+    return True

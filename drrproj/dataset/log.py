@@ -26,8 +26,8 @@ class Log:
 
     Raises
     ------
-    OSError
-        If it cannot be written.
+    CannotWrite
+        If it cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,10 @@ class Log:
             whole = path.read_bytes().rpartition(b"\n")
             if whole[2]:
                 os.truncate(path, len(whole[0]) + len(whole[1]))
-        self._file = path.open("ab", buffering=0)
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise CannotWrite(f"cannot write the log {path}: {error.strerror}") from error
 
     def __enter__(self) -> Log:
         return self

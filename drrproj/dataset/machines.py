@@ -7,10 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from drrproj.extras import from_extra
+
 __all__ = ["LOCAL", "dask_executor", "killed_its_worker"]
 
 LOCAL = "local"
 """The address that stands for a cluster of this machine alone."""
+
+_PATIENCE_S = 60.0
 
 
 @contextmanager
@@ -34,19 +38,29 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[concurre
 
     Raises
     ------
+    ModuleNotFoundError
+        If dask.distributed is not installed; the sentence names the extra.
     ValueError
-        If dask.distributed is not installed, or workers are given for a cluster that has its own.
+        If workers are given for a cluster that has its own.
     OSError
-        If the scheduler does not answer.
+        If the scheduler does not answer, or no worker joins it within a minute.
     """
-    try:
+    with from_extra("cluster", "a cluster of machines"):
         from distributed import Client, LocalCluster
-    except ImportError:
-        raise ValueError('dask.distributed is not installed; pip install "drrproj[cluster]"') from None
     if address != LOCAL:
         if workers is not None:
-            raise ValueError("a cluster of its own has its own number of workers; leave it out")
+            raise ValueError(
+                f"the cluster at {address} has its own number of workers, and {workers} were asked for; leave out the "
+                f"workers, or pass {LOCAL!r} in place of the address to start them here"
+            )
         with Client(address, timeout="10s") as client:
+            try:
+                client.wait_for_workers(1, timeout=_PATIENCE_S)
+            except TimeoutError:
+                raise TimeoutError(
+                    f"the cluster at {address} has no worker, also not after {_PATIENCE_S:g} s; start some "
+                    f"(dask worker {address} --nthreads 1), and run the same again"
+                ) from None
             yield client.get_executor(pure=False)
         return
     with (

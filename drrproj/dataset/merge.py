@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.lock import only_build
-from drrproj.dataset.resume import few
-from drrproj.dataset.store import Store, create_store, differences, files_of, open_store, read_record
+from drrproj.dataset.store import Store, create_store, differences, few, files_of, open_store, read_record
 from drrproj.io.replace import replaced
 
 __all__ = ["merge"]
@@ -50,12 +49,10 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     sides: dict[str, tuple[str | None, str]] = {}
     there = open_store(out) if (Path(out) / "dataset.json").exists() else None
     for store in stores if there is None else (there, *stores):
-        differing = differences(first.configuration, store.configuration)
+        names = (f"in {first.path}", f"in {store.path}")
+        differing = differences(first.configuration, store.configuration, names)
         if differing:
-            raise ValueError(
-                f"{store.path} has another configuration than {first.path}: "
-                f"{'; '.join(differing).replace(' there', f' in {first.path}').replace(' here', f' in {store.path}')}"
-            )
+            raise ValueError(f"{store.path} has another configuration than {first.path}: {'; '.join(differing)}")
         for record in store.records():
             case = record["case"]
             if there is not None and owner.get(case) == there.path != store.path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from drrproj.dataset.inputs import changed, find_inputs
 from drrproj.dataset.store import Store, files_of, read_record, set_stamp
 from drrproj.threads import default_threads
 
-__all__ = ["Standing", "few", "look", "why_left_out"]
+__all__ = ["Standing", "look", "why_left_out"]
 
 
 @dataclass
@@ -106,9 +106,3 @@ def _differing(case: Case, path: Path, record: Mapping[str, Any]) -> list[str] |
 def why_left_out(reasons: Sequence[Mapping[str, str]]) -> str:
     """Say in one line why a case was dropped or failed."""
     return "; ".join(reason["message"] for reason in reasons if reason["severity"] == "drop")
-
-
-def few(names: Collection[str], most: int = 5) -> str:
-    """Name the first ones, and how many others there are."""
-    first = ", ".join(list(names)[:most])
-    return first if len(names) <= most else f"{first} and {len(names) - most} others"

@@ -36,6 +36,7 @@ __all__ = [
     "configuration_hash",
     "create_store",
     "differences",
+    "few",
     "files_of",
     "open_store",
     "read_record",
@@ -53,6 +54,8 @@ NOT_ON_VIEW = "it has voxels, but no ray of this view"
 _OF_VIEWS = ("images", "masks")
 _FOLDERS = (*_OF_VIEWS, "records")
 _ENDING_IN = {"images": ".png", "masks": ".npz"}
+# So many letters of two values fit into a sentence.
+_LONGEST_DIFFERENCE = 300
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 Bools = npt.NDArray[np.bool_]
@@ -360,13 +363,53 @@ def configuration_hash(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Say in which keys two configurations differ, one text per key."""
+def differences(
+    there: Mapping[str, Any], asked: Mapping[str, Any], names: tuple[str, str] = ("there", "here")
+) -> list[str]:
+    """Say in which keys two configurations differ, one text per key.
+
+    Parameters
+    ----------
+    there, asked : mapping of JSON values
+    names : (str, str)
+        Where each of the two is, as the texts say it.
+    """
     return [
-        f"{key} is {json.dumps(there.get(key))} there and {json.dumps(asked.get(key))} here"
+        text
         for key in sorted(there.keys() | asked.keys())
-        if there.get(key) != asked.get(key)
+        for text in _differing(key, there.get(key), asked.get(key), names)
     ]
+
+
+def _differing(key: str, there: Any, asked: Any, names: tuple[str, str]) -> Iterator[str]:
+    if there == asked:
+        return
+    both = f"{json.dumps(there)} {names[0]} and {json.dumps(asked)} {names[1]}"
+    if len(both) <= _LONGEST_DIFFERENCE:
+        yield f"{key} is {both}"
+    elif isinstance(there, dict) and isinstance(asked, dict):
+        for each in sorted(there.keys() | asked.keys()):
+            yield from _differing(f"{key} {each}", there.get(each), asked.get(each), names)
+    elif isinstance(there, list) and isinstance(asked, list):
+        # Lists of splits have the ids of all patients.
+        texts = [dict.fromkeys(map(json.dumps, each)) for each in (there, asked)]
+        alone = [[text for text in one if text not in other] for one, other in (texts, texts[::-1])]
+        parts = [f"{len(each)} only {name} ({few(each, 3)})" for each, name in zip(alone, names, strict=True) if each]
+        yield f"{key} has {' and '.join(parts) or 'another order'}"
+    else:
+        yield f"{key} is {_cut(there)} {names[0]} and {_cut(asked)} {names[1]}"
+
+
+def _cut(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST_DIFFERENCE // 2 else f"{text[: _LONGEST_DIFFERENCE // 2]} ..."
+
+
+def few(names: Collection[str], most: int = 5) -> str:
+    """Name the first ones, and how many others there are."""
+    first = ", ".join(list(names)[:most])
+    others = len(names) - most
+    return first if others <= 0 else f"{first} and {others} other{'s' * (others > 1)}"
 
 
 def create_store(
@@ -420,15 +463,13 @@ def create_store(
                 "build with the same choices"
             )
         # Folders that a copy left out because they were empty.
-        for name in _FOLDERS:
-            (folder / name).mkdir(exist_ok=True)
+        _make_folders(folder)
         return store
     if folder.is_dir() and any(
         entry.name not in (*_FOLDERS, "log.jsonl", ".lock") for entry in folder.iterdir() if not _is_part(entry)
     ):
         raise ValueError(f"{folder} is not empty and holds no dataset; choose another folder")
-    for name in _FOLDERS:
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    _make_folders(folder)
     header = {
         "format": FORMAT,
         "hash": configuration_hash(asked),
@@ -439,6 +480,18 @@ def create_store(
     with replaced(folder / "dataset.json") as file:
         file.write(plain_json(header).encode() + b"\n")
     return open_store(folder)
+
+
+def _make_folders(folder: Path) -> None:
+    try:
+        for name in _FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise type(error)(
+            f"cannot make the folder {folder}: there is a file, or a link that leads nowhere; choose another name"
+        ) from error
+    except OSError as error:
+        raise type(error)(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:

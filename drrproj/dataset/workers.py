@@ -119,17 +119,14 @@ def _through(
         for case in suspects:
             try:
                 yield start(executor, case, 1).result()
+            except CancelledError as error:
+                raise _gone() from error
             except BrokenExecutor:
                 names = ", ".join(sorted(each.case_id for each in suspects))
                 raise ChildProcessError(
                     f"a worker process died, most likely for want of memory, while it made one of {names}; the cases "
                     "made so far are whole: run the same again with fewer workers"
                 ) from None
-            except CancelledError as error:
-                raise ConnectionError(
-                    "the cluster does not answer any more; the cases made so far are whole: start it, and run the same "
-                    "again"
-                ) from error
             except Exception as error:
                 if not killed_its_worker(error):
                     raise
@@ -156,8 +153,10 @@ def _until_one_dies(
                 case = running.pop(job)
                 try:
                     line = job.result()
-                except (BrokenExecutor, CancelledError):
+                except BrokenExecutor:
                     suspects.append(case)
+                except CancelledError as error:
+                    raise _gone() from error
                 except Exception as error:
                     if not killed_its_worker(error):
                         raise
@@ -167,6 +166,13 @@ def _until_one_dies(
     finally:
         for job in running:
             job.cancel()
+
+
+def _gone() -> ConnectionError:
+    # Nobody else cancels a job whose result is waited for.
+    return ConnectionError(
+        "the cluster does not answer any more; the cases made so far are whole: start it, and run the same again"
+    )
 
 
 def _pool(count: int, folder: Path) -> ProcessPoolExecutor:
