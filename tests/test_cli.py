@@ -217,6 +217,9 @@ BAD_USAGE = {
     "project {ct} -o {out} --labels {seg} --overlay hart": "no structure 'hart'; did you mean heart?",
     "project {ct} -o {out} --names n.json": "--names belongs to labels",
     "project {ct} -o {out} --labels none.nii.gz": "no such file: none.nii.gz",
+    "project {ct} -o {out} --lables s.nii.gz": "arguments: --lables s.nii.gz; did you mean --labels?; see drrproj proj",
+    "info --kvq": "unrecognized arguments: --kvq; see drrproj info --help",
+    "dataset stats x --jsn": "unrecognized arguments: --jsn; did you mean --json?; see drrproj dataset stats --help",
     "project none.nii.gz -o {out}": "no such file: none.nii.gz",
     "project {folder} -o {out}": "no DICOM files in it, but ct.nii.gz; pass that file itself",
 }
@@ -287,6 +290,50 @@ def test_a_missing_backend_is_found_before_anything_is_read(tmp_path, capsys, mo
 def test_image_too_large_for_memory(ct, tmp_path, capsys):
     err = refused(capsys, "project", ct, "--shape", 2_000_000, 2_000_000, "-o", tmp_path / "out", code=1)
     assert "GiB" in err
+
+
+@pytest.mark.parametrize("line", ["project ct -o", "project ct -o out --labels", "demo -o", "points a b -o", "project"])
+def test_an_empty_name_is_refused(tmp_path, monkeypatch, capsys, line):
+    monkeypatch.chdir(tmp_path)
+    said = refused(capsys, *line.split(), "", *(["-o", "out"] if line == "project" else []))
+    assert "the name is empty; say which file or folder" in said
+    assert files(tmp_path) == set()
+
+
+def test_values_in_another_unit_name_the_option(tmp_path, capsys):
+    mu = save(tmp_path / "mu.nii", np.linspace(0, 0.02, 1000, dtype=np.float32).reshape(10, 10, 10))
+    assert run("project", mu, *SMALL, "-o", tmp_path / "out") == 0
+    assert "are they attenuation? Say --unit 1/mm\n" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arguments are UTF-8 whatever the locale says")
+def test_names_that_are_no_text_are_refused_before_the_work(ct, seg, tmp_path):
+    # Bytes that no encoding of the system holds, as of another locale's keyboard.
+    command = [b"-m", b"drrproj", b"project", os.fsencode(ct), b"--labels", os.fsencode(seg), b"-o", b"out"]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment["PYTHONPATH"] = str(Path(drrproj.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, *command, b"--group", "Lünge=heart".encode()],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"is no text in this terminal's encoding, and files could not hold it; set LC_ALL=C.UTF-8" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "out").exists()
+    # A name in a file is text, whatever the terminal can show.
+    seg.with_name("seg.json").write_text('{"1": "body", "51": "heart", "60": "Lünge"}', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *command, *map(str.encode, SMALL)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"names without voxels: L" in done.stdout
 
 
 @pytest.mark.parametrize("out", ["file", "file/below"])

@@ -226,6 +226,7 @@ def test_labels_of_another_space_are_accepted_where_asked_for(ct, tmp_path, caps
     nibabel.save(nibabel.Nifti1Image(np.ones((8, 20, 16), np.uint8), far), path)
     said = refused(capsys, tmp_path / "out", ct, "--labels", path)
     assert "labels are on another patient space" in said
+    assert said.endswith("; --other-space accepts them\n")
     projected(tmp_path / "out", ct, "--labels", path, "--other-space")
     assert json.loads((tmp_path / "out" / "PA.json").read_text())["labels"][0]["other_space"] is True
 

@@ -16,6 +16,7 @@ from drrproj.cli.commands import Parser
 __all__ = ["main"]
 
 BAD_INPUT, FAILURE, INTERRUPTED, UNREAD = 2, 1, 130, 141
+_OPTIONS = {"other_space=True": "--other-space", 'unit="HU"': "--unit HU", 'unit="1/mm"': "--unit 1/mm"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,8 +80,15 @@ class _Heard:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        self._unless_gone(lambda: self._stream.write(text))
+        self._unless_gone(lambda: self._write(text))
         return len(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:  # a name that this terminal's encoding has no letters for
+            encoding = self._stream.encoding
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     def flush(self) -> None:
         self._unless_gone(self._stream.flush)
@@ -97,8 +105,15 @@ class _Heard:
 def _complain(message: str, code: int) -> int:
     # Where nobody can hear it, the code alone says it.
     with contextlib.suppress(OSError):
-        print("drrproj: error:", " ".join(message.split()), file=sys.stderr)
+        print("drrproj: error:", _with_options(" ".join(message.split())), file=sys.stderr)
     return code
+
+
+def _with_options(message: str) -> str:
+    """Name the options of the command line where a message of the package names arguments of Python."""
+    for argument, option in _OPTIONS.items():
+        message = message.replace(argument, option)
+    return message
 
 
 def _flushed(code: int) -> int:
@@ -122,7 +137,7 @@ def _shown_once() -> Callable[..., None]:
     shown: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = str(message)
+        text = _with_options(str(message))
         if text not in shown:
             shown.add(text)
             print(f"drrproj: warning: {text}", file=sys.stderr)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import drrproj
+from drrproj.cli.commands import named_path
 from drrproj.cli.screen import say
 
 __all__ = ["add_ct", "add_ct_arguments", "read_ct"]
@@ -13,7 +13,9 @@ __all__ = ["add_ct", "add_ct_arguments", "read_ct"]
 
 def add_ct(parser: argparse.ArgumentParser) -> None:
     """Add the first argument, the volume itself."""
-    parser.add_argument("ct", type=Path, metavar="CT", help="DICOM folder or zip, NIfTI, NRRD, MetaImage or NumPy file")
+    parser.add_argument(
+        "ct", type=named_path, metavar="CT", help="DICOM folder or zip, NIfTI, NRRD, MetaImage or NumPy file"
+    )
 
 
 def add_ct_arguments(group: argparse._ArgumentGroup) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import drrproj
 from drrproj import io as drrproj_io
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import output_folder, write_views
@@ -30,7 +30,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=named_path,
         metavar="OUT",
         help=f"folder (default: {_FOLDER}, whose pictures are made anew each time)",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import drrproj
 from drrproj import backends
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.threads import default_threads
 
 __all__ = ["add_to"]
@@ -29,8 +29,10 @@ def add_to(commands: Commands) -> None:
     summary = "show versions, backends, instruction sets and threads; or the structures of labels"
     parser = add_command(commands, "info", _run, summary, _EXAMPLES)
     add = parser.add_argument
-    add("labels", type=Path, nargs="*", metavar="SEG", help="list the structures of these, as --labels takes them")
-    add("--ct", type=Path, metavar="CT", help="the CT that the contours of an RTSTRUCT are drawn on")
+    add(
+        "labels", type=named_path, nargs="*", metavar="SEG", help="list the structures of these, as --labels takes them"
+    )
+    add("--ct", type=named_path, metavar="CT", help="the CT that the contours of an RTSTRUCT are drawn on")
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import drrproj
 from drrproj import io as drrproj_io
 from drrproj import paxray
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.earlier import add_overwrite, old_results, removed
 from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
@@ -60,8 +60,8 @@ def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_command(commands, "paxray", _run, "make pictures by the PAXRay authors' chain", _EXAMPLES)
     add = parser.add_argument
-    add("cts", type=Path, nargs="+", metavar="CT", help="NIfTI files (.nii, .nii.gz), in HU")
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
+    add("cts", type=named_path, nargs="+", metavar="CT", help="NIfTI files (.nii, .nii.gz), in HU")
+    add("-o", "--out", type=named_path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
     add_overwrite(add)
     add(
         "--mode",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import drrproj
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 
 __all__ = ["add_to"]
 
@@ -24,16 +23,23 @@ def add_to(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = add_command(commands, "points", _run, "say where 3-D landmarks lie in the pictures", _EXAMPLES)
     add = parser.add_argument
-    add("landmarks", type=Path, metavar="LANDMARKS", help=".mrk.json of 3D Slicer, or .csv with name, x, y, z in mm")
+    add(
+        "landmarks",
+        type=named_path,
+        metavar="LANDMARKS",
+        help=".mrk.json of 3D Slicer, or .csv with name, x, y, z in mm",
+    )
     add(
         "pictures",
-        type=Path,
+        type=named_path,
         nargs="+",
         metavar="PICTURE",
         help="the .json beside each picture, or its .dcm by --dicom",
     )
     add("--space", choices=("RAS", "LPS"), help="frame of x, y, z in a .csv (default: RAS)")
-    add("-o", "--out", type=Path, required=True, metavar="CSV", help="table: view, name, row, column, on_detector")
+    add(
+        "-o", "--out", type=named_path, required=True, metavar="CSV", help="table: view, name, row, column, on_detector"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import drrproj
 from drrproj import backends, physics
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
@@ -71,7 +70,7 @@ def add_to(commands: Commands) -> None:
     parser = add_command(commands, "project", _run, "project a CT, and its anatomy labels, to X-ray images", _EXAMPLES)
     add_ct(parser)
     add = parser.add_argument
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made when missing")
+    add("-o", "--out", type=named_path, required=True, metavar="OUT", help="folder for the results; made when missing")
     add_overwrite(add)
 
     group = parser.add_argument_group("input")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import drrproj
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
 from drrproj.cli.results import as_text, output_folder, write_views
@@ -37,8 +37,8 @@ def add_to(commands: Commands) -> None:
         commands, "render", _run, "draw saved radiographs anew, with noise and blur, all with one grey scale", _EXAMPLES
     )
     add = parser.add_argument
-    add("radiographs", type=Path, nargs="+", metavar="NPZ", help="files that drrproj project --npz wrote")
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
+    add("radiographs", type=named_path, nargs="+", metavar="NPZ", help="files that drrproj project --npz wrote")
+    add("-o", "--out", type=named_path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
     add_overwrite(add)
     add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")

@@ -11,7 +11,7 @@ from typing import Any
 import drrproj
 from drrproj.io.kinds import kind_of
 
-__all__ = ["as_text", "output_folder", "write_dicom_views", "write_masks", "write_views"]
+__all__ = ["as_text", "is_text", "output_folder", "write_dicom_views", "write_masks", "write_views"]
 
 
 @contextlib.contextmanager
@@ -93,3 +93,12 @@ def write_masks(folder: Path, shot: drrproj.Radiograph, forms: Sequence[str]) ->
 def as_text(path: Path) -> str:
     """Return the path as UTF-8 can hold it: a file name may have bytes that are none."""
     return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def is_text(name: str) -> bool:
+    """Tell whether UTF-8 can hold a name: what comes in another encoding than the system's, Python keeps as bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

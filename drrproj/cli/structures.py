@@ -8,10 +8,10 @@ import fnmatch
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import drrproj
-from drrproj.cli.results import as_text
+from drrproj.cli.commands import named_path
+from drrproj.cli.results import as_text, is_text
 from drrproj.cli.screen import say
 
 __all__ = ["add_structure_arguments", "structure_choice"]
@@ -24,7 +24,7 @@ def add_structure_arguments(add: Callable[..., argparse.Action]) -> None:
     """Add the arguments that :func:`structure_choice` reads."""
     add(
         "--labels",
-        type=Path,
+        type=named_path,
         action="append",
         default=[],
         metavar="SEG",
@@ -33,7 +33,7 @@ def add_structure_arguments(add: Callable[..., argparse.Action]) -> None:
     )
     add(
         "--names",
-        type=Path,
+        type=named_path,
         action="append",
         default=[],
         metavar="FILE",
@@ -104,6 +104,11 @@ def _group(text: str) -> tuple[str, list[str]]:
     found = [member.strip() for member in members.split(",") if member.strip()]
     if not name.strip() or not found:
         raise argparse.ArgumentTypeError(f"needs NAME=MEMBER,MEMBER; got {text!r}")
+    if not is_text(name):
+        raise argparse.ArgumentTypeError(
+            f"the name {name!r} is no text in this terminal's encoding, and files could not hold it; set "
+            "LC_ALL=C.UTF-8, or choose another"
+        )
     return name.strip(), found
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import drrproj
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.earlier import add_overwrite, old_results, removed
 from drrproj.cli.results import output_folder
@@ -31,7 +30,12 @@ def add_to(commands: Commands) -> None:
     parser = add_command(commands, "view", _run, "draw source, detector, patient and image of each view", _EXAMPLES)
     add_ct(parser)
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="OUT", help="folder for VIEW_scene.png; made when missing"
+        "-o",
+        "--out",
+        type=named_path,
+        required=True,
+        metavar="OUT",
+        help="folder for VIEW_scene.png; made when missing",
     )
     add_overwrite(parser.add_argument)
     add_ct_arguments(parser.add_argument_group("input"))

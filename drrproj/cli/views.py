@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import drrproj
+from drrproj.cli.commands import named_path
+from drrproj.cli.results import is_text
 from drrproj.io.geometries import holds_views
 
 __all__ = ["add_view_arguments", "views_of", "warn_of_cut_views"]
@@ -37,7 +39,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--pose",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="take the views of a picture: the .json beside it, or a DICOM X-ray (XA, RF, DX, CR), whose tags --sdd, "
         "--sod and --pixel-spacing replace",
@@ -66,6 +68,8 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
     for name in geometry.names:
         if geometry.names.count(name) > 1:
             raise ValueError(f"view {name} is asked for twice, and one would overwrite the other")
+        if not is_text(name):
+            raise ValueError(f"view {name!r} is called by a name that is no text; give its file another name")
         if Path(name).name != name:
             raise ValueError(f"view {name!r} cannot be the name of a file; give it another name")
     return geometry

@@ -13,7 +13,7 @@ _DICOM_ENDINGS = re.compile(r"|\.dcm|\.\d+", re.IGNORECASE)
 
 
 def require_ending(path: str | os.PathLike[str], what: str, *endings: str) -> None:
-    """Refuse a file name that has none of the endings.
+    """Refuse a file name that has none of the endings, and what is no path.
 
     Examples
     --------
@@ -24,13 +24,21 @@ def require_ending(path: str | os.PathLike[str], what: str, *endings: str) -> No
         ...
     ValueError: a PNG file is called .png; got pa.jpg
     """
-    name = Path(path).name
+    name = _path(path).name
     if not name.lower().endswith(endings):
         raise ValueError(f"{what} is called {' or '.join(endings)}; got {name}")
 
 
 def require_dicom_name(path: str | os.PathLike[str]) -> None:
     """Refuse a file name whose ending is that of another format than DICOM."""
-    name = Path(path)
+    name = _path(path)
     if not _DICOM_ENDINGS.fullmatch(name.suffix):
         raise ValueError(f"a DICOM file is called .dcm, or by a name or UID alone; got {name.name}")
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"the path of the file comes first, then what is written; got {type(path).__name__} for the path"
+        )
+    return Path(path)
