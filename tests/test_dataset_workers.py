@@ -5,11 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from faulty_poses import Deadly, Warned
@@ -141,6 +144,18 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path, subjects):
     assert list((tmp_path / "out" / "records").iterdir()) == []
     done = run_script(tmp_path, f'if __name__ == "__main__":\n    {CALL}')
     assert (done.returncode, done.stdout) == (0, "{'kept': 6}\n")
+
+
+def test_the_recipe_of_the_documentation_builds_with_workers(tmp_path):
+    page = Path(__file__).parent.parent / "docs" / "datasets.md"
+    (recipe,) = re.findall(r"```python\n([^`]*__main__[^`]*)```", page.read_text(encoding="utf-8"))
+    chest = files("drrproj") / "data" / "chest_3mm"
+    rows = [f"{case},{chest / 'ct.nii.gz'},{chest / 'labels.nii.gz'},p" for case in "ab"]
+    (tmp_path / "manifest.csv").write_text("\n".join(["case,ct,labels,patient", *rows]))
+    (tmp_path / "script.py").write_text(recipe)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "{'kept': 2} {}\n"), done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")

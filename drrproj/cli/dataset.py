@@ -60,7 +60,7 @@ examples:
   Three poses of each view, up to 5 degrees, 100 mm and 20 mm off:
     drrproj dataset build manifest.csv --vary-angle 5 --vary-distance 100 --vary-shift 20 --poses 3 --seed 1 -o out
 
-Interrupted? Run the same again: it goes on where it stopped.
+Interrupted? Run the same again: it goes on where it stopped, and makes again what has other inputs now.
 """
 _CHECK_EXAMPLES = """\
 examples:

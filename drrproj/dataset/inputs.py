@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,8 +93,8 @@ def find_inputs(case: Case) -> Inputs:
         files = {"ct": _files_at(case.ct), "labels": _files_at(case.labels)}
         found = {part: [os.stat(path) for path in paths.values()] for part, paths in files.items()}
         # A link that leads elsewhere may lead to an older file of the same size.
-        places = {path for paths in files.values() for path in paths.values()} | {case.ct.parent, case.labels.parent}
-        links = [each for each in map(os.lstat, places) if stat.S_ISLNK(each.st_mode)]
+        places = {case.ct.parent, case.labels.parent, *(path for paths in files.values() for path in paths.values())}
+        links = [os.lstat(place) for place in places if os.path.islink(place)]
     times = [max(each.st_mtime_ns, each.st_ctime_ns) for part in found.values() for each in part]
     times += [each.st_ctime_ns for each in links]
     sizes = {part: sum(each.st_size for each in of_part) for part, of_part in found.items()}
@@ -140,13 +139,20 @@ def _in_words() -> Iterator[None]:
 
 def _files_at(place: Path) -> dict[str, Path]:
     if place.is_dir():
-        # Hidden files are those of a desktop, and no reader takes one.
-        return {
-            path.relative_to(place).as_posix(): path
-            for path in sorted(place.rglob("*"))
-            if not path.name.startswith(".") and path.is_file()
-        }
+        return dict(_files_below(os.fspath(place), ""))
     return {path.name: path for path in (place, *_voxels_of(place))}
+
+
+def _files_below(folder: str, prefix: str) -> Iterator[tuple[str, Path]]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            # Hidden files are those of a desktop, and no reader takes one.
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield f"{prefix}{entry.name}", Path(entry.path)
 
 
 def _voxels_of(header: Path) -> list[Path]:

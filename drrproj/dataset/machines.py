@@ -21,7 +21,8 @@ _PATIENCE_S = 60.0
 def dask_executor(address: str, workers: int | None = None) -> Iterator[concurrent.futures.Executor]:
     """Connect to a Dask scheduler, or start a cluster on this machine, until the block ends.
 
-    The machines must see the CTs and the dataset's folder under the same paths, and have the same drrproj. Dask starts
+    The machines must see the CTs and the dataset's folder under the same paths, and have the same drrproj with the same
+    backend. A process makes one case at a time, so workers need one thread each (``--nthreads 1``). Dask starts
     clusters on Slurm, Kubernetes and others; their scheduler's address is all that is needed here.
 
     Parameters
