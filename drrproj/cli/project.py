@@ -61,7 +61,7 @@ examples:
     drrproj project ct.nii.gz --kvp 120 --filter aluminium=4.3 --absorber CsI=0.6 --mas 2 --seed 1 -o out
 
   Two C-arm views, 30 degrees LAO, and 20 degrees RAO with 15 degrees cranial:
-    drrproj project ct.nii.gz --c-arm 30 0 --c-arm -20 15 --sdd 1200 --sod 800 --pixel-spacing 0.6 -o out
+    drrproj project ct.nii.gz --c-arm 30 0 --c-arm -20 15 --sdd 1200 --sod 800 --pixel-spacing 1.8 -o out
 """
 
 

@@ -17,7 +17,7 @@ _EXAMPLES = """\
 examples:
   Where do source and detector stand, and what is left and right in the picture?
     drrproj view ct.nii.gz --view PA -o setup
-    drrproj view ct.nii.gz --c-arm 30 20 --sdd 1200 --sod 800 --pixel-spacing 0.8 -o setup
+    drrproj view ct.nii.gz --c-arm 30 20 --sdd 1200 --sod 800 --pixel-spacing 1.8 -o setup
 
   Of a picture that was made before, and of a C-arm's own file:
     drrproj view ct.nii.gz --pose out/PA.json -o setup
