@@ -287,7 +287,8 @@ class Projector:
         if pieces > 1:
             warnings.warn(
                 f"the GPU's memory does not hold the volume: it is walked in {pieces} pieces, which every call copies "
-                'there anew; crop it, resample it, or see whether backend="cpu" is faster',
+                'there anew; crop it, resample it, see whether backend="cpu" is faster, or give back what torch and '
+                "CuPy keep for later (torch.cuda.empty_cache(), cupy.get_default_memory_pool().free_all_blocks())",
                 UserWarning,
                 stacklevel=_CALLER - 1,
             )

@@ -155,6 +155,7 @@ def test_a_volume_that_does_not_fit_is_walked_in_pieces(monkeypatch, seed, order
     with pytest.warns(UserWarning, match=r"memory does not hold the volume: it is walked in \d+ pieces") as warned:
         projector = Projector(ct, **options)
     assert warned[0].filename == __file__
+    assert "torch.cuda.empty_cache(), cupy.get_default_memory_pool().free_all_blocks()" in str(warned[0].message)
     cut = projector.project(geometry)
     assert cut.record["backend"]["pieces"] > 1
     assert whole.record["backend"]["pieces"] == 1
