@@ -25,6 +25,7 @@ from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
+from drrproj.io.replace import replaced
 
 SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
 CHOICES = ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "1"]
@@ -231,3 +232,13 @@ def test_each_command_s_help_has_examples_that_run(tmp_path, subjects, capsys, m
             assert main(words) == 0, example
             ran += 1
     assert ran >= 8
+
+
+def test_what_cannot_be_written_keeps_its_number(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"cannot write .*No space left") as caught, replaced(tmp_path / "file") as file:
+        file.write(b"content")
+    assert caught.value.errno == errno.ENOSPC

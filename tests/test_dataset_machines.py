@@ -55,7 +55,7 @@ def test_a_cluster_without_workers_is_told_of(cluster, monkeypatch):
     said = rf"the cluster at {address} has no worker, also not after 0.1 s; start some .*--nthreads 1"
     with pytest.raises(TimeoutError, match=said), dask_executor(address):
         pass
-    said = rf"the cluster at {address} has its own .* leave out the workers"
+    said = rf"the cluster at {address} has its own .* leave out workers"
     with pytest.raises(ValueError, match=said), dask_executor(address, workers=1):
         pass
 

@@ -353,3 +353,17 @@ def test_a_record_is_on_the_disk_before_its_name_stands_for_it(tmp_path, plain, 
     build(plain[:1], tmp_path / "out", SMALL, workers=1)
     assert events[-2:] == ["fsync", "records"]
     assert events.count("fsync") == 1
+
+
+def test_a_damaged_record_of_a_merged_dataset_is_copied_again(tmp_path, plain):
+    for case in plain:
+        build([case], tmp_path / f"part_{case.case_id}", SMALL, workers=1)
+    parts = [tmp_path / "part_s1", tmp_path / "part_s2"]
+    merge(parts, tmp_path / "out")
+    before = content_of(tmp_path / "out")
+    (tmp_path / "out" / "records" / "s1.json").write_bytes(b"")
+    merge(parts, tmp_path / "out")
+    assert content_of(tmp_path / "out") == before
+    (parts[0] / "records" / "s1.json").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"part_s1.*build again"):
+        merge(parts, tmp_path / "out")

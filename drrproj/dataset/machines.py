@@ -51,8 +51,8 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[concurre
     if address != LOCAL:
         if workers is not None:
             raise ValueError(
-                f"the cluster at {address} has its own number of workers, and {workers} were asked for; leave out the "
-                f"workers, or pass {LOCAL!r} in place of the address to start them here"
+                f"the cluster at {address} has its own number of workers, and {workers} were asked for; leave out "
+                f"workers (--workers), or pass {LOCAL!r} in place of the address to start them here"
             )
         with Client(address, timeout="10s") as client:
             try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
         differing = differences(first.configuration, store.configuration, names)
         if differing:
             raise ValueError(f"{store.path} has another configuration than {first.path}: {'; '.join(differing)}")
-        for record in store.records():
+        # A damaged record of a part is refused; one of the copy is copied again.
+        for record in _sound(store) if store is there else store.records():
             case = record["case"]
             if there is not None and owner.get(case) == there.path != store.path:
                 if not _has(there, record):
@@ -83,7 +85,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
                     _copy(store.path / place, merged.path / place)
                 # Last, because a record says that the case is done; with the time that stands for its inputs.
                 merged.write_record(record, store.record_path(record["case"]).stat().st_mtime_ns)
-        foreign = merged.sweep({record["case"]: files_of(record) for record in merged.records()})
+        foreign = merged.sweep({record["case"]: files_of(record) for record in _sound(merged)})
     if foreign:
         warnings.warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}", stacklevel=2)
     return merged
@@ -91,8 +93,16 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
 
 def _has(store: Store, record: Mapping[str, Any]) -> bool:
     """Whether a dataset has this record, letter for letter."""
-    path = store.record_path(record["case"])
-    return path.exists() and read_record(path) == record
+    try:
+        return read_record(store.record_path(record["case"])) == record
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _sound(store: Store) -> Iterator[dict[str, Any]]:
+    for path in store.record_paths():
+        with contextlib.suppress(ValueError):
+            yield read_record(path)
 
 
 def _copy(source: Path, target: Path) -> None:
