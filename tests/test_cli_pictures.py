@@ -38,7 +38,7 @@ def test_examples_of_help_are_valid(tmp_path, monkeypatch, capsys):
     for case in ("out", "cases/a", "cases/b"):
         views = ["--view", "PA", "--view", "LL", "--shape", 64, 64]
         assert run("project", "ct.nii.gz", *views, "--npz", "-o", tmp_path / case) == 0
-    for command, count in (("render", 4), ("paxray", 4)):
+    for command, count in (("render", 5), ("paxray", 4)):
         capsys.readouterr()
         with pytest.raises(SystemExit):
             run(command, "--help")
@@ -79,6 +79,22 @@ def test_render_gives_one_window_to_all(ct, tmp_path):
     assert one == other == expected.as_record()
     # The harder beam is attenuated less, and with one window that shows.
     assert levels(tmp_path / "all" / "b_PA.png").mean() < 0.9 * levels(tmp_path / "all" / "a_PA.png").mean()
+
+
+@pytest.mark.parametrize("views", [["PA", "LL"], ["PA"]])
+def test_the_recipes_of_the_documentation_give_pictures_that_can_be_read(views, tmp_path):
+    volume = drrproj.io.read_sample()[0]
+    geometry = drrproj.Geometry.concatenate([drrproj.Geometry.radiograph(view, volume) for view in views])
+    shot = drrproj.project(volume, geometry)
+    drrproj.write_npz(tmp_path / "radiograph.npz", shot)
+    photons = ["--quantity", "transmission", "--percentiles", 1, 80]
+    chosen = ["--invert"] if len(views) == 2 else photons
+    assert run("render", tmp_path / "radiograph.npz", "--bits", 8, *chosen, "-o", tmp_path / "out") == 0
+    for view in views:
+        body = levels(tmp_path / "out" / f"{view}.png")[shot[view].line_integral[0] > 1]
+        low, middle, high = np.percentile(body, [10, 50, 90])
+        assert high - low > 80
+        assert 25 < middle < 200
 
 
 def test_render_of_one_view_alone(ct, tmp_path):

@@ -17,8 +17,11 @@ __all__ = ["add_to"]
 
 _EXAMPLES = """\
 examples:
-  What `drrproj project --npz` saved, as a film: what the detector receives, 8 bits, contrast equalized:
-    drrproj render out/radiograph.npz --quantity transmission --bits 8 --clahe 0.01 -o film
+  What `drrproj project --npz` saved, as a film: dense is dark, 8 bits, contrast equalized:
+    drrproj render out/radiograph.npz --invert --bits 8 --clahe 0.01 -o film
+
+  What the detector receives, of one view, with a window for the lungs: behind the spine there is a hundredth of it:
+    drrproj render out/radiograph.npz --view PA --quantity transmission --percentiles 1 80 -o photons
 
   Many radiographs with one grey scale, chosen from all of them:
     drrproj render cases/*/radiograph.npz -o pictures
