@@ -30,7 +30,7 @@ def pictures() -> Iterator[tuple[str, Levels]]:
     image = shot.line_integral[0]
     log = drrproj.Display.fit(image, bits=8)
     yield "line integral", log.levels(image)
-    yield "transmission", drrproj.Display.fit(image, quantity="transmission", bits=8).levels(image)
+    yield "transmission, 0 to 0.25", drrproj.Display(0, 0.25, quantity="transmission", bits=8).levels(image)
     yield "line integral, inverted", drrproj.Display(log.low, log.high, bits=8, inverted=True).levels(image)
     yield "line integral, CLAHE 0.02", drrproj.Display.fit(image, bits=8, clahe=0.02).levels(image)
     yield "PAXRay faithful: hist_mastu", paxray.faithful(ct, "frontal").levels

@@ -87,7 +87,7 @@ def test_the_recipes_of_the_documentation_give_pictures_that_can_be_read(views, 
     geometry = drrproj.Geometry.concatenate([drrproj.Geometry.radiograph(view, volume) for view in views])
     shot = drrproj.project(volume, geometry)
     drrproj.write_npz(tmp_path / "radiograph.npz", shot)
-    photons = ["--quantity", "transmission", "--percentiles", 1, 80]
+    photons = ["--quantity", "transmission", "--window", 0, 0.25]
     chosen = ["--invert"] if len(views) == 2 else photons
     assert run("render", tmp_path / "radiograph.npz", "--bits", 8, *chosen, "-o", tmp_path / "out") == 0
     for view in views:

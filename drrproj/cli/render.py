@@ -21,7 +21,7 @@ examples:
     drrproj render out/radiograph.npz --invert --bits 8 --clahe 0.01 -o film
 
   What the detector receives, of one view, with a window for the lungs: behind the spine there is a hundredth of it:
-    drrproj render out/radiograph.npz --view PA --quantity transmission --percentiles 1 80 -o photons
+    drrproj render out/radiograph.npz --view PA --quantity transmission --window 0 0.25 -o photons
 
   Many radiographs with one grey scale, chosen from all of them:
     drrproj render cases/*/radiograph.npz -o pictures
