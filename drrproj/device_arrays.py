@@ -20,11 +20,14 @@ import numpy.typing as npt
 from drrproj.extras import from_extra
 
 __all__ = [
+    "as_float64",
     "check_integers",
     "check_on_host",
     "checked",
     "clear",
+    "current_device",
     "full",
+    "functions_of",
     "handed_over",
     "is_on_device",
     "layout_of",
@@ -119,8 +122,15 @@ def place_of(array: Any) -> tuple[str, int]:
     return name, int(memory.device.index if name == "torch" else memory.device.id)
 
 
-def _current_device(array: Any) -> AbstractContextManager[Any]:
-    """Make the array's GPU the current one, because CuPy's work goes to that one's stream."""
+def functions_of(array: Any) -> Any:
+    """Return the library whose functions work on an array, with the names that numpy has for them."""
+    return _library_of(array)[1] if is_on_device(array) else np
+
+
+def current_device(array: Any) -> AbstractContextManager[Any]:
+    """Make the GPU of an array the current one, because CuPy's work goes to that one's stream."""
+    if not is_on_device(array):
+        return contextlib.nullcontext()
     name, library = _library_of(array)
     if name == "torch":
         return library.cuda.device(array.device)  # type: ignore[no-any-return]
@@ -131,7 +141,7 @@ def stream_of(array: Any) -> int:
     """Return the stream that the array's library works on now, as CUDA's handle."""
     memory = memory_of(array)
     name, library = _library_of(memory)
-    with _current_device(memory):
+    with current_device(memory):
         if name == "torch":
             stream = library.cuda.current_stream(memory.device).cuda_stream
         else:
@@ -152,11 +162,16 @@ def layout_of(array: Any) -> npt.NDArray[Any]:
     return np.asarray(_Addresses({**parts, "version": 3}))
 
 
+def as_float64(array: Any) -> Any:
+    """Return a copy in float64."""
+    return array.double() if is_on_device(array) and _library_of(array)[0] == "torch" else array.astype(np.float64)
+
+
 def full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -> Any:
     """Make memory of one value beside that of an array."""
     memory = memory_of(array)
     name, library = _library_of(memory)
-    with _current_device(memory):
+    with current_device(memory):
         if name == "torch":
             return library.full(tuple(shape), value, dtype=getattr(library, np.dtype(dtype).name), device=memory.device)
         return library.full(tuple(shape), value, dtype=np.dtype(dtype))
@@ -164,7 +179,7 @@ def full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -
 
 def clear(array: Any, value: float) -> None:
     """Fill an array with one value."""
-    with _current_device(array):
+    with current_device(array):
         array[...] = value
 
 
@@ -172,20 +187,20 @@ def unique(array: Any) -> list[int]:
     """Return the values that occur; they alone go to the host."""
     memory = memory_of(array)
     _, library = _library_of(memory)
-    with _current_device(memory):
+    with current_device(memory):
         return [int(value) for value in library.unique(memory).tolist()]
 
 
 def transmission(line_integral: Any) -> Any:
     """Return the share of photons that arrive."""
     _, library = _library_of(line_integral)
-    with _current_device(line_integral):
+    with current_device(line_integral):
         return library.exp(-line_integral)
 
 
 def unpacked(packed: Any, columns: int) -> Any:
     """Return the bits of bytes along the last axis, the highest one first, as booleans."""
     _, library = _library_of(packed)
-    with _current_device(packed):
+    with current_device(packed):
         bits = library.stack([packed >> shift & 1 for shift in range(7, -1, -1)], -1)
         return library.reshape(bits, (*packed.shape[:-1], 8 * packed.shape[-1]))[..., :columns] != 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from drrproj import device_arrays
 
 __all__ = ["Average"]
 
-Results = dict[str, npt.NDArray[Any]]
+Results = dict[str, Any]  # arrays of numpy, CuPy or torch
 
 
 class Average:
@@ -38,29 +39,40 @@ class Average:
         self._results = results
         self._passes = 1
         # Photons are counted against those of the ray that lets most through, so that none of them underflows.
-        self._photons = np.ones(results["line_integral"].shape) if "line_integral" in results else None
+        self._photons = _ones(results["line_integral"]) if "line_integral" in results else None
 
     def add(self, results: Results) -> None:
         """Add a pass with the same outputs and shapes as the first one."""
         self._passes += 1
-        if self._photons is not None:
-            # View by view, because each step makes an image of its own.
-            for photons, lowest, line_integral in zip(
-                self._photons, self._results["line_integral"], results["line_integral"], strict=True
-            ):
-                change = np.subtract(line_integral, lowest, dtype=np.float64)
-                np.minimum(lowest, line_integral, out=lowest)
-                photons *= np.exp(np.minimum(change, 0.0))
-                photons += np.exp(-np.maximum(change, 0.0))
-        if "path_length" in results:
-            self._results["path_length"] += results["path_length"]
-        if "mask" in results:
-            self._results["mask"] |= results["mask"]
+        with device_arrays.current_device(next(iter(results.values()))):
+            if self._photons is not None:
+                library = device_arrays.functions_of(self._photons)
+                # View by view, because each step makes an image of its own.
+                for photons, lowest, line_integral in zip(
+                    self._photons, self._results["line_integral"], results["line_integral"], strict=True
+                ):
+                    change = device_arrays.as_float64(line_integral)
+                    change -= lowest
+                    library.minimum(lowest, line_integral, out=lowest)
+                    photons *= library.exp(change.clip(max=0.0))
+                    photons += library.exp(-change.clip(min=0.0))
+            if "path_length" in results:
+                self._results["path_length"] += results["path_length"]
+            if "mask" in results:
+                self._results["mask"] |= results["mask"]
 
     def finish(self) -> None:
         """Turn the sums into averages; call it once, at the end."""
-        if self._photons is not None:
-            for photons, lowest in zip(self._photons, self._results["line_integral"], strict=True):
-                lowest -= np.log(photons / self._passes)
-        if "path_length" in self._results:
-            self._results["path_length"] /= np.float32(self._passes)
+        with device_arrays.current_device(next(iter(self._results.values()))):
+            if self._photons is not None:
+                library = device_arrays.functions_of(self._photons)
+                for photons, lowest in zip(self._photons, self._results["line_integral"], strict=True):
+                    lowest -= library.log(photons / self._passes)
+            if "path_length" in self._results:
+                self._results["path_length"] /= float(self._passes)
+
+
+def _ones(array: Any) -> Any:
+    if device_arrays.is_on_device(array):
+        return device_arrays.full(array, array.shape, np.float64, 1.0)
+    return np.ones(array.shape)

@@ -58,7 +58,33 @@ def stand_in(name, monkeypatch, stream=0):
         def __ne__(self, other):
             return Array(at_work(self) != other, self.device.id)
 
+        def __truediv__(self, other):
+            return Array(at_work(self) / other, self.device.id)
+
+        def __iadd__(self, other):
+            at_work(self)[...] += other.host
+            return self
+
+        def __isub__(self, other):
+            at_work(self)[...] -= other.host
+            return self
+
+        def __imul__(self, other):
+            at_work(self)[...] *= other.host
+            return self
+
+        def __ior__(self, other):
+            at_work(self)[...] |= other.host
+            return self
+
+        def __itruediv__(self, other):
+            at_work(self)[...] /= other
+            return self
+
         __hash__ = None
+
+        def clip(self, min=None, max=None):
+            return Array(at_work(self).clip(min, max), self.device.id)
 
         def tolist(self):
             return self.host.tolist()
@@ -79,6 +105,8 @@ def stand_in(name, monkeypatch, stream=0):
 
     Array.__module__ = name
     functions = {
+        "log": lambda array: Array(np.log(at_work(array)), array.device.id),
+        "minimum": lambda a, b, out: np.minimum(at_work(a), at_work(b), out=out.host),
         "exp": lambda array: Array(np.exp(at_work(array)), array.device.id),
         "reshape": lambda array, shape: Array(array.host.reshape(shape), array.device.id),
         "stack": lambda arrays, axis: Array(np.stack([at_work(array) for array in arrays], axis), arrays[0].device.id),
@@ -95,6 +123,11 @@ def stand_in(name, monkeypatch, stream=0):
         )
     Array.__cuda_array_interface__ = property(interface_of)
     Array.__setitem__ = set_part
+    # Of what both have, each has one name.
+    if name == "torch":
+        Array.double = lambda self: Array(at_work(self).astype(np.float64), self.device.id)
+    else:
+        Array.astype = lambda self, dtype: Array(at_work(self).astype(dtype), self.device.id)
     made = []
     moved = SimpleNamespace(
         to_gpu=Array, to_host=lambda array: array.host, made=made, kind=Array, memory=Array, stream=stream
@@ -115,6 +148,7 @@ def stand_in(name, monkeypatch, stream=0):
         full=full,
         uint8=np.uint8,
         float32=np.float32,
+        float64=np.float64,
         unique=lambda array: Array(np.unique(at_work(array))),
         **functions,
     )

@@ -37,7 +37,7 @@ ARROWS = {
     "interchange": CHECKS | {"geometry", "volume"},
     "label_walks": CHECKS | VALUES | {"backends", "device_arrays", "output_arrays"},
     "mirrored": {"volume"},
-    "supersampling": set(),
+    "supersampling": {"device_arrays"},
     "project": CHECKS
     | VALUES
     | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},

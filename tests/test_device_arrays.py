@@ -130,8 +130,7 @@ def test_what_cannot_be_done_on_a_gpu_is_refused(library):
     for message, error, arguments in (
         ("backend 'cpu' walks numpy arrays; the volume is on a GPU", TypeError, {"backend": "cpu"}),
         ("both be on the GPU, or both on the host", TypeError, {"labels": labels}),
-        ("supersampling and crops are made on the host", ValueError, {"supersampling": 2}),
-        ("supersampling and crops are made on the host", ValueError, {"labels": anatomy, "label_images": "crops"}),
+        ("crops are made on the host", ValueError, {"labels": anatomy, "label_images": "crops"}),
     ):
         with pytest.raises(error, match=message):
             project(on_gpu, geometry, **arguments)
@@ -345,3 +344,30 @@ def test_padding_is_counted_on_the_host(library):
     on_gpu, _ = moved(library, ct, labels)
     with pytest.raises(TypeError, match=r"padding is counted on the host, .*; move it there, or count"):
         on_gpu.count_padding()
+
+
+@pytest.mark.parametrize("device", [0, 1])
+@pytest.mark.parametrize("name", ["cupy", "torch"])
+def test_rays_of_a_pixel_are_averaged_where_they_are(monkeypatch, name, device):
+    library = stand_in(name, monkeypatch)
+    ct, labels, geometry = scene()
+    expected = arrays_of(project(ct, geometry, labels=labels, supersampling=3, backend="cuda"))
+    on_gpu = Volume(library.kind(ct.array, device), ct.affine, unit=ct.unit)
+    anatomy = LabelVolume(
+        library.kind(labels.array, device), labels.affine, dict(labels.names), groups=dict(labels.groups)
+    )
+    image = library.kind(np.full_like(expected["line_integral"], 7), device)
+    shot = project(on_gpu, geometry, labels=anatomy, supersampling=3, out={"line_integral": image})
+    assert shot.line_integral is image
+    for key, array in arrays_of(shot).items():
+        if array is not None:
+            assert array.device.id == device
+            np.testing.assert_array_equal(array.host, expected[key], err_msg=key)
+
+
+def test_arrays_that_do_not_change_are_not_averaged(monkeypatch):
+    library = stand_in("jax", monkeypatch)
+    ct, labels, geometry = scene()
+    on_gpu, _ = moved(library, ct, labels)
+    with pytest.raises(ValueError, match=r"takes arrays of CuPy or torch; pass cupy.from_dlpack\(array\)"):
+        project(on_gpu, geometry, supersampling=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 
 import numpy as np
+import oracle
 import pytest
 from test_cuda import EVERYTHING, arrays_of, assert_close, scene
 
@@ -146,6 +147,16 @@ def test_arrays_on_the_gpu_are_filled(library):
     for name, array in arrays_of(shot).items():
         assert array is given[name]
         np.testing.assert_array_equal(library.to_host(array), library.to_host(fresh[name]), err_msg=name)
+
+
+def test_rays_of_a_pixel_are_averaged(library):
+    ct, labels, geometry = on_gpu(library)
+    shot = project(ct, geometry, labels=labels, supersampling=2)
+    host, ids, _ = scene()
+    expected = project(host, geometry, labels=ids, supersampling=2, backend="cuda")
+    oracle.assert_exact(library.to_host(shot.line_integral), expected.line_integral.astype(float))
+    oracle.assert_exact_paths(library.to_host(shot.path_length.array), expected.path_length.array.astype(float))
+    np.testing.assert_array_equal(library.to_host(shot.masks.packed), expected.masks.packed)
 
 
 @pytest.mark.parametrize("module", ["cupy", "torch"])
