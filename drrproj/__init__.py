@@ -9,6 +9,9 @@ One walk through the volume gives the line integral of every ray and its path le
     drrproj.write_png("pa.png", shot)
 """
 
+# The names of readers and writers stand in __all__ alone.
+# ruff: noqa: F405
+
 from __future__ import annotations
 
 import importlib
@@ -24,59 +27,11 @@ from drrproj.version import __version__
 from drrproj.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
-    from drrproj import interchange as interchange
-    from drrproj import io as io
-    from drrproj import paxray, physics, tissue
+    from drrproj import backends, dataset, interchange, io, paxray, physics, tissue
     from drrproj.display import Display, Picture
-    from drrproj.io import (
-        coco_rle,
-        label_color,
-        read_geometry,
-        read_labels,
-        read_landmarks,
-        read_npz,
-        read_volume,
-        write_coco,
-        write_dicom,
-        write_dicom_seg,
-        write_mask_pngs,
-        write_nifti,
-        write_npz,
-        write_overlay,
-        write_picture,
-        write_png,
-        write_projected_landmarks,
-        write_scene,
-        write_sidecar,
-        write_structure_table,
-    )
+    from drrproj.io import *  # noqa: F403
 
-_IO_NAMES = frozenset(
-    {
-        "read_geometry",
-        "coco_rle",
-        "label_color",
-        "read_labels",
-        "read_landmarks",
-        "read_npz",
-        "read_volume",
-        "write_dicom",
-        "write_dicom_seg",
-        "write_coco",
-        "write_mask_pngs",
-        "write_nifti",
-        "write_npz",
-        "write_overlay",
-        "write_picture",
-        "write_png",
-        "write_projected_landmarks",
-        "write_scene",
-        "write_sidecar",
-        "write_structure_table",
-    }
-)
-
-_ROOMS = frozenset({"interchange", "io", "paxray", "physics", "tissue"})
+_ROOMS = frozenset({"backends", "dataset", "interchange", "io", "paxray", "physics", "tissue"})
 
 __all__ = [
     "Attenuation",
@@ -90,7 +45,11 @@ __all__ = [
     "Volume",
     "__version__",
     "attenuation",
+    "backends",
     "coco_rle",
+    "dataset",
+    "interchange",
+    "io",
     "label_color",
     "materials",
     "paxray",
@@ -120,12 +79,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Files and pictures are for those who have them: a pipeline with arrays never pays for importing them.
-    if name in _IO_NAMES:
-        return getattr(importlib.import_module("drrproj.io"), name)
-    if name in ("Display", "Picture"):
-        return getattr(importlib.import_module("drrproj.display"), name)
     if name in _ROOMS:
         return importlib.import_module(f"drrproj.{name}")
+    if name in ("Display", "Picture"):
+        return getattr(importlib.import_module("drrproj.display"), name)
+    if name in __all__:
+        return getattr(importlib.import_module("drrproj.io"), name)
     raise AttributeError(f"module 'drrproj' has no attribute {name!r}")
 
 

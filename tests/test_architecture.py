@@ -46,10 +46,11 @@ ARROWS = {
     "physics": CHECKS | VALUES | {"materials", "project", "threads"},
     "io": CHECKS | VALUES | {"directions", "extras", "overlaps"},
     "dataset": VALUES | {"extras", "project", "io", "backends", "threads"},
-    "cli": VALUES | {"materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
+    "cli": VALUES
+    | {"extras", "materials", "paxray", "physics", "project", "tissue", "io", "dataset", "backends", "threads"},
     "__main__": {"cli"},
     "__init__": VALUES
-    | {"display", "interchange", "materials", "paxray", "physics", "project", "tissue", "io", "backends"},
+    | {"display", "interchange", "materials", "paxray", "physics", "project", "tissue", "io", "backends", "dataset"},
 }
 # Third-party modules and the only places that may import them.
 OWNERS = {
@@ -107,6 +108,20 @@ def test_importing_drrproj_imports_none_of_the_heavy_libraries(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.parametrize("first", ["", "import drrproj.dataset.build, drrproj.dataset.report; "])
+def test_rooms_are_seen_and_datasets_give_their_functions_whatever_was_imported_before(first, tmp_path):
+    code = (
+        f"{first}import drrproj; assert {{'backends', 'dataset', 'interchange', 'io'}} <= set(dir(drrproj)); "
+        "assert callable(drrproj.dataset.build) and callable(drrproj.dataset.report); "
+        "from drrproj.dataset import Case, Poses, build, open_store; assert callable(build); "
+        "assert all(callable(getattr(drrproj.dataset, name)) for name in drrproj.dataset.__all__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_public_name_is_there():
