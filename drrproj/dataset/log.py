@@ -70,18 +70,19 @@ def unfinished(store: Store) -> str | None:
     start: dict[str, Any] | None = None
     made: set[str] = set()
     if path.exists():
-        for line in path.read_bytes().splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                # Half a line, which a kill left.
-                continue
-            if event["event"] == "start":
-                start, made = event, set()
-            elif event["event"] == "case":
-                made.add(event["case"])
-            else:
-                start = None
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    # Half a line, which a kill left.
+                    continue
+                if event["event"] == "start":
+                    start, made = event, set()
+                elif event["event"] == "case":
+                    made.add(event["case"])
+                else:
+                    start = None
     if start is not None:
         done = start["cases"] - start["to_make"] + len(made)
         return f"its last build did not end ({done} of {start['cases']} cases), or is still at work; run the same again"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from drrproj.dataset.interrupts import ctrl_c_waits
 from drrproj.extras import from_extra
 
 __all__ = ["LOCAL", "dask_executor", "killed_its_worker"]
@@ -64,10 +65,11 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[concurre
                 ) from None
             yield client.get_executor(pure=False)
         return
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        # Its processes end with it; to them Ctrl-C says nothing.
+        with ctrl_c_waits():
+            cluster = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+            client = stack.enter_context(Client(cluster))
         yield client.get_executor(pure=False)
 
 

@@ -11,12 +11,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.cases import Case
+from drrproj.dataset.interrupts import ctrl_c_waits
 from drrproj.dataset.lock import share_as_worker
 from drrproj.dataset.machines import killed_its_worker
 from drrproj.dataset.one_case import Recipe, make_case, record_death
@@ -62,7 +63,7 @@ def made(
 
     def start(executor: Executor, case: Case, threads: int) -> Future[Line]:
         # A process may start here. It has Ctrl-C wait, as this one does, until it can say what becomes of it.
-        with _ctrl_c_waits():
+        with ctrl_c_waits():
             return executor.submit(make_case, case, split_of[case.case_id], light, recipe, threads)
 
     def dead(case: Case) -> Line:
@@ -182,7 +183,7 @@ def _pool(count: int, folder: Path) -> ProcessPoolExecutor:
 
 def _see_it_start(pool: ProcessPoolExecutor) -> None:
     try:
-        with _ctrl_c_waits():
+        with ctrl_c_waits():
             started = pool.submit(os.getpid)
         started.result()
     except BrokenExecutor:
@@ -196,15 +197,6 @@ def being_imported_by_a_worker() -> bool:
     """Whether this is a process that just starts, and imports the script that its parent runs."""
     # The mark by which multiprocessing itself refuses to start processes then.
     return getattr(multiprocessing.current_process(), "_inheriting", False)
-
-
-@contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(folder: Path) -> None:
