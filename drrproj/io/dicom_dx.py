@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from drrproj import device_arrays
 from drrproj.directions import STRAIGHT, dicom_letters
 from drrproj.extras import from_extra
 from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
@@ -229,7 +228,7 @@ def _add_own_patient(dataset: Dataset) -> None:
 
 
 def _digest(volume: Volume) -> str:
-    if device_arrays.is_on_device(volume.array):
+    if not isinstance(volume.array, np.ndarray):
         raise TypeError(
             "study: the voxels of this volume are on a GPU; pass the CT's DICOM files, or the CT on the host"
         )
