@@ -583,7 +583,7 @@ class Geometry:
             meant = next((meant for word, meant in _MEANT_BY.items() if word in view.lower()), None)
             raise ValueError(
                 f"unknown view {view!r}; the views are {', '.join(RADIOGRAPH_VIEWS)}"
-                + (f"; did you mean {near[0]}?" if near else "")
+                + (f"; did you mean {meant}?" if meant else "")
             )
         view = view.upper()
         if beam not in ("cone", "parallel"):
