@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.given_numbers import one_number, real_numbers
+from drrproj.hounsfield import AIR_HU
 from drrproj.materials import MATERIALS, Material, material
 
 __all__ = [
@@ -37,8 +38,6 @@ __all__ = [
     "schneider_bins",
     "table",
 ]
-
-AIR_HU = -1000.0
 
 
 @dataclass(frozen=True)
@@ -588,7 +587,7 @@ def _by_class(
     """Return density times a coefficient that jumps at each class's first HU, within the one HU before it."""
     first = from_hu[1:]
     ends = [end for start in first for end in (start - 1.0, start)]
-    hu = np.unique([of_density.knots[0], *of_density.knots, *ends])
+    hu = np.unique([*of_density.knots, *ends])
     hu = hu[hu >= of_density.knots[0]]
     values = of_density(hu) * np.asarray(coefficients)[np.searchsorted(first, hu, side="right")]
     after = hu[-1] + 1.0

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.extras import from_extra
+from drrproj.hounsfield import AIR_HU
 from drrproj.volume import LabelVolume, Volume
 
 __all__ = ["body", "body_mask", "bone_mask", "bones"]
 
-AIR_HU = -1000.0
 BONE_WINDOW = (400.0, 1600.0)
 
 Bools = npt.NDArray[np.bool_]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from drrproj import device_arrays
 from drrproj.affines import checked_affine
+from drrproj.hounsfield import PADDING_HU
 from drrproj.overlaps import OverlappingMasks
 from drrproj.short_text import counted, near_or_known
 
@@ -26,9 +27,6 @@ __all__ = ["RAS_FROM", "LabelVolume", "Volume"]
 
 Unit = Literal["HU", "1/mm"]
 Space = Literal["RAS", "LPS"]
-
-PADDING_HU = -1024.0
-"""HU below this cannot come from a 12-bit scanner scale: such voxels are padding outside the field of view."""
 
 RAS_FROM: Mapping[str, npt.NDArray[np.float64]] = {"RAS": np.eye(4), "LPS": np.diag([-1.0, -1.0, 1.0, 1.0])}
 """Homogeneous matrices from the two world frames in use to RAS+; each is its own inverse."""

@@ -393,7 +393,6 @@ THROUGH = {
 NOT_MIRRORED = {"plastimatch", "DeepDRR"}
 SIMPLE_PANELS = {"DeepDRR"}
 PARALLEL = {"nanodrr", "RTK", "ASTRA"}
-ONE_VIEW_AT_A_TIME = {"DeepDRR"}
 ANY_PANEL = {"ASTRA", "DeepDRR projections"}
 
 

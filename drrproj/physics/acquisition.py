@@ -72,7 +72,7 @@ class Exposure:
             return np.full((1, 1, 1), float(self.photons_per_pixel))
         if signal.geometry is None:
             raise ValueError("this signal has no geometry, so its pixels have no area; give photons_per_pixel")
-        views = signal.geometry.views
+        geometry, views = signal.geometry, signal.geometry.views
         area = np.cross(views[:, :3, 2], views[:, :3, 3])
         if self.kerma_ugy is not None:
             per_mm2 = self.kerma_ugy / signal.spectrum.kerma_ugy_per_photon_cm2 / _MM2_PER_CM2
@@ -82,14 +82,14 @@ class Exposure:
                 "mas needs a spectrum in photons per cm2 and mAs, such as physics.tungsten's; give kerma_ugy or "
                 "photons_per_pixel"
             )
-        if (views[:, 3, 0] == 0).any():
+        if geometry.is_parallel.any():
             raise ValueError("mas needs a distance from the source, and a parallel beam has none; give kerma_ugy")
-        rows, columns = signal.geometry.shape
+        rows, columns = geometry.shape
         row, column = np.arange(rows)[:, None, None], np.arange(columns)[None, :, None]
         photons = np.empty((len(views), rows, columns))
         per_mm2_at_1m = float(signal.spectrum.fluence.sum()) * float(self.mas or 0) / _MM2_PER_CM2
         for view, facing, out in zip(views, area, photons, strict=True):
-            ray = view[:3, 1] + row * view[:3, 2] + column * view[:3, 3] - view[:3, 0] / view[3, 0]
+            ray = view[:3, 1] + row * view[:3, 2] + column * view[:3, 3] - view[:3, 0]
             squared = np.square(ray).sum(axis=-1)
             # The pixel's area as the source sees it, by the square of the distance.
             out[...] = per_mm2_at_1m * _MM_PER_M**2 * np.abs(ray @ facing) / squared**1.5
@@ -314,8 +314,7 @@ def _pixels(geometry: Geometry | None, sigma_mm: float, what: str) -> FloatArray
     """Return a width at the detector in pixels, shape (views, 2): rows' and columns' axis."""
     if geometry is None:
         raise ValueError(f"{what} is in mm, and this signal has no geometry to say how large its pixels are")
-    spacing = np.linalg.norm(geometry.views[:, :3, 2:4], axis=1)
-    return np.asarray(sigma_mm / spacing)
+    return sigma_mm / geometry.pixel_spacing
 
 
 def _blurred(images: Float32Array, sigma_pixels: FloatArray | None) -> Float32Array:
@@ -335,7 +334,7 @@ def _focal_spot(
     geometry = signal.geometry
     if geometry is None:
         raise ValueError("a focal spot needs a geometry, and this signal has none")
-    if (geometry.views[:, 3, 0] == 0).any():
+    if geometry.is_parallel.any():
         raise ValueError("a parallel beam has no focal spot")
     if magnification is None:
         magnifications = _magnification_of_the_center(signal, geometry)
@@ -354,12 +353,8 @@ def _magnification_of_the_center(signal: Signal, geometry: Geometry) -> FloatArr
         raise ValueError("nothing says where the patient is; pass magnification=...")
     affine, middle = np.array(grid["affine"]), (np.array(grid["shape"]) - 1) / 2
     center = affine[:3, :3] @ middle + affine[:3, 3]
-    views = geometry.views
-    source = views[:, :3, 0] / views[:, 3:, 0]
-    normal = np.cross(views[:, :3, 2], views[:, :3, 3])
-    to_detector = ((views[:, :3, 1] - source) * normal).sum(axis=1)
-    to_center = ((center - source) * normal).sum(axis=1)
-    return np.asarray(to_detector / to_center)
+    to_center: FloatArray = ((center - geometry.sources) * geometry.normals).sum(axis=1)
+    return geometry.sdd / to_center
 
 
 def _scattered(

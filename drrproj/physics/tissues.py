@@ -19,6 +19,7 @@ from drrproj.attenuation import (
 )
 from drrproj.attenuation import density as density_by_hu
 from drrproj.given_numbers import real_numbers
+from drrproj.hounsfield import AIR_HU
 from drrproj.materials import MATERIALS, Material
 from drrproj.volume import LabelVolume, Volume
 
@@ -221,10 +222,10 @@ def water_bone(ct_energy_kev: float = 70.0) -> TissueModel:
     pure = bone_hu(ct_energy_kev)
     added = bone.density_g_cm3 - water.density_g_cm3
     # Density rises from water's to bone's along the mixture, then in proportion to HU + 1000.
-    slopes = (water.density_g_cm3 / 1000.0, added / pure, bone.density_g_cm3 / (pure + 1000.0))
+    slopes = (water.density_g_cm3 / -AIR_HU, added / pure, bone.density_g_cm3 / (pure - AIR_HU))
     density = Attenuation(
         "water_bone_density",
-        (-1000.0, 0.0, pure),
+        (AIR_HU, 0.0, pure),
         tuple(float(change) for change in np.diff([0.0, *slopes])),
         None,
         float(ct_energy_kev),
@@ -235,7 +236,7 @@ def water_bone(ct_energy_kev: float = 70.0) -> TissueModel:
     mixed = ((water, bone.density_g_cm3 / added, -water.density_g_cm3 / added), (bone, -of_bone, of_bone))
     classes = (
         # What is air to the last HU has no density and is left out, so that the walk may skip it.
-        TissueClass("water", float(np.nextafter(-1000.0, 0.0)), ((water, 0.0, 1.0),)),
+        TissueClass("water", float(np.nextafter(AIR_HU, 0.0)), ((water, 0.0, 1.0),)),
         TissueClass("water and bone", 0.0, mixed),
         TissueClass("bone", pure, ((bone, 0.0, 1.0),)),
     )
