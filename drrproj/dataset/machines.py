@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import sys
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[concurre
         with Client(address, timeout="10s") as client:
             try:
                 client.wait_for_workers(1, timeout=_PATIENCE_S)
-            except TimeoutError:
+            except (TimeoutError, asyncio.TimeoutError):  # two of them before Python 3.11
                 raise TimeoutError(
                     f"the cluster at {address} has no worker, also not after {_PATIENCE_S:g} s; start some "
                     f"(dask worker {address} --nthreads 1), and run the same again"
