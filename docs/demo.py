@@ -1,4 +1,7 @@
-"""Makes docs/demo.png, the picture in the README: what `drrproj demo` writes, side by side, with the air cut off."""
+"""Makes docs/demo.png, the picture in the README: what `drrproj demo` writes, side by side, with the air cut off.
+
+The names that stand beside each overlay are shown once, on the right.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,15 @@ def make(folder: Path) -> None:
     """Write the pictures into a folder, cut the air off them, and join them."""
     assert main(["demo", "--out", str(folder)]) == 0
     names = [f"{view}{ending}" for view in VIEWS for ending in (".png", "_overlay.png")]
-    pictures = [_eight_bits(folder / name) for name in names]
+    drawn = [_eight_bits(folder / name) for name in names]
+    across = drawn[0].shape[1]
+    pictures = [picture[:, :across] for picture in drawn]
     bright = np.max([picture.max(axis=2) for picture in pictures], axis=0) > 8
     rows, columns = (np.flatnonzero(bright.any(axis=axis)) for axis in (1, 0))
     cut = [picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] for picture in pictures]
-    Image.fromarray(np.concatenate(cut, axis=1)).quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+    legend = drawn[-1][: cut[0].shape[0], across:]
+    # In all its colours: of 256, liver and heart would share one.
+    Image.fromarray(np.concatenate([*cut, legend], axis=1)).save(PICTURE, optimize=True)
 
 
 def _eight_bits(path: Path) -> npt.NDArray[np.uint8]:

@@ -151,10 +151,25 @@ def test_many_structures_are_suggested_by_a_pattern(ct, seg, tmp_path, capsys):
     assert "did you mean 'rib_right_*', 12 structures? (drr" in said
 
 
+def coloured_pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.ptp(np.asarray(picture).astype(int), axis=-1) > 0
+
+
+def test_the_overlay_has_a_legend_unless_it_is_left_out(ct, seg, tmp_path):
+    projected(tmp_path / "out", ct, "--labels", seg)
+    projected(tmp_path / "bare", ct, "--labels", seg, "--no-legend")
+    legend, bare = (coloured_pixels(tmp_path / folder / "PA_overlay.png") for folder in ("out", "bare"))
+    assert bare.shape == (24, 31)
+    np.testing.assert_array_equal(legend[:24, :31], bare)
+    assert legend[:, 31:].any()
+    assert run("render", tmp_path / "out" / "radiograph.npz", "--no-legend", "-o", tmp_path / "again") == 0
+    assert coloured_pixels(tmp_path / "again" / "PA_overlay.png").shape == (24, 31)
+
+
 def test_overlay_by_a_pattern(ct, seg, tmp_path):
-    shot = projected(tmp_path / "out", ct, "--labels", seg, "--overlay", "lung_*")
-    with Image.open(tmp_path / "out" / "PA_overlay.png") as picture:
-        coloured = np.ptp(np.asarray(picture).astype(int), axis=-1) > 0
+    shot = projected(tmp_path / "out", ct, "--labels", seg, "--overlay", "lung_*", "--no-legend")
+    coloured = coloured_pixels(tmp_path / "out" / "PA_overlay.png")
     np.testing.assert_array_equal(coloured, shot.masks["lung_left"][0] | shot.masks["lung_right"][0])
 
 
@@ -176,10 +191,9 @@ def test_info_lists_the_structures_of_labels(seg, bones, capsys):
 
 
 def test_overlay_of_a_group(ct, seg, tmp_path):
-    groups = ["--group", "lungs=lung_*", "--overlay", "lungs", "7"]
+    groups = ["--group", "lungs=lung_*", "--overlay", "lungs", "7", "--no-legend"]
     shot = projected(tmp_path / "out", ct, "--labels", seg, *groups)
-    with Image.open(tmp_path / "out" / "PA_overlay.png") as picture:
-        coloured = np.ptp(np.asarray(picture).astype(int), axis=-1) > 0
+    coloured = coloured_pixels(tmp_path / "out" / "PA_overlay.png")
     np.testing.assert_array_equal(coloured, shot.masks["lungs"][0] | shot.masks["7"][0])
 
 
@@ -207,6 +221,7 @@ BAD = {
     "--npz --crops": "--crops belongs to --labels and --npz",
     "--structures heart": "--structures belongs to labels; add --labels SEG",
     "--group a=b": "--group belongs to labels",
+    "--no-legend": "--no-legend belongs to labels",
     "--masks png": "--masks belongs to labels",
     "--min-path 0": "--min-path belongs to labels",
     "--other-space": "--other-space belongs to labels",

@@ -50,10 +50,15 @@ def _run(arguments: argparse.Namespace) -> None:
         )
         removed(folder, old)
         written = write_views(
-            folder, shot, drrproj.Display.fit, {"volume": "bundled sample chest_3mm"}, drrproj_io.SAMPLE_ORGANS
+            folder,
+            shot,
+            drrproj.Display.fit,
+            {"volume": "bundled sample chest_3mm"},
+            drrproj_io.SAMPLE_ORGANS,
+            legend=True,
         )
         print(f"wrote to {folder}: {', '.join(written)}")
     print(
         "*.png is the X-ray (16 bit, dense is bright), *_overlay.png shows "
-        f"{len(drrproj_io.SAMPLE_ORGANS)} organs on it, *.json says how it was made"
+        f"{len(drrproj_io.SAMPLE_ORGANS)} organs on it and their names, *.json says how it was made"
     )

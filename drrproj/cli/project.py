@@ -94,6 +94,7 @@ def add_to(commands: Commands) -> None:
         metavar="NAME",
         help="structures drawn on the overlay, named as for --structures (default: all)",
     )
+    add("--no-legend", action="store_true", help="leave the names beside the overlay out: it has the picture's size")
     add(
         "--masks",
         nargs="+",
@@ -169,7 +170,7 @@ def _run(arguments: argparse.Namespace) -> None:
             print(_beam(tube.spectrum))
             shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
         removed(folder, old)
-        written = write_views(folder, shot, display, source, drawn)
+        written = write_views(folder, shot, display, source, drawn, not arguments.no_legend)
         if arguments.dicom:
             written += write_dicom_views(folder, shot, display, as_read, arguments.ct, drawn)
         if arguments.masks:
@@ -185,7 +186,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _check_structure_options(arguments: argparse.Namespace) -> None:
-    of_labels = ("names", "group", "structures", "overlay", "masks", "min_path", "other_space")
+    of_labels = ("names", "group", "structures", "overlay", "no_legend", "masks", "min_path", "other_space")
     for option in of_labels:
         given = getattr(arguments, option)
         if given is not None and given is not False and given != [] and not arguments.labels:

@@ -45,6 +45,7 @@ def add_to(commands: Commands) -> None:
     add_overwrite(add)
     add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
+    add("--no-legend", action="store_true", help="leave the names beside the overlay out: it has the picture's size")
     add_exposure_arguments(parser)
     add_display_arguments(parser)
 
@@ -61,7 +62,9 @@ def _run(arguments: argparse.Namespace) -> None:
         for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
             for view in _views(path, arguments, tube):
                 source = {"radiograph": as_text(path)}
-                written += write_views(folder, view, lambda _: display, source, arguments.overlay, prefix)
+                written += write_views(
+                    folder, view, lambda _: display, source, arguments.overlay, not arguments.no_legend, prefix
+                )
     print(f"{display.quantity} from {display.low:.4g} to {display.high:.4g} in {display.bits} bits")
     print(f"wrote to {arguments.out}: {', '.join(written)}")
 

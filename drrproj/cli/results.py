@@ -37,6 +37,7 @@ def write_views(
     display: Callable[[drrproj.Radiograph], drrproj.Display],
     source: dict[str, Any],
     drawn: Sequence[str] | None,
+    legend: bool,
     prefix: str = "",
 ) -> list[str]:
     written = []
@@ -48,7 +49,7 @@ def write_views(
         drrproj.write_png(folder / f"{name}.png", view, display=used)
         written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
-            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used)
+            drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used, legend=legend)
             written.append(f"{name}_overlay.png")
     return written
 

@@ -14,6 +14,7 @@ from drrproj.given_numbers import real_numbers
 from drrproj.io.chosen_masks import chosen_places
 from drrproj.io.endings import require_ending
 from drrproj.io.label_colors import label_color
+from drrproj.io.legend import with_legend
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
@@ -129,6 +130,7 @@ def write_overlay(
     window: Sequence[float] | None = None,
     *,
     display: Display | None = None,
+    legend: bool = False,
 ) -> Display:
     """Write one view as an 8-bit RGB PNG with its anatomy drawn on it.
 
@@ -145,6 +147,9 @@ def write_overlay(
         Names or ids to draw; by default all.
     window, display : optional
         As in :func:`write_png`.
+    legend : bool
+        Name the structures that are seen, each beside its colour, in a strip on the picture's right, which makes the
+        file wider and leaves the pixels where they are. Of very many the largest are named.
 
     Returns
     -------
@@ -184,7 +189,8 @@ def write_overlay(
     brightness = (levels / np.float32(np.iinfo(levels.dtype).max))[..., None]
     fill, outline = (np.zeros((*image.shape, 3), np.float32) for _ in range(2))
     filled, outlined = (np.zeros(image.shape, bool) for _ in range(2))
-    for name in sorted(masks, key=lambda name: (-np.count_nonzero(masks[name]), name)):
+    areas = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+    for name in sorted(masks, key=lambda name: (-areas[name], name)):
         color, edge = label_color(name), _edge(masks[name])
         fill[masks[name]], outline[edge] = color, color
         filled |= masks[name]
@@ -193,8 +199,12 @@ def write_overlay(
     tint = fill * (_TINT_FLOOR + (1 - _TINT_FLOOR) * brightness)
     picture[filled] += _FILL_OPACITY * (tint - picture)[filled]
     picture[outlined] += _OUTLINE_OPACITY * (outline - picture)[outlined]
+    drawn = np.rint(picture).astype(np.uint8)
+    if legend:
+        seen = [name for name in masks if areas[name]]
+        drawn = with_legend(drawn, seen, [areas[name] for name in seen])
     with replaced(path) as file:
-        Image.fromarray(np.rint(picture).astype(np.uint8)).save(file, format="PNG", compress_level=1)
+        Image.fromarray(drawn).save(file, format="PNG", compress_level=1)
     return used
 
 
