@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.affines import checked_affine
-from drrproj.directions import words
 from drrproj.given_numbers import one_number, real_numbers
 from drrproj.short_text import counted, listed, shown
 from drrproj.volume import LabelVolume, Volume
@@ -31,6 +30,7 @@ __all__ = [
     "positioner_angles",
     "positioner_axes",
     "positive_distance",
+    "reaches_behind_detector",
 ]
 
 Beam = Literal["cone", "parallel"]
@@ -886,12 +886,7 @@ class Geometry:
         low, high = -0.5 - FIT_PIXELS, np.array(self.shape) - 0.5 + FIT_PIXELS
         pixels = self.project_points(volume.corners)
         inside = ((pixels >= low) & (pixels <= high)).all(axis=(1, 2))
-        return inside & ~self._reaches_behind_detector(volume.corners)
-
-    def _reaches_behind_detector(self, points: Float64Array) -> npt.NDArray[np.bool_]:
-        from_detector = points[None] - self.views[:, None, :3, 1]
-        behind: npt.NDArray[np.bool_] = (np.einsum("vpi,vi->vp", from_detector, self.normals) > 1e-6).any(axis=1)
-        return behind & ~self.is_parallel
+        return inside & ~reaches_behind_detector(self, volume.corners)
 
     def moved(self, target_from_source: npt.ArrayLike) -> Geometry:
         """Move source and detector together, as one rigid thing.
@@ -1123,62 +1118,21 @@ class Geometry:
         point = None if isocenter is None else _vectors(isocenter, "isocenter")
         if point is not None and len(point) != 1:
             raise ValueError(f"isocenter must be one point; got {len(point)}")
-        return "\n".join(line for view in self for line in view._lines(volume, None if point is None else point[0]))
+        # Only here: what is told of views is built on them.
+        from drrproj.description import described
 
-    def _lines(self, volume: Volume | LabelVolume | None, isocenter: Float64Array | None) -> Iterator[str]:
-        """Describe the only view of this geometry."""
-        source, normal, center = self.sources[0], self.normals[0], self.centers[0]
-        row_step, column_step = self.views[0, :3, 2], self.views[0, :3, 3]
-        parallel = bool(self.is_parallel[0])
-        beam = -source if parallel else center - source
-        # Rounded, so that noise makes no angle of its own.
-        beam = np.round(beam / np.linalg.norm(beam), 12)
-        primary, secondary = positioner_angles(beam)
-        yield (
-            f"view {self.names[0]}: {'parallel' if parallel else 'cone'} beam from {words(-beam)} to {words(beam)} "
-            f"({_angle(primary, 'LAO', 'RAO')}, {_angle(secondary, 'CRA', 'CAU')} degrees)"
-        )
-        yield "  source: at infinity" if parallel else f"  source: {_place(source)}; sdd {self.sdd[0]:.1f} mm"
-        if isocenter is not None:
-            line = f"  isocenter: {_place(isocenter)}"
-            if not parallel:
-                depth = float(normal @ (isocenter - source))
-                line += f"; sod {np.linalg.norm(isocenter - source):.1f} mm, "
-                line += f"magnification {self.sdd[0] / depth:.3f}" if depth > 0 else "behind the source"
-            yield line
-        (rows, columns), (row_mm, column_mm) = self.shape, self.pixel_spacing[0]
-        yield (
-            f"  detector: {rows} rows x {columns} columns of {row_mm:.4g} x {column_mm:.4g} mm, "
-            f"{rows * row_mm:.1f} x {columns * column_mm:.1f} mm; middle at {_place(center)}"
-        )
-        if not parallel:
-            row, column = self.project_points(source + self.sdd[0] * normal)[0, 0]
-            yield f"  principal point: row {_number(row)}, column {_number(column)}"
-        head = _SUPERIOR if abs(beam @ _SUPERIOR) < 0.9 else _ANTERIOR
-        right = column_step / np.linalg.norm(column_step)
-        down = row_step - (row_step @ right) * right
-        roll = np.degrees(np.arctan2(-(head @ right), -(head @ down) / np.linalg.norm(down)))
-        tilt = np.degrees(np.arctan2(np.linalg.norm(np.cross(normal, beam)), normal @ beam))
-        yield (
-            f"  image: right edge is {words(column_step)}, upper edge is {words(-row_step)}; "
-            f"roll {_number(roll)}, tilt {_number(tilt)} degrees"
-        )
-        if volume is not None:
-            yield f"  volume: {self._extent(volume)}"
-
-    def _extent(self, volume: Volume | LabelVolume) -> str:
-        pixels = self.project_points(volume.corners)[0]
-        if np.isnan(pixels).any():
-            return "it does not fit: the source is beside or inside it"
-        (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
-        fits = "it fits the detector" if self.fits(volume)[0] else "it does not fit the detector"
-        if self._reaches_behind_detector(volume.corners)[0]:
-            fits = "it does not fit: part of it lies behind the detector"
-        return f"projects to rows {top:.1f} to {bottom:.1f} and columns {left:.1f} to {right:.1f}; {fits}"
+        return described(self, volume, None if point is None else point[0])
 
     def as_record(self) -> dict[str, Any]:
         """Everything needed to rebuild the geometry, as plain values."""
         return {"names": list(self.names), "shape": list(self.shape), "views": self.views.tolist()}
+
+
+def reaches_behind_detector(geometry: Geometry, points: Float64Array) -> npt.NDArray[np.bool_]:
+    """Tell for each view whether any of the points (points, 3) lies behind a cone's detector."""
+    from_detector = points[None] - geometry.views[:, None, :3, 1]
+    behind: npt.NDArray[np.bool_] = (np.einsum("vpi,vi->vp", from_detector, geometry.normals) > 1e-6).any(axis=1)
+    return behind & ~geometry.is_parallel
 
 
 def _first_pixel(
@@ -1209,17 +1163,3 @@ def _kept(pixels: slice, size: int, what: str) -> tuple[int, int]:
     if not 0 <= ends[0] < ends[1] <= size:
         raise ValueError(f"{what} {pixels.start} to {pixels.stop} are no part of a detector with {size} {what}")
     return ends[0], ends[1] - ends[0]
-
-
-def _number(value: float) -> str:
-    # Adding zero turns -0.0, which rounding leaves, into 0.0.
-    return f"{round(float(value), 1) + 0.0:.1f}"
-
-
-def _place(point: Float64Array) -> str:
-    return f"({', '.join(map(_number, point))}) mm RAS+"
-
-
-def _angle(degrees: float, positive: str, negative: str) -> str:
-    rounded = round(float(degrees), 1)
-    return f"{positive if rounded >= 0 else negative} {abs(rounded):.1f}"

@@ -30,7 +30,9 @@ ARROWS = {
     "attenuation": CHECKS | {"materials", "hounsfield"},
     "overlaps": set(),
     "directions": set(),
-    "geometry": CHECKS | {"volume", "directions"},
+    # Told in words only when asked: the one arrow that points both ways.
+    "geometry": CHECKS | {"volume", "description"},
+    "description": {"geometry", "volume", "directions"},
     "radiograph": CHECKS | {"geometry", "device_arrays"},
     "output_arrays": CHECKS | {"volume", "device_arrays"},
     "display": CHECKS | {"radiograph", "extras"},
