@@ -25,6 +25,7 @@ __all__ = [
     "check_on_host",
     "checked",
     "clear",
+    "copied",
     "current_device",
     "full",
     "functions_of",
@@ -167,8 +168,15 @@ def as_float64(array: Any) -> Any:
     return array.double() if is_on_device(array) and _library_of(array)[0] == "torch" else array.astype(np.float64)
 
 
+def copied(array: Any) -> Any:
+    """Return a copy."""
+    return array.clone() if is_on_device(array) and _library_of(array)[0] == "torch" else array.copy()
+
+
 def full(array: Any, shape: Sequence[int], dtype: npt.DTypeLike, value: float) -> Any:
     """Make memory of one value beside that of an array."""
+    if not is_on_device(array):
+        return np.full(shape, value, dtype)
     memory = memory_of(array)
     name, library = _library_of(memory)
     with current_device(memory):

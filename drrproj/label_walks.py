@@ -214,39 +214,36 @@ def traced(
     cropped = [output for output in outputs if output not in blanks]
     results = filled_arrays(blanks, given, volume)
     stream = _stream(volume)
-    crops: dict[str, list[list[npt.NDArray[np.float32]]]] = {output: [[] for _ in names] for output in cropped}
+    crops: dict[str, list[list[Any]]] = {output: [[] for _ in names] for output in cropped}
     boxes = np.zeros((len(names), len(geometry), 4), np.int32)
     if not cropped:
         _trace(engine, walks, geometry.views, geometry.shape, results, threads, stream)
+    # Whole images of one view at a time: what no ray writes to takes no memory on the host.
+    of_one = {output: Blank((len(names), 1, *geometry.shape), np.float32) for output in cropped}
+    of_one |= {
+        output: Blank((len(names), 1, *blank.shape[2:]), blank.dtype)
+        for output, blank in blanks.items()
+        if len(blank.shape) == 4
+    }
+    of_one["box"] = Blank((len(names), 1, 4), np.int32)
     for view in range(len(geometry) if cropped else 0):
-        # Whole images of one view at a time: what no ray writes to takes no memory.
-        whole = {output: np.zeros((len(names), 1, *geometry.shape), np.float32) for output in cropped}
-        box = np.zeros((len(names), 1, 4), np.int32)
-        of_view = {
-            output: array[view : view + 1] if array.ndim == 3 else np.zeros_like(array[:, :1])
-            for output, array in results.items()
-        }
-        _trace(
-            engine,
-            walks,
-            geometry.views[view : view + 1],
-            geometry.shape,
-            {**of_view, **whole, "box": box},
-            threads,
-            stream,
-        )
-        for output, array in results.items():
-            if array.ndim == 4:
-                array[:, view] = of_view[output][:, 0]
-        boxes[:, view] = _half_open(box[:, 0], geometry.shape)
-        for output in cropped:
-            for label, (top, bottom, left, right) in enumerate(boxes[:, view]):
-                crop = whole[output][label, 0, top:bottom, left:right].copy()
-                if output in _DEPTHS:
-                    met = whole["entry_depth"][label, 0, top:bottom, left:right] != 0
-                    met |= whole["exit_depth"][label, 0, top:bottom, left:right] != 0
-                    crop[~met] = np.nan
-                crops[output][label].append(crop)
+        whole = filled_arrays(of_one, {}, volume)
+        of_view = {output: array[view : view + 1] for output, array in results.items() if array.ndim == 3}
+        _trace(engine, walks, geometry.views[view : view + 1], geometry.shape, {**of_view, **whole}, threads, stream)
+        box = np.array(whole["box"].tolist(), np.int32).reshape(len(names), 4)
+        boxes[:, view] = _half_open(box, geometry.shape)
+        with device_arrays.current_device(volume.array):
+            for output, array in results.items():
+                if array.ndim == 4:
+                    array[:, view] = whole[output][:, 0]
+            for output in cropped:
+                for label, (top, bottom, left, right) in enumerate(boxes[:, view].tolist()):
+                    crop = device_arrays.copied(whole[output][label, 0, top:bottom, left:right])
+                    if output in _DEPTHS:
+                        met = whole["entry_depth"][label, 0, top:bottom, left:right] != 0
+                        met |= whole["exit_depth"][label, 0, top:bottom, left:right] != 0
+                        crop[~met] = np.nan
+                    crops[output][label].append(crop)
     if device_arrays.is_on_device(volume.array):
         for output in results.keys() - given.keys():
             results[output] = device_arrays.handed_over(volume.array, results[output])

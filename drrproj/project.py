@@ -486,11 +486,10 @@ def _check_places(
         raise TypeError(
             f'backend {backend!r} walks numpy arrays; the volume is on a GPU. Use backend="cuda", or move it'
         )
-    if on_device and form == "crops":
-        raise ValueError("crops are made on the host; move the volume there, or leave them out")
-    if on_device and supersampling > 1 and device_arrays.memory_of(volume.array) is not volume.array:
-        # The average is made in place, behind the back of a library whose arrays do not change.
-        raise ValueError("supersampling on a GPU takes arrays of CuPy or torch; pass cupy.from_dlpack(array)")
+    is_changed = supersampling > 1 or form == "crops"
+    if on_device and is_changed and device_arrays.memory_of(volume.array) is not volume.array:
+        # Both change arrays that were made before, behind the back of a library whose arrays do not change.
+        raise ValueError("supersampling and crops on a GPU take arrays of CuPy or torch; pass cupy.from_dlpack(array)")
     return on_device
 
 

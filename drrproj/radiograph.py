@@ -136,16 +136,21 @@ class LabelCrops(_ByLabel[Float32Array]):
 
     def __getitem__(self, label: int | str) -> Float32Array:
         place = self.place_of(label)
-        images = np.full((len(self._crops[place]), *self._shape), self._outside, np.float32)
-        for image, crop, (top, bottom, left, right) in zip(images, self._crops[place], self.boxes[place], strict=True):
-            image[top:bottom, left:right] = crop
+        crops, boxes = self._crops[place], self.boxes[place].tolist()
+        images: Float32Array = device_arrays.full(crops[0], (len(crops), *self._shape), np.float32, self._outside)
+        with device_arrays.current_device(images):
+            for image, crop, (top, bottom, left, right) in zip(images, crops, boxes, strict=True):
+                image[top:bottom, left:right] = crop
         return images
 
     @property
     def array(self) -> Float32Array:
         """All images, shape (labels, views, rows, columns): the memory that the crops spare."""
-        views = self.boxes.shape[1]
-        return np.stack([self[name] for name in self]) if len(self) else np.zeros((0, views, *self._shape), np.float32)
+        if not len(self):
+            return np.zeros((0, self.boxes.shape[1], *self._shape), np.float32)
+        images = [self[name] for name in self]
+        with device_arrays.current_device(images[0]):
+            return device_arrays.functions_of(images[0]).stack(images)  # type: ignore[no-any-return]
 
     @property
     def nbytes(self) -> int:

@@ -39,7 +39,10 @@ class Average:
         self._results = results
         self._passes = 1
         # Photons are counted against those of the ray that lets most through, so that none of them underflows.
-        self._photons = _ones(results["line_integral"]) if "line_integral" in results else None
+        self._photons = None
+        if "line_integral" in results:
+            line_integral = results["line_integral"]
+            self._photons = device_arrays.full(line_integral, line_integral.shape, np.float64, 1.0)
 
     def add(self, results: Results) -> None:
         """Add a pass with the same outputs and shapes as the first one."""
@@ -70,9 +73,3 @@ class Average:
                     lowest -= library.log(photons / self._passes)
             if "path_length" in self._results:
                 self._results["path_length"] /= float(self._passes)
-
-
-def _ones(array: Any) -> Any:
-    if device_arrays.is_on_device(array):
-        return device_arrays.full(array, array.shape, np.float64, 1.0)
-    return np.ones(array.shape)

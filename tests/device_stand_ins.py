@@ -43,8 +43,14 @@ def stand_in(name, monkeypatch, stream=0):
         shape = property(lambda self: self.host.shape)
         dtype = property(lambda self: self.host.dtype)
 
+        ndim = property(lambda self: self.host.ndim)
+        nbytes = property(lambda self: self.host.nbytes)
+
         def __getitem__(self, key):
             return Array(self.host[key], self.device.id)
+
+        def __invert__(self):
+            return Array(~at_work(self), self.device.id)
 
         def __neg__(self):
             return Array(-at_work(self), self.device.id)
@@ -95,8 +101,8 @@ def stand_in(name, monkeypatch, stream=0):
         return interface | {"version": 3}
 
     def set_part(array, key, value):
-        at_work(array)
-        array.host[key] = value
+        place = key.host if isinstance(key, Array) else key
+        at_work(array)[place] = value.host if isinstance(value, Array) else value
 
     def at_work(array):
         if current[-1] != array.device.id:
@@ -109,7 +115,9 @@ def stand_in(name, monkeypatch, stream=0):
         "minimum": lambda a, b, out: np.minimum(at_work(a), at_work(b), out=out.host),
         "exp": lambda array: Array(np.exp(at_work(array)), array.device.id),
         "reshape": lambda array, shape: Array(array.host.reshape(shape), array.device.id),
-        "stack": lambda arrays, axis: Array(np.stack([at_work(array) for array in arrays], axis), arrays[0].device.id),
+        "stack": lambda arrays, axis=0: Array(
+            np.stack([at_work(array) for array in arrays], axis), arrays[0].device.id
+        ),
     }
     if name == "jax":
         cupy = stand_in("cupy", monkeypatch, stream)
@@ -126,8 +134,10 @@ def stand_in(name, monkeypatch, stream=0):
     # Of what both have, each has one name.
     if name == "torch":
         Array.double = lambda self: Array(at_work(self).astype(np.float64), self.device.id)
+        Array.clone = lambda self: Array(at_work(self).copy(), self.device.id)
     else:
         Array.astype = lambda self, dtype: Array(at_work(self).astype(dtype), self.device.id)
+        Array.copy = lambda self: Array(at_work(self).copy(), self.device.id)
     made = []
     moved = SimpleNamespace(
         to_gpu=Array, to_host=lambda array: array.host, made=made, kind=Array, memory=Array, stream=stream
@@ -149,6 +159,7 @@ def stand_in(name, monkeypatch, stream=0):
         uint8=np.uint8,
         float32=np.float32,
         float64=np.float64,
+        int32=np.int32,
         unique=lambda array: Array(np.unique(at_work(array))),
         **functions,
     )

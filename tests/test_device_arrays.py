@@ -130,7 +130,6 @@ def test_what_cannot_be_done_on_a_gpu_is_refused(library):
     for message, error, arguments in (
         ("backend 'cpu' walks numpy arrays; the volume is on a GPU", TypeError, {"backend": "cpu"}),
         ("both be on the GPU, or both on the host", TypeError, {"labels": labels}),
-        ("crops are made on the host", ValueError, {"labels": anatomy, "label_images": "crops"}),
     ):
         with pytest.raises(error, match=message):
             project(on_gpu, geometry, **arguments)
@@ -365,9 +364,35 @@ def test_rays_of_a_pixel_are_averaged_where_they_are(monkeypatch, name, device):
             np.testing.assert_array_equal(array.host, expected[key], err_msg=key)
 
 
-def test_arrays_that_do_not_change_are_not_averaged(monkeypatch):
+@pytest.mark.parametrize("device", [0, 1])
+@pytest.mark.parametrize("name", ["cupy", "torch"])
+def test_crops_are_made_where_the_volume_is(monkeypatch, name, device):
+    library = stand_in(name, monkeypatch)
+    ct, labels, geometry = scene()
+    options = {"outputs": EVERYTHING, "label_images": "crops"}
+    expected = project(ct, geometry, labels=labels, backend="cuda", **options)
+    on_gpu = Volume(library.kind(ct.array, device), ct.affine, unit=ct.unit)
+    anatomy = LabelVolume(
+        library.kind(labels.array, device), labels.affine, dict(labels.names), groups=dict(labels.groups)
+    )
+    mask = library.kind(np.full_like(expected.masks.packed, 7), device)
+    shot = project(on_gpu, geometry, labels=anatomy, out={"mask": mask}, **options)
+    assert shot.masks.packed is mask
+    for key, array in arrays_of(shot).items():
+        assert array.device.id == device
+        np.testing.assert_array_equal(array.host, arrays_of(expected)[key], err_msg=key)
+    for key in ("path_length", "entry_depth"):
+        found, right = getattr(shot, key), getattr(expected, key)
+        np.testing.assert_array_equal(found.boxes, right.boxes)
+        assert found.nbytes == right.nbytes
+        np.testing.assert_array_equal(found.crop("all", 1).host, right.crop("all", 1))
+        np.testing.assert_array_equal(shot[1].images[key]["two"].host, expected[1].images[key]["two"])
+
+
+@pytest.mark.parametrize("options", [{"supersampling": 2}, {"label_images": "crops"}])
+def test_arrays_that_do_not_change_are_not_averaged_or_cropped(monkeypatch, options):
     library = stand_in("jax", monkeypatch)
     ct, labels, geometry = scene()
-    on_gpu, _ = moved(library, ct, labels)
-    with pytest.raises(ValueError, match=r"takes arrays of CuPy or torch; pass cupy.from_dlpack\(array\)"):
-        project(on_gpu, geometry, supersampling=2)
+    on_gpu, anatomy = moved(library, ct, labels)
+    with pytest.raises(ValueError, match=r"take arrays of CuPy or torch; pass cupy.from_dlpack\(array\)"):
+        project(on_gpu, geometry, labels=anatomy, **options)

@@ -159,6 +159,15 @@ def test_rays_of_a_pixel_are_averaged(library):
     np.testing.assert_array_equal(library.to_host(shot.masks.packed), expected.masks.packed)
 
 
+def test_crops_hold_what_dense_images_hold(library):
+    ct, labels, geometry = on_gpu(library)
+    options = {"labels": labels, "outputs": EVERYTHING}
+    dense, cut = (project(ct, geometry, label_images=form, **options) for form in ("dense", "crops"))
+    np.testing.assert_array_equal(library.to_host(cut.masks.packed), library.to_host(dense.masks.packed))
+    for name, array in arrays_of(dense).items():
+        np.testing.assert_array_equal(library.to_host(arrays_of(cut)[name]), library.to_host(array), err_msg=name)
+
+
 @pytest.mark.parametrize("module", ["cupy", "torch"])
 def test_an_array_passes_through_dlpack(module):
     source, target = Library("torch"), Library("cupy")
