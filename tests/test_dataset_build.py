@@ -31,6 +31,7 @@ from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.derive import derive
 from drrproj.dataset.evaluation import compare
+from drrproj.dataset.log import unfinished
 from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
@@ -439,7 +440,9 @@ def test_an_interrupted_merge_goes_on(tmp_path, subjects, monkeypatch):
             patch.setattr(module, "replaced", stopping)
             with pytest.raises(KeyboardInterrupt):
                 merge(parts, out)
+            assert "did not end" in unfinished(open_store(out))
             merge(parts, out)
+            assert unfinished(open_store(out)) is None
         assert content_of(out) == content_of(tmp_path / "whole")
         # What was whole is not copied again.
         assert len(copied) == 16 + (stop - 1) % 4 + 1

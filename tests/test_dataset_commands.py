@@ -62,7 +62,7 @@ def stopped(tmp_path, subjects, monkeypatch):
 
 
 def test_a_build_that_did_not_end_is_told_everywhere(tmp_path, stopped, subjects, capsys):
-    sentence = "its last build did not end (1 of 4 cases), or is still at work; run the same again"
+    sentence = "its last build, or merge, did not end (1 of 4 cases), or is still at work; run the same again"
     code, out, _ = run(capsys, "check", stopped)
     assert (code, out.splitlines()[0]) == (2, sentence)
     warned = f"drrproj: warning: {stopped}: {sentence}\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from faulty_poses import Deadly, Warned
-from small_cases import write_subjects
+from small_cases import save, small_case, write_subjects
 
 from drrproj import backends
 from drrproj.dataset import one_case
@@ -83,6 +83,28 @@ def test_threads_make_the_records_of_one_process(tmp_path, subjects):
     for name, record in records_of(tmp_path / "one").items():
         said = [reason["message"] for reason in json.loads(record)["reasons"]]
         assert f"this is {name.removesuffix('.json')}" in said
+
+
+def test_workers_elsewhere_find_files_named_from_here(tmp_path, monkeypatch):
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "raw" / "imagesTr" / "a_0000.nii.gz", hu, affine)
+    save(tmp_path / "raw" / "labelsTr" / "a.nii.gz", labels, affine)
+    table = {"labels": {"lung": 1, "heart": 2, "spine": 3}, "channel_names": {"0": "CT"}}
+    (tmp_path / "raw" / "dataset.json").write_text(json.dumps(table))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    cases = find_cases("raw")
+
+    class Elsewhere(concurrent.futures.Executor):
+        def submit(self, work, /, *arguments):
+            job = concurrent.futures.Future()
+            with monkeypatch.context() as patch:
+                patch.chdir(tmp_path / "elsewhere")
+                job.set_result(work(*arguments))
+            return job
+
+    done = build(cases, "out", SMALL, executor=Elsewhere())
+    assert done.left_out == {}
 
 
 @pytest.mark.parametrize("key", ["drrproj", "backend"])

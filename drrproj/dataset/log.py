@@ -1,4 +1,4 @@
-"""``log.jsonl``: what a build did, in the order in which it happened, and whether it ended."""
+"""``log.jsonl``: what a build, or a merge, did, in the order in which it happened, and whether it ended."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Log:
 
 
 def unfinished(store: Store) -> str | None:
-    """Say in a sentence that the last build of a dataset did not end, or is at work; None where it ended.
+    """Say in a sentence that the last build or merge of a dataset did not end, or is at work; None where it ended.
 
     Parameters
     ----------
     store : Store
-        A dataset that was merged has no log, and is taken to be finished where it has a record.
+        Without a log it is taken to be finished where it has a record.
     """
     path = store.path / _NAME
     start: dict[str, Any] | None = None
@@ -85,7 +85,8 @@ def unfinished(store: Store) -> str | None:
                     start = None
     if start is not None:
         done = start["cases"] - start["to_make"] + len(made)
-        return f"its last build did not end ({done} of {start['cases']} cases), or is still at work; run the same again"
+        how_far = f"{done} of {start['cases']} cases"
+        return f"its last build, or merge, did not end ({how_far}), or is still at work; run the same again"
     if not any((store.path / "records").glob("*.json")):
         return "it holds no case; build it"
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.lock import only_build
+from drrproj.dataset.log import Log
 from drrproj.dataset.store import Store, create_store, differences, few, files_of, open_store, read_record
 from drrproj.io.replace import replaced
 
@@ -74,18 +75,22 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
                     f"{case} in {record['split'] or 'no split'}"
                 )
     merged = create_store(out, first.configuration, first.declared_classes, first.groups)
-    with only_build(merged.path):
+    total = sum(len(store.record_paths()) for store in stores)
+    with only_build(merged.path), Log(merged.path) as log:
+        # The log tells a merge that did not end.
+        log.write({"event": "start", "cases": total, "to_make": total, "hash": merged.hash})
         files = merged.files()
         for store in stores:
             for record in store.records():
                 places = files_of(record)
-                if places <= files and _has(merged, record):
-                    continue
-                for place in sorted(places):
-                    _copy(store.path / place, merged.path / place)
-                # Last, because a record says that the case is done; with the time that stands for its inputs.
-                merged.write_record(record, store.record_path(record["case"]).stat().st_mtime_ns)
+                if not (places <= files and _has(merged, record)):
+                    for place in sorted(places):
+                        _copy(store.path / place, merged.path / place)
+                    # Last, because a record says that the case is done; with the time that stands for its inputs.
+                    merged.write_record(record, store.record_path(record["case"]).stat().st_mtime_ns)
+                log.write({"event": "case", "case": record["case"], "status": record["status"]})
         foreign = merged.sweep({record["case"]: files_of(record) for record in _sound(merged)})
+        log.write({"event": "end"})
     if foreign:
         warnings.warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}", stacklevel=2)
     return merged

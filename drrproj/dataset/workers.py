@@ -56,7 +56,15 @@ def made(
     cores = default_threads()
     count = min(workers or cores, len(cases))
     # Workers on other machines start elsewhere, and their names of files must not depend on where.
-    cases = [replace(case, ct=case.ct.absolute(), labels=case.labels.absolute()) for case in cases]
+    cases = [
+        replace(
+            case,
+            ct=case.ct.absolute(),
+            labels=case.labels.absolute(),
+            names=None if case.names is None else case.names.absolute(),
+        )
+        for case in cases
+    ]
     # A worker needs where to write, the hash and the engine; the lists of splits may be long.
     configuration = {"made_by": store.configuration["made_by"]}
     light = Store(store.path.absolute(), configuration, store.hash, store.declared_classes, store.groups)
