@@ -20,6 +20,7 @@ import numpy.typing as npt
 from drrproj import device_arrays
 from drrproj.affines import checked_affine
 from drrproj.hounsfield import PADDING_HU
+from drrproj.name_patterns import matching
 from drrproj.overlaps import OverlappingMasks
 from drrproj.short_text import counted, near_or_known
 
@@ -346,7 +347,7 @@ class LabelVolume(_Grid):
         Parameters
         ----------
         groups : mapping of str to sequence of int or str
-            ``{"lungs": ["lung_left", "lung_right"], "ribs": range(80, 104)}``: members by name or id.
+            ``{"lungs": ["lung_left", "lung_right"], "ribs": ["rib_*"]}``: members by name, id or pattern.
 
         Returns
         -------
@@ -377,8 +378,8 @@ class LabelVolume(_Grid):
                 raise ValueError(f"group {name!r} needs a list of members; got the text {members!r}")
             ids: list[int] = []
             for member in members:
-                label_id = self.id_of(member)
-                ids += self.groups.get(label_id, (label_id,))
+                for label_id in self.ids_of(member):
+                    ids += self.groups.get(label_id, (label_id,))
             if not ids:
                 raise ValueError(f"group {name!r} has no member")
             names[new_id] = name
@@ -393,7 +394,8 @@ class LabelVolume(_Grid):
         Parameters
         ----------
         structures : int or str, or iterable of them
-            Ids or names, of groups too. One that is known but has no voxel stays, with empty images.
+            Ids or names, of groups too, or patterns such as ``"rib_*"``. One that is known but has no voxel stays,
+            with empty images.
 
         Returns
         -------
@@ -411,6 +413,8 @@ class LabelVolume(_Grid):
         >>> labels = drrproj.LabelVolume(np.ones((8, 8, 8), np.uint8), np.eye(4), {1: "heart", 2: "liver"})
         >>> labels.subset(["liver", "heart"]).label_ids
         (2, 1)
+        >>> labels.subset("l*").label_ids
+        (2,)
         >>> labels.subset(["hart"])
         Traceback (most recent call last):
             ...
@@ -419,7 +423,22 @@ class LabelVolume(_Grid):
         asked: Any = (
             structures if isinstance(structures, Iterable) and not isinstance(structures, str) else [structures]
         )
-        return self._with(selected=tuple(dict.fromkeys(self.id_of(structure) for structure in asked)))
+        return self._with(selected=tuple(dict.fromkeys(itertools.chain(*map(self.ids_of, asked)))))
+
+    def ids_of(self, structures: int | str) -> tuple[int, ...]:
+        """Ids of a structure, by name or id, or of all whose names a pattern matches, such as ``"rib_*"``.
+
+        Raises
+        ------
+        KeyError
+            If there is none; the message names those that are spelled alike.
+        """
+        if isinstance(structures, str):
+            by_name = {self.name_of(label_id): label_id for label_id in (*self.names, *self._occurring)}
+            found = [] if structures in by_name else matching(structures, by_name)
+            if found:
+                return tuple(by_name[name] for name in found)
+        return (self.id_of(structures),)
 
     def id_of(self, structure: int | str) -> int:
         """Id of a structure, by name or id.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import fnmatch
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import drrproj
 from drrproj.cli.commands import named_path
 from drrproj.cli.results import as_text, is_text
 from drrproj.cli.screen import say
+from drrproj.name_patterns import matching
 
 __all__ = ["add_structure_arguments", "structure_choice"]
 
@@ -164,8 +164,9 @@ def _found(anatomy: Sequence[drrproj.LabelVolume], structures: Sequence[str], wh
         owners = {owner for owner, _ in matches}
         if len(owners) > 1:
             raise ValueError(f"{structure} is in {len(owners)} label files; give one another name with --names")
-        if not matches and any(sign in structure for sign in "*?["):
-            matches = [(owner, label_id) for owner, label_id, name in known if fnmatch.fnmatchcase(name, structure)]
+        if not matches:
+            meant = set(matching(structure, (name for _, _, name in known)))
+            matches = [(owner, label_id) for owner, label_id, name in known if name in meant]
         if not matches:
             names = list(dict.fromkeys(name for _, _, name in known))
             near = _meant(structure, names)
