@@ -109,6 +109,22 @@ def test_render_and_view_are_refused_in_the_same_way(ct, tmp_path, capsys):
     assert (tmp_path / "a" / "radiograph.npz").exists()
 
 
+def test_render_removes_nothing_before_all_of_its_files_are_good(ct, seg, tmp_path, capsys):
+    for case in "ab":
+        assert run("project", ct, "--labels", seg, *SMALL, "--npz", "-o", tmp_path / case) == 0
+    saved, film = [tmp_path / case / "radiograph.npz" for case in "ab"], tmp_path / "film"
+    assert run("render", *saved, "--overlay", "hea*", "-o", film) == 0
+    before = contents(film)
+    capsys.readouterr()
+    said = refused(capsys, "render", saved[0], "--overlay", "hart", "--overwrite", "-o", film)
+    assert "no structure 'hart'; did you mean heart?" in said
+    refused(capsys, "render", saved[0], "--overlay", "hart", "-o", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    saved[1].write_bytes(b"PK")
+    refused(capsys, "render", *saved, "--window", 0, 6, "--overwrite", "-o", film)
+    assert contents(film) == before
+
+
 def test_paxray_mixes_no_two_cts_of_one_name(tmp_path, capsys):
     pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
     for name in ("a/ct", "b/ct", "b/other"):

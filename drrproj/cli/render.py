@@ -11,6 +11,7 @@ from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
 from drrproj.cli.results import as_text, output_folder, write_views
+from drrproj.cli.structures import names_meant
 from drrproj.cli.tube import TubeChoice, add_exposure_arguments, tube_choice
 
 __all__ = ["add_to"]
@@ -44,7 +45,7 @@ def add_to(commands: Commands) -> None:
     add("-o", "--out", type=named_path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
     add_overwrite(add)
     add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
-    add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay (default: all)")
+    add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay, or patterns (default: all)")
     add("--no-legend", action="store_true", help="leave the names beside the overlay out: it has the picture's size")
     add_exposure_arguments(parser)
     add_display_arguments(parser)
@@ -55,16 +56,18 @@ def _run(arguments: argparse.Namespace) -> None:
     prefixes = _prefixes(arguments.radiographs)
     old = old_results(arguments, earlier_results(arguments.out, PICTURES))
     # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
-    display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube))
+    display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube)[0])
+    if old:  # which go only when every file has turned out to be good
+        for path in arguments.radiographs:
+            _views(path, arguments, tube)
     written = []
     with output_folder(arguments.out) as folder:
         removed(folder, old)
         for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
-            for view in _views(path, arguments, tube):
-                source = {"radiograph": as_text(path)}
-                written += write_views(
-                    folder, view, lambda _: display, source, arguments.overlay, not arguments.no_legend, prefix
-                )
+            views, drawn = _views(path, arguments, tube)
+            source = {"radiograph": as_text(path)}
+            for view in views:
+                written += write_views(folder, view, lambda _: display, source, drawn, not arguments.no_legend, prefix)
     print(f"{display.quantity} from {display.low:.4g} to {display.high:.4g} in {display.bits} bits")
     print(f"wrote to {arguments.out}: {', '.join(written)}")
 
@@ -80,10 +83,17 @@ def _prefixes(paths: Sequence[Path]) -> list[str]:
     return [f"{name}_" for name in names]
 
 
-def _views(path: Path, arguments: argparse.Namespace, tube: TubeChoice | None) -> list[drrproj.Radiograph]:
+def _views(
+    path: Path, arguments: argparse.Namespace, tube: TubeChoice | None
+) -> tuple[list[drrproj.Radiograph], list[str] | None]:
+    """Read the views that are asked for, and the names of the structures drawn on them; None for all."""
     shot, wanted = drrproj.read_npz(path), arguments.view
-    if arguments.overlay is not None and shot.masks is None:
-        raise ValueError(f"{path} holds no labels for --overlay; project with --labels")
+    drawn = None
+    if arguments.overlay is not None:
+        if shot.masks is None:
+            raise ValueError(f"{path} holds no labels for --overlay; project with --labels")
+        found = [name for each in arguments.overlay for name in names_meant(each, list(shot.masks), str(path))]
+        drawn = list(dict.fromkeys(found))
     if shot.line_integral is None:
         raise ValueError(f"{path} holds no line integral to draw")
     for name in wanted or ():
@@ -91,4 +101,4 @@ def _views(path: Path, arguments: argparse.Namespace, tube: TubeChoice | None) -
             raise ValueError(f"no view {name!r} in {path}; there are {', '.join(shot.geometry.names)}")
     if tube is not None:
         shot = tube.exposed(shot)
-    return [shot[index] for index, name in enumerate(shot.geometry.names) if not wanted or name in wanted]
+    return [shot[index] for index, name in enumerate(shot.geometry.names) if not wanted or name in wanted], drawn

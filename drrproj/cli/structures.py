@@ -14,7 +14,7 @@ from drrproj.cli.results import as_text, is_text
 from drrproj.cli.screen import say
 from drrproj.name_patterns import matching
 
-__all__ = ["add_structure_arguments", "structure_choice"]
+__all__ = ["add_structure_arguments", "names_meant", "structure_choice"]
 
 _SHOWN = 6
 _SPELLED_OUT = 3
@@ -165,15 +165,27 @@ def _found(anatomy: Sequence[drrproj.LabelVolume], structures: Sequence[str], wh
         if len(owners) > 1:
             raise ValueError(f"{structure} is in {len(owners)} label files; give one another name with --names")
         if not matches:
-            meant = set(matching(structure, (name for _, _, name in known)))
+            meant = names_meant(structure, [name for *_, name in known], f"drrproj info {where} lists all")
             matches = [(owner, label_id) for owner, label_id, name in known if name in meant]
-        if not matches:
-            names = list(dict.fromkeys(name for _, _, name in known))
-            near = _meant(structure, names)
-            hint = f"did you mean {near}?" if near else f"there are {_shortened(names) or 'none'}"
-            raise ValueError(f"no structure {structure!r}; {hint} (drrproj info {where} lists all)")
         found += matches
     return list(dict.fromkeys(found))
+
+
+def names_meant(wanted: str, names: Sequence[str], more: str) -> list[str]:
+    """Find names by one, or by a pattern such as ``rib_*``.
+
+    Raises
+    ------
+    ValueError
+        If there is none; it says which may be meant, and in brackets ``more``.
+    """
+    different = list(dict.fromkeys(names))
+    found = [wanted] if wanted in different else matching(wanted, different)
+    if not found:
+        near = _meant(wanted, different)
+        hint = f"did you mean {near}?" if near else f"there are {_shortened(different) or 'none'}"
+        raise ValueError(f"no structure {wanted!r}; {hint} ({more})")
+    return found
 
 
 def _meant(wanted: str, names: Sequence[str]) -> str:
