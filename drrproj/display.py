@@ -49,7 +49,7 @@ class Display:
     clahe : float, optional
         Clip limit, above 0 and at most 1, of a contrast limited adaptive histogram equalization of each image, after
         the window and before the levels. It makes pictures plainer to the eye; their levels then mean nothing that can
-        be undone or compared. Needs scikit-image: ``pip install "drrproj[render]"``.
+        be undone or compared. Needs scikit-image: ``pip install scikit-image``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Libraries that come with an extra of the package, and the one sentence that names it where they are missing."""
+"""Libraries that come with an extra of the package, and the one sentence that says what to install without them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from contextlib import contextmanager
 
 __all__ = ["from_extra", "require"]
 
+# Packages that are not called as the module in them.
+_PACKAGES = {"cupy": '"cupy-cuda13x[ctk]"', "nrrd": "pynrrd", "skimage": "scikit-image", "yaml": "PyYAML"}
+
 
 @contextmanager
 def from_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Say which extra to install when an import inside the block finds nothing.
+    """Say what to install when an import inside the block finds nothing: the library itself, from any index.
 
     Parameters
     ----------
     extra : str
-        The extra's name, as in ``pip install "drrproj[dicom]"``.
+        The extra that brings it and what goes with it, as in ``pip install ".[dicom]"`` in a copy of the repository.
     purpose : str
         What the library is for; the sentence begins with it.
 
@@ -31,14 +34,15 @@ def from_extra(extra: str, purpose: str) -> Iterator[None]:
     >>> with from_extra("dicom", "reading DICOM"):
     ...     import nolib
     Traceback (most recent call last):
-    ModuleNotFoundError: reading DICOM needs nolib, and nolib is not installed: pip install "drrproj[dicom]"
+    ModuleNotFoundError: reading DICOM needs nolib, and nolib is not installed: pip install nolib, or the extra "dicom"
     """
     try:
         yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         raise ModuleNotFoundError(
-            f'{purpose} needs {library}, and {library} is not installed: pip install "drrproj[{extra}]"',
+            f"{purpose} needs {library}, and {library} is not installed: pip install "
+            f'{_PACKAGES.get(library, library)}, or the extra "{extra}"',
             name=error.name,
         ) from error
 
@@ -51,7 +55,7 @@ def require(extra: str, purpose: str, *libraries: str) -> None:
     >>> from drrproj.extras import require
     >>> require("render", "CLAHE", "nolib")
     Traceback (most recent call last):
-    ModuleNotFoundError: CLAHE needs nolib, and nolib is not installed: pip install "drrproj[render]"
+    ModuleNotFoundError: CLAHE needs nolib, and nolib is not installed: pip install nolib, or the extra "render"
     """
     with from_extra(extra, purpose):
         for library in libraries:

@@ -1,7 +1,7 @@
 """Parts of a CT by HU and connection: the body without couch and clothes, the bones.
 
 The parts keep the grid of the CT they come from; everything else becomes air. SciPy does the morphology:
-``pip install "drrproj[render]"``.
+``pip install scipy``.
 """
 
 from __future__ import annotations

@@ -276,7 +276,8 @@ def test_a_missing_library_is_found_before_anything_is_read(seg, tmp_path, capsy
     arguments = line.format(seg=seg, nrrd=tmp_path / "seg.nrrd").split()
     said = refused(capsys, *arguments, "-o", tmp_path / "out", code=1)
     assert f"needs {library}, and {library} is not installed" in said
-    assert f'pip install "drrproj[{extra}]"' in said
+    package = {"skimage": "scikit-image", "nrrd": "pynrrd"}.get(library, library)
+    assert f'pip install {package}, or the extra "{extra}"' in said
     assert not (tmp_path / "out").exists()
 
 

@@ -124,7 +124,7 @@ def test_the_pose_of_an_x_ray_file(folder):
 def test_a_missing_library_is_one_line(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     assert run("project", folder / "in", "-o", folder / "out") == 1
-    assert capsys.readouterr().err.endswith('pip install "drrproj[dicom]"\n')
+    assert capsys.readouterr().err.endswith('pip install pydicom, or the extra "dicom"\n')
 
 
 def test_the_examples_with_dicom_in_the_help_are_valid(tmp_path, capsys, monkeypatch):

@@ -173,7 +173,7 @@ def test_clahe_takes_each_image_by_itself_and_inversion_is_the_complement():
 def test_clahe_without_scikit_image_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setitem(sys.modules, "skimage.exposure", None)
-    with pytest.raises(ImportError, match=r'skimage is not installed.*pip install "drrproj\[render\]"'):
+    with pytest.raises(ImportError, match='skimage is not installed: pip install scikit-image, or the extra "render"'):
         Display(0, 6, clahe=0.01).levels(P)
     Display(0, 6).levels(P)
 

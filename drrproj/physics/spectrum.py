@@ -273,7 +273,7 @@ def tungsten(kvp: int, filters_mm: Mapping[str, float]) -> Spectrum:
         low, high = min(spectra), max(spectra)
         raise ValueError(
             f"kvp must be a whole number from {low} to {high}; got {shown(kvp)}. For other tubes: pip install "
-            '"drrproj[spectra]" and pass a spekpy.Spek to drrproj.physics.from_spekpy'
+            "spekpy, and pass a spekpy.Spek to drrproj.physics.from_spekpy"
         )
     if not isinstance(filters_mm, Mapping):
         raise TypeError(f'filters_mm must be a mapping such as {{"aluminium": 2.5}}; got {shown(filters_mm)}')
@@ -312,7 +312,7 @@ def from_spekpy(spek: _Spek) -> Spectrum:
     --------
     ::
 
-        import spekpy  # pip install "drrproj[spectra]"
+        import spekpy  # pip install spekpy
 
         beam = drrproj.physics.from_spekpy(spekpy.Spek(kvp=81, th=15, dk=1).filter("Al", 3))
     """
