@@ -153,7 +153,7 @@ def test_arrays_of_another_library_are_refused_with_the_way_out(monkeypatch):
 def test_arrays_that_are_seen_through_cupy_ask_for_it(monkeypatch):
     library = stand_in("jax", monkeypatch)
     monkeypatch.setitem(sys.modules, "cupy", None)
-        with pytest.raises(ModuleNotFoundError, match=r"an array of jax on a GPU needs cupy.*cupy-cuda13x\[ctk\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"an array of jax on a GPU needs cupy.*cupy-cuda13x\[ctk\]"):
         Volume(library.to_gpu(np.zeros((3, 4, 5))), np.eye(4))
 
 
