@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -247,7 +248,8 @@ def test_the_compiled_extension_loads_without_a_driver(monkeypatch):
     if importlib.util.find_spec("drrproj.backends._cuda") is None:
         pytest.skip(f"cuda: {backends.why_unavailable('cuda')}")
     reason = importlib.import_module("drrproj.backends._cuda").why_unavailable()
-    assert reason is None or reason.count(".") == 0
+    said = r"this machine has no driver for .* \(error 35\)|this machine has no NVIDIA GPU \(error 100\)"
+    assert reason is None or re.fullmatch(rf"{said}|CUDA cannot use a GPU here: .+ \(error \d+\)", reason)
 
 
 def test_auto_leaves_the_gpu_to_whoever_names_it():
