@@ -163,6 +163,14 @@ def test_long_lists_of_splits_are_told_by_what_differs(tmp_path, subjects):
         build(cases, tmp_path / "out", SMALL, Splits(lists={"train": ids[::-1], "val": ["v"]}), workers=1)
 
 
+def test_a_split_that_is_given_twice_is_refused(tmp_path, subjects, capsys):
+    shares = ["--split", "train=0.5", "--split", "train=0.5"]
+    code, _, errors = run(capsys, "build", str(subjects), "-o", str(tmp_path / "out"), *CHOICES, *shares)
+    assert code == 2
+    assert "--split gives 'train' twice" in errors
+    assert not (tmp_path / "out").exists()
+
+
 def test_show_does_not_draw_over_the_dataset(tmp_path, subjects, capsys):
     out = tmp_path / "out"
     build(find_cases(subjects)[:1], out, SMALL, workers=1)

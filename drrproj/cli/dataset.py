@@ -287,6 +287,8 @@ def _splits(arguments: argparse.Namespace) -> Splits | None:
         shares = {}
         for text in arguments.split:
             name, _, share = text.partition("=")
+            if name in shares:
+                raise ValueError(f"--split gives {name!r} twice, {shares[name]:g} and {share}; give each split once")
             try:
                 shares[name] = float(share)
             except ValueError:

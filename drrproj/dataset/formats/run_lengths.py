@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.formats.labelled import BoolArray
+from drrproj.extras import from_extra
 
 __all__ = ["decode_mask", "encode_mask", "mask_of_polygons"]
 
@@ -119,11 +120,7 @@ def _beginning(content: Any) -> str:
 
 
 def _pycocotools() -> ModuleType:
-    try:
+    with from_extra("dataset", "reading and writing run lengths and polygons"):
         import pycocotools.mask
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'masks in run lengths and polygons need pycocotools; install it with pip install "drrproj[dataset]"'
-        ) from error
     module: ModuleType = pycocotools.mask
     return module

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from drrproj.dataset.formats.labelled import LabelledImages
+from drrproj.extras import from_extra
 
 __all__ = ["torch_dataset"]
 
@@ -45,10 +46,6 @@ def torch_dataset(
     unknown = [name for name in wanted if name not in images.classes]
     if unknown:
         raise KeyError(f"the set has no class {', '.join(unknown[:5])}; its classes begin with {images.classes[:5]}")
-    try:
+    with from_extra("torch", "a torch dataset"):
         from drrproj.dataset.formats._torch import TorchImages
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'a torch dataset needs PyTorch; install it with pip install "drrproj[torch]"'
-        ) from error
     return TorchImages(images, wanted, transform)

@@ -25,6 +25,7 @@ from drrproj.dataset.formats.labelled import (
 from drrproj.dataset.formats.outline import outline
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_particulars
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
+from drrproj.extras import from_extra
 from drrproj.io.grey import read_grey, write_grey
 from drrproj.io.replace import replaced
 
@@ -179,10 +180,8 @@ def _read_masks(
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
+    with from_extra("dataset", "reading data.yaml"):
         import yaml
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('data.yaml needs PyYAML; install it with pip install "drrproj[dataset]"') from error
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
