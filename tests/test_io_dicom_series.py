@@ -440,7 +440,9 @@ def test_series_belongs_to_dicom(tmp_path):
 def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     write_ct(tmp_path, ct_values())
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(ModuleNotFoundError, match=r'reading DICOM needs pydicom, .*pip install "drrproj\[dicom\]"'):
+    with pytest.raises(
+        ModuleNotFoundError, match=r'reading DICOM needs pydicom, .* pip install pydicom, or the extra "dicom"'
+    ):
         drrproj.read_volume(tmp_path)
 
 

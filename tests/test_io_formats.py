@@ -146,7 +146,9 @@ def test_damaged_nrrd(tmp_path):
 def test_nrrd_without_pynrrd(tmp_path, monkeypatch):
     path = write_nrrd(tmp_path / "ct.nrrd", ct_array())
     monkeypatch.setitem(sys.modules, "nrrd", None)
-    with pytest.raises(ModuleNotFoundError, match=r'reading NRRD needs nrrd, .*pip install "drrproj\[formats\]"'):
+    with pytest.raises(
+        ModuleNotFoundError, match=r'reading NRRD needs nrrd, .* pip install pynrrd, or the extra "formats"'
+    ):
         drrproj.read_volume(path)
 
 

@@ -313,7 +313,7 @@ def test_without_scikit_image_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setitem(sys.modules, "skimage.exposure", None)
     ct = drrproj.Volume(patient(), np.eye(4))
-    with pytest.raises(ImportError, match=r'skimage is not installed.*pip install "drrproj\[render\]"'):
+    with pytest.raises(ImportError, match='skimage is not installed: pip install scikit-image, or the extra "render"'):
         paxray.faithful(ct)
     assert paxray.faithful(ct, "frontal", "matsu").levels.shape == (512, 512)
 

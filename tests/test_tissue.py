@@ -147,5 +147,5 @@ def test_refusals(call, complaint):
 def test_without_scipy_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
-    with pytest.raises(ImportError, match=r'scipy is not installed.*pip install "drrproj\[render\]"'):
+    with pytest.raises(ModuleNotFoundError, match='scipy is not installed: pip install scipy, or the extra "render"'):
         tissue.body_mask(drrproj.Volume(phantom()[0], MM))
