@@ -21,10 +21,11 @@ from drrproj import attenuation, materials
 from drrproj.attenuation import Attenuation
 from drrproj.backends import BackendUnavailable
 from drrproj.geometry import Geometry
+from drrproj.label_volume import LabelVolume
 from drrproj.project import Projector, project
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 if TYPE_CHECKING:
     from drrproj import backends, dataset, interchange, io, paxray, physics, tissue

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from drrproj.directions import words
 from drrproj.geometry import Geometry, positioner_angles, reaches_behind_detector
-from drrproj.volume import LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["described"]
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from drrproj.affines import checked_affine
 from drrproj.given_numbers import one_number, real_numbers
+from drrproj.label_volume import LabelVolume
 from drrproj.short_text import counted, listed, shown
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = [
     "RADIOGRAPH_VIEWS",

@@ -14,9 +14,10 @@ from drrproj import device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.backends import Backend
 from drrproj.geometry import Geometry
+from drrproj.label_volume import LabelVolume
 from drrproj.output_arrays import Blank, filled_arrays
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = ["MinPath", "Structure", "Walk", "blanks_of", "prepared_walks", "shortest_paths", "structures_of", "traced"]
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.hounsfield import AIR_HU
-from drrproj.volume import LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["mirrored_along"]
 

@@ -20,6 +20,7 @@ from drrproj import attenuation as attenuation_models
 from drrproj import backends, device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
+from drrproj.label_volume import LabelVolume
 from drrproj.label_walks import MinPath, blanks_of, prepared_walks, shortest_paths, structures_of, traced
 from drrproj.mirrored import mirrored_along
 from drrproj.output_arrays import Blank, check_given
@@ -28,7 +29,7 @@ from drrproj.short_text import near_or_known, shown
 from drrproj.supersampling import Average
 from drrproj.threads import checked_threads
 from drrproj.version import __version__
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = ["Projector", "project"]
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from drrproj.extras import from_extra
 from drrproj.hounsfield import AIR_HU
-from drrproj.volume import LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["body", "body_mask", "bone_mask", "bones"]
 

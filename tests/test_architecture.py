@@ -12,7 +12,7 @@ import pytest
 import drrproj
 
 PACKAGE = Path(drrproj.__file__).parent
-VALUES = {"volume", "geometry", "attenuation", "radiograph", "display"}
+VALUES = {"grid", "volume", "label_volume", "geometry", "attenuation", "radiograph", "display"}
 # What checks and words the values of all the others.
 CHECKS = {"short_text", "given_numbers", "affines"}
 # Each room and the rooms it may import; every room may know the version.
@@ -26,26 +26,28 @@ ARROWS = {
     "name_patterns": set(),
     "given_numbers": {"short_text"},
     "affines": set(),
-    "volume": CHECKS | {"overlaps", "device_arrays", "hounsfield", "name_patterns"},
+    "grid": CHECKS | {"device_arrays"},
+    "volume": {"grid", "device_arrays", "hounsfield"},
+    "label_volume": CHECKS | {"grid", "overlaps", "device_arrays", "name_patterns"},
     "materials": CHECKS,
     "attenuation": CHECKS | {"materials", "hounsfield"},
     "overlaps": set(),
     "directions": set(),
     # Told in words only when asked: the one arrow that points both ways.
-    "geometry": CHECKS | {"volume", "description"},
-    "description": {"geometry", "volume", "directions"},
+    "geometry": CHECKS | {"volume", "label_volume", "description"},
+    "description": {"geometry", "volume", "label_volume", "directions"},
     "radiograph": CHECKS | {"geometry", "device_arrays"},
     "output_arrays": CHECKS | {"volume", "device_arrays"},
     "display": CHECKS | {"radiograph", "extras"},
     "backends": set(),
-    "interchange": CHECKS | {"geometry", "volume"},
+    "interchange": CHECKS | {"geometry", "grid", "volume"},
     "label_walks": CHECKS | VALUES | {"backends", "device_arrays", "output_arrays"},
-    "mirrored": {"volume", "hounsfield"},
+    "mirrored": {"volume", "label_volume", "hounsfield"},
     "supersampling": {"device_arrays"},
     "project": CHECKS
     | VALUES
     | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},
-    "tissue": {"volume", "extras", "hounsfield"},
+    "tissue": {"volume", "label_volume", "extras", "hounsfield"},
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"directions", "extras", "overlaps"},

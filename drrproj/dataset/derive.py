@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from drrproj.dataset.derive_partition import NotDerivable, Partition
 from drrproj.dataset.derive_rules import RULES
 from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy
-from drrproj.volume import LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["Derived", "classes_of", "derive"]
 

@@ -30,10 +30,11 @@ from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
 from drrproj.io.labels import read_labels
 from drrproj.io.png import write_png
 from drrproj.io.volumes import read_volume
+from drrproj.label_volume import LabelVolume
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = ["CannotWrite", "Recipe", "made_by", "make_case", "record_death"]
 

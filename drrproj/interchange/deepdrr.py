@@ -11,10 +11,10 @@ import numpy.typing as npt
 from drrproj.affines import checked_affine
 from drrproj.geometry import Geometry, names_of_views, positive_distance
 from drrproj.given_numbers import real_numbers
+from drrproj.grid import RAS_FROM
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import distances, numbers, panels
 from drrproj.interchange.pinhole import camera_of
-from drrproj.volume import RAS_FROM
 
 __all__ = [
     "deepdrr_from_geometry",

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry, positive_distance
+from drrproj.grid import RAS_FROM
 from drrproj.interchange.panel import numbers, pair, panels
-from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_plastimatch", "plastimatch_arguments", "plastimatch_from_geometry"]
 

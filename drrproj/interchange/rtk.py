@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from drrproj.affines import checked_affine
 from drrproj.geometry import Geometry, names_of_views
+from drrproj.grid import RAS_FROM
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import Panel, one_of_all, panels
-from drrproj.volume import RAS_FROM
 
 __all__ = ["geometry_from_rtk", "rtk_from_geometry"]
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.grid import RAS_FROM
 from drrproj.io.dicom_files import DicomFile, read_dataset, tag_text, text
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
-from drrproj.volume import RAS_FROM, LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["fill_contours", "read_contours"]
 

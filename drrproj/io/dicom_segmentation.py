@@ -11,7 +11,7 @@ import numpy.typing as npt
 from drrproj.extras import from_extra
 from drrproj.io.dicom_files import DicomFile, numbers, one_number, quiet_pydicom, read_dataset, tag_text, text
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
-from drrproj.volume import LabelVolume
+from drrproj.label_volume import LabelVolume
 
 __all__ = ["read_segmentation"]
 

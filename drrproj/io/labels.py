@@ -22,7 +22,8 @@ from drrproj.io.nrrd import Segment, read_nrrd, slicer_segments
 from drrproj.io.numpy_arrays import read_numpy
 from drrproj.io.orientation import Prefer
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
-from drrproj.volume import LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["read_labels"]
 

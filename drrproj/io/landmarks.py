@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.grid import RAS_FROM, Space
 from drrproj.io.endings import require_ending
 from drrproj.io.replace import replaced
-from drrproj.volume import RAS_FROM, Space
 
 __all__ = ["Landmarks", "read_landmarks", "write_projected_landmarks"]
 

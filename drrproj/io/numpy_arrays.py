@@ -13,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.grid import Space
 from drrproj.io.sizes import cut_short, too_large
-from drrproj.volume import Space
 
 __all__ = ["DAMAGE", "read_archive", "read_numpy"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from drrproj.io.labels import read_labels
 from drrproj.io.volumes import read_volume
-from drrproj.volume import LabelVolume, Volume
+from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 
 __all__ = ["SAMPLE_ORGANS", "read_sample"]
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from drrproj.display import Picture
 from drrproj.extras import from_extra
 from drrproj.geometry import Geometry
+from drrproj.label_volume import LabelVolume
 from drrproj.paxray.transfers import Transfer, checked_crop, crop_in_pixels, cropped, finished, transfer_named
 from drrproj.radiograph import LabelMasks
 from drrproj.version import __version__
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = ["VIEWS", "faithful", "faithful_masks"]
 

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.label_volume import LabelVolume
 from drrproj.materials import Material, material
 from drrproj.physics.tissues import TissueModel, tissue_model
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
 from drrproj.short_text import counted, listed
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = ["MaterialPaths", "material_paths"]
 

@@ -20,8 +20,9 @@ from drrproj.attenuation import (
 from drrproj.attenuation import density as density_by_hu
 from drrproj.given_numbers import real_numbers
 from drrproj.hounsfield import AIR_HU
+from drrproj.label_volume import LabelVolume
 from drrproj.materials import MATERIALS, Material
-from drrproj.volume import LabelVolume, Volume
+from drrproj.volume import Volume
 
 __all__ = ["TissueClass", "TissueModel", "deepdrr", "schneider", "tissue_model", "water_bone"]
 
