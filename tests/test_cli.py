@@ -520,8 +520,24 @@ def test_a_run_whose_reader_has_gone_does_its_work(ct, seg, tmp_path, unbuffered
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
-def test_output_that_cannot_be_written_is_a_failure(tmp_path):
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_output_that_cannot_be_written_is_a_failure(tmp_path, unbuffered):
     with open("/dev/full", "w") as full:
-        done = in_a_process(tmp_path, "-m", "drrproj", "info", stdout=full, stderr=subprocess.PIPE)
+        done = in_a_process(tmp_path, *unbuffered, "-m", "drrproj", "info", stdout=full, stderr=subprocess.PIPE)
     said = "drrproj: error: cannot write the output: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("closed", [[1], [2], [1, 2]])
+def test_a_run_with_a_closed_stream_does_its_work(ct, tmp_path, closed):
+    def close_streams():
+        for stream in closed:
+            os.close(stream)
+
+    streams = {"capture_output": True, "preexec_fn": close_streams}
+    done = in_a_process(tmp_path, "-m", "drrproj", "project", str(ct), *SMALL, "-o", "out", **streams)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert files(tmp_path / "out") == {"PA.png", "PA.json"}
+    failed = in_a_process(tmp_path, "-m", "drrproj", "project", "none.nii", "-o", "other", **streams)
+    said = "" if 2 in closed else "drrproj: error: no such file: none.nii\n"
+    assert (failed.returncode, failed.stdout, failed.stderr) == (2, "", said)

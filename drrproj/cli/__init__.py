@@ -50,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
         # A warning speaks to the person at the keyboard: in each run, on one line, without a place in the code.
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _shown_once()
-        out, err = _Heard(sys.stdout), _Heard(sys.stderr)
+        # Of a program that is started with a stream closed, as by ``>&-``, Python makes it None.
+        out, err = _Heard(sys.stdout or nowhere), _Heard(sys.stderr or nowhere)
         try:
             with contextlib.redirect_stdout(cast(TextIO, out)), contextlib.redirect_stderr(cast(TextIO, err)):
                 arguments = _parser().parse_args(argv)
@@ -100,12 +101,15 @@ class _Heard:
             act()
         except BrokenPipeError:
             self.is_read = False
+        except OSError as error:
+            raise OSError(f"cannot write the output: {error.strerror}") from error
 
 
 def _complain(message: str, code: int) -> int:
-    # Where nobody can hear it, the code alone says it.
+    # Where nobody can hear it, the code alone says it; print would take the other stream for one that is None.
     with contextlib.suppress(OSError):
-        print("drrproj: error:", _with_options(" ".join(message.split())), file=sys.stderr)
+        if sys.stderr is not None:
+            print("drrproj: error:", _with_options(" ".join(message.split())), file=sys.stderr)
     return code
 
 
