@@ -225,6 +225,18 @@ def test_the_digest_of_a_folder_of_slices_does_not_depend_on_their_names(tmp_pat
     assert one["labels"] != two["labels"]
 
 
+def test_the_only_mask_of_a_folder_under_another_name_is_another_structure(tmp_path, subjects):
+    masks = subjects / "s0001" / "segmentations"
+    for name in ("lung", "spine"):
+        (masks / f"{name}.nii.gz").unlink()
+    build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
+    (masks / "heart.nii.gz").rename(masks / "aorta.nii.gz")
+    done, said = rebuilt(find_cases(subjects), tmp_path / "out")
+    assert said == ["1 case is made again for changed inputs: s0001 (labels)"]
+    (record, *_) = done.store.records()
+    assert {name for view in record["views"].values() for name in view["areas"]} == {"aorta"}
+
+
 def test_nnunet_may_count_its_cases_anew(tmp_path):
     hu, labels, affine = small_case(1)
     save(tmp_path / "raw" / "imagesTr" / "a_0000.nii.gz", hu, affine)

@@ -42,18 +42,22 @@ class Inputs:
         cases too, and a case more changes no picture of the others.
     stamp : int, nanoseconds
         The latest change of any of the files. It changes when one is written, replaced or linked elsewhere.
+    masks : bool
+        Whether the labels are a folder of masks, where the name of a file says what it shows.
     """
 
     files: Mapping[str, Mapping[str, Path]]
     sizes: Mapping[str, int]
     names: str | None
     stamp: int
+    masks: bool
 
     def as_record(self) -> dict[str, Any]:
         """Read every file, and say how large each part is and what the SHA-256 of its content is.
 
-        For one file that is what ``sha256sum`` prints. For several it is the SHA-256 of the sorted lines that
-        ``sha256sum`` prints of them; of a CT without the names, because slices are told apart by what they hold.
+        For one file that is what ``sha256sum`` prints. For several, and for a folder of masks, it is the SHA-256 of the
+        sorted lines that ``sha256sum`` prints of them; of a CT without the names, because slices are told apart by what
+        they hold.
 
         Raises
         ------
@@ -64,8 +68,14 @@ class Inputs:
         for part, files in self.files.items():
             with _in_words():
                 digests = {name: _digest(path) for name, path in files.items()}
-            record[part] = {**self._without_reading()[part], "sha256": _joined(digests, part)}
+            record[part] = {**self._without_reading()[part], "sha256": self._joined(digests, part)}
         return record | self._names()
+
+    def _joined(self, digests: Mapping[str, str], part: str) -> str:
+        if len(digests) == 1 and not (part == "labels" and self.masks):
+            return next(iter(digests.values()))
+        lines = sorted(digest if part == "ct" else f"{digest}  {name}" for name, digest in digests.items())
+        return hashlib.sha256("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")).hexdigest()
 
     def _without_reading(self) -> dict[str, Any]:
         return {
@@ -98,7 +108,7 @@ def find_inputs(case: Case) -> Inputs:
     times = [max(each.st_mtime_ns, each.st_ctime_ns) for part in found.values() for each in part]
     times += [each.st_ctime_ns for each in links]
     sizes = {part: sum(each.st_size for each in of_part) for part, of_part in found.items()}
-    return Inputs(files, sizes, _names_digest(case), max(times, default=0))
+    return Inputs(files, sizes, _names_digest(case), max(times, default=0), case.labels.is_dir())
 
 
 def changed(found: Inputs, recorded: Mapping[str, Any], stamp: int) -> list[str]:
@@ -178,13 +188,6 @@ def _names_digest(case: Case) -> str | None:
     else:
         names = {} if case.labels.is_dir() else find_label_names(case.labels)
     return hashlib.sha256(json.dumps(sorted(names.items())).encode()).hexdigest() if names else None
-
-
-def _joined(digests: Mapping[str, str], part: str) -> str:
-    if len(digests) == 1:
-        return next(iter(digests.values()))
-    lines = sorted(digest if part == "ct" else f"{digest}  {name}" for name, digest in digests.items())
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")).hexdigest()
 
 
 def _digest(path: Path) -> str:
