@@ -8,7 +8,6 @@ owns the frames, the angles and the view names; everything else in the package o
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -884,6 +883,7 @@ class Geometry:
         >>> drrproj.Geometry.radiograph("PA", ct).fits(ct).tolist()
         [True]
         """
+        _require_box(volume)
         low, high = -0.5 - FIT_PIXELS, np.array(self.shape) - 0.5 + FIT_PIXELS
         pixels = self.project_points(volume.corners)
         inside = ((pixels >= low) & (pixels <= high)).all(axis=(1, 2))
@@ -1114,6 +1114,8 @@ class Geometry:
           principal point: row 299.5, column 399.5
           image: right edge is left posterior, upper edge is superior; roll 0.0, tilt 0.0 degrees
         """
+        if volume is not None:
+            _require_box(volume)
         if isocenter is None and volume is not None:
             isocenter = volume.center
         point = None if isocenter is None else _vectors(isocenter, "isocenter")
@@ -1134,6 +1136,11 @@ def reaches_behind_detector(geometry: Geometry, points: Float64Array) -> npt.NDA
     from_detector = points[None] - geometry.views[:, None, :3, 1]
     behind: npt.NDArray[np.bool_] = (np.einsum("vpi,vi->vp", from_detector, geometry.normals) > 1e-6).any(axis=1)
     return behind & ~geometry.is_parallel
+
+
+def _require_box(volume: object) -> None:
+    if not isinstance(volume, Volume | LabelVolume):
+        raise TypeError(f"volume must be a Volume or a LabelVolume; got {shown(volume)}")
 
 
 def _first_pixel(
@@ -1157,8 +1164,11 @@ def _kept(pixels: slice, size: int, what: str) -> tuple[int, int]:
         raise TypeError(f"{what} must be a slice, such as slice(100, 300); got {type(pixels).__name__}")
     if pixels.step not in (None, 1):
         raise ValueError(f"a crop keeps every pixel of a rectangle; got {what} with step {pixels.step}")
+    for end in (pixels.start, pixels.stop):
+        if not (end is None or isinstance(end, int | np.integer)):
+            raise TypeError(f"{what} must be a slice of whole numbers; got {pixels}")
     ends = [
-        default if end is None else operator.index(end) + (size if end < 0 else 0)
+        default if end is None else int(end) + (size if end < 0 else 0)
         for end, default in ((pixels.start, 0), (pixels.stop, size))
     ]
     if not 0 <= ends[0] < ends[1] <= size:

@@ -16,7 +16,7 @@ from drrproj import device_arrays
 from drrproj.grid import Grid, Space, checked_voxels, in_ras
 from drrproj.name_patterns import matching
 from drrproj.overlaps import OverlappingMasks
-from drrproj.short_text import counted, near_or_known
+from drrproj.short_text import counted, near_or_known, shown
 
 __all__ = ["LabelVolume"]
 
@@ -192,8 +192,8 @@ class LabelVolume(Grid):
         names, unions = dict(self.names), dict(self.groups)
         for name, members in groups.items():
             new_id += 1
-            if isinstance(members, str):
-                raise ValueError(f"group {name!r} needs a list of members; got the text {members!r}")
+            if isinstance(members, str) or not isinstance(members, Iterable):
+                raise ValueError(f"group {name!r} needs a list of members; got {shown(members)}")
             ids: list[int] = []
             for member in members:
                 for label_id in self.ids_of(member):

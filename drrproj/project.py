@@ -464,7 +464,10 @@ def _checked_outputs(outputs: Sequence[str] | None, anatomy: tuple[LabelVolume, 
         return _BY_DEFAULT if anatomy else _BY_DEFAULT[:1]
     if not isinstance(outputs, Iterable):
         raise TypeError(f"outputs must be names of outputs; got {shown(outputs)}")
-    wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
+    given = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    if not all(isinstance(output, str) for output in given):
+        raise TypeError(f"outputs must be names of outputs; got {shown(outputs)}")
+    wanted = tuple(dict.fromkeys(given))
     if not wanted:
         raise ValueError(f"outputs must name at least one of {', '.join(_OUTPUTS)}")
     for output in wanted:
@@ -518,8 +521,9 @@ def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) 
         return attenuation_models.bilinear()
     if isinstance(attenuation, Attenuation):
         return attenuation
-    if attenuation not in _MODELS:
-        raise ValueError(f"unknown attenuation {attenuation!r}; there are {', '.join(_MODELS)}, or pass an Attenuation")
+    if not isinstance(attenuation, str) or attenuation not in _MODELS:
+        models = ", ".join(_MODELS)
+        raise ValueError(f"unknown attenuation {shown(attenuation)}; there are {models}, or pass an Attenuation")
     return _MODELS[attenuation]()
 
 

@@ -427,3 +427,23 @@ def test_only_geometries_are_joined(joined):
 def test_names_of_views_are_texts(names):
     with pytest.raises(TypeError, match="names of views must be texts; got"):
         Geometry.cone((0, -1000, 0), **UPRIGHT, names=names)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda view: view.fits(5), "volume must be a Volume or a LabelVolume; got 5"),
+        (lambda view: view.describe("ct.nii.gz"), "volume must be a Volume or a LabelVolume; got 'ct.nii.gz'"),
+        (
+            lambda view: view.cropped(slice("a", 2), slice(None)),
+            r"rows must be a slice of whole numbers; got slice\('a'",
+        ),
+        (
+            lambda view: view.cropped(slice(None), slice(0, 2.5)),
+            r"columns must be a slice of whole numbers; got slice\(0",
+        ),
+    ],
+)
+def test_what_is_no_volume_and_no_part_of_a_detector_is_refused(ask, message):
+    with pytest.raises(TypeError, match=message):
+        ask(arm(0, 0))

@@ -155,7 +155,8 @@ def test_groups_of_ids_of_any_sequence():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"lungs": "lung_left"}, "needs a list of members; got the text 'lung_left'"),
+        ({"lungs": "lung_left"}, "needs a list of members; got 'lung_left'"),
+        ({"lungs": 5}, "needs a list of members; got 5"),
         ({"lungs": []}, "group 'lungs' has no member"),
         ({"heart": [1, 2]}, "both named 'heart'"),
         ({" ": [1, 2]}, "non-empty"),

@@ -109,6 +109,7 @@ def test_more_threads_than_any_machine_has_are_refused_as_such():
         (["line_integral", "entry_depth"], ValueError, r"unknown output 'entry_depth'; did you mean depth\?"),
         (["picture"], ValueError, "unknown output 'picture'; there are line_integral, path_length, mask"),
         (5, TypeError, "outputs must be names of outputs; got 5"),
+        (([1],), TypeError, r"outputs must be names of outputs; got \(\[1\],\)"),
     ],
 )
 def test_an_unknown_output_is_refused_with_those_spelled_alike(outputs, error, message):
