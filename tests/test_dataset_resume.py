@@ -321,8 +321,7 @@ def test_files_of_others_stay_where_they_are(tmp_path, subjects):
     done, (said,) = rebuilt(cases, out)
     assert done.made == 0
     assert said.endswith(
-        "images/holiday.png, images/s0001_notes.png, masks/s0001_frontal.txt, masks/sub "
-        "are not of this dataset, and stay"
+        "no record speaks of images/holiday.png, images/s0001_notes.png, masks/s0001_frontal.txt, masks/sub; they stay"
     )
     assert [(out / place).exists() for place in (*mine, *left)] == [True] * 4 + [False] * 3
 
@@ -343,6 +342,23 @@ def test_a_damaged_record_is_told_and_made_again(tmp_path, subjects, damage, cap
     assert "build again" in capsys.readouterr().err
     assert rebuilt(cases, out)[0].made == 1
     assert content_of(out) == before
+
+
+def test_pictures_of_a_damaged_record_stay_while_the_case_is_not_in_the_source(tmp_path, subjects):
+    out = tmp_path / "out"
+    build(find_cases(subjects), out, SMALL, workers=1)
+    (out / "records" / "s0002.json").write_bytes(b"")
+    before = content_of(out)
+    shutil.move(subjects / "s0002", tmp_path / "offline")
+    _, said = rebuilt(find_cases(subjects), out)
+    assert content_of(out) == before
+    assert [text.partition(": ")[2] for text in said] == [
+        "s0002",
+        "no record speaks of images/s0002_frontal.png, images/s0002_lateral.png, masks/s0002_frontal.npz, "
+        "masks/s0002_lateral.npz; they stay",
+    ]
+    rebuilt(find_cases(subjects), out, prune=True)
+    assert not [name for name in content_of(out) if "s0002" in name]
 
 
 def test_a_record_that_was_copied_is_told(tmp_path, subjects):

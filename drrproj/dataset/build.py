@@ -115,7 +115,7 @@ def build(
     -----
     UserWarning
         Names cases that are made again because their inputs changed, whose inputs cannot be read, or that nobody asked
-        for, and files in the folders of the pictures that are not the dataset's.
+        for, and files in the folders of the pictures that no record speaks of.
 
     Examples
     --------
@@ -204,10 +204,10 @@ def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: li
     elif others:
         what = "in the dataset and not in the source any more; --prune (prune=True) drops what is not"
         _warn(what, dict.fromkeys(others, ""))
-    foreign = store.sweep(files, {*cases, *others})
+    # What a case that stays has stays, too, where its record is damaged: nobody could make it again.
+    foreign = store.sweep(files, {*cases, *(others if prune else ())})
     if foreign:
-        what = "is not of this dataset, and stays" if len(foreign) == 1 else "are not of this dataset, and stay"
-        _say(f"{store.path}: {few(foreign)} {what}")
+        _say(f"{store.path}: no record speaks of {few(foreign)}; {'it stays' if len(foreign) == 1 else 'they stay'}")
 
 
 def _warn(what: str, why: Mapping[str, str]) -> None:
