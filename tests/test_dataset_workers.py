@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ def test_threads_make_the_records_of_one_process(tmp_path, subjects):
     for name, record in records_of(tmp_path / "one").items():
         said = [reason["message"] for reason in json.loads(record)["reasons"]]
         assert f"this is {name.removesuffix('.json')}" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such mask")
+@pytest.mark.parametrize("kind", [concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor])
+def test_workers_of_an_executor_that_was_given_still_hear_ctrl_c(tmp_path, subjects, kind):
+    spawned = {"mp_context": get_context("spawn")} if kind is concurrent.futures.ProcessPoolExecutor else {}
+    with kind(1, **spawned) as executor:
+        build(find_cases(subjects)[:1], tmp_path / "out", SMALL, executor=executor)
+        assert signal.SIGINT not in executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
 
 
 def test_workers_elsewhere_find_files_named_from_here(tmp_path, monkeypatch):

@@ -70,9 +70,7 @@ def made(
     light = Store(store.path.absolute(), configuration, store.hash, store.declared_classes, store.groups)
 
     def start(executor: Executor, case: Case, threads: int) -> Future[Line]:
-        # A process may start here. It has Ctrl-C wait, as this one does, until it can say what becomes of it.
-        with ctrl_c_waits():
-            return executor.submit(make_case, case, split_of[case.case_id], light, recipe, threads)
+        return executor.submit(make_case, case, split_of[case.case_id], light, recipe, threads)
 
     def dead(case: Case) -> Line:
         return record_death(case, split_of[case.case_id], light)
@@ -94,12 +92,18 @@ def _in_processes(
     cores: int,
     folder: Path,
 ) -> Iterator[Line]:
+    def start_here(pool: Executor, case: Case, threads: int) -> Future[Line]:
+        # A process may start here. It has Ctrl-C wait, as this one does, until it can say what becomes of it; those of
+        # an executor that was given would never say so.
+        with ctrl_c_waits():
+            return start(pool, case, threads)
+
     waiting = deque(cases)
     while waiting:
         suspects: list[Case] = []
         with _pool(count, folder) as pool:
             yield from _until_one_dies(
-                lambda case: start(pool, case, max(1, cores // count)), waiting, suspects, _WAITING * count
+                lambda case: start_here(pool, case, max(1, cores // count)), waiting, suspects, _WAITING * count
             )
         with ExitStack() as alone:
             pool_of_one = None
@@ -108,7 +112,7 @@ def _in_processes(
                     pool_of_one = alone.enter_context(_pool(1, folder))
                     _see_it_start(pool_of_one)
                 try:
-                    yield start(pool_of_one, case, cores).result()
+                    yield start_here(pool_of_one, case, cores).result()
                 except BrokenExecutor:
                     pool_of_one = None
                     yield dead(case)
