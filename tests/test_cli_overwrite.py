@@ -24,7 +24,7 @@ def test_a_second_run_into_the_same_folder_is_refused_and_loses_nothing(ct, seg,
     before = contents(out)
     capsys.readouterr()
     said = refused(capsys, "project", "unread.nii.gz", *SMALL, "--view", "LL", "-o", out)
-    assert "holds results of an earlier run (PA.png, PA_overlay.png, PA.json, masks/PA/body.png and 3 more)" in said
+    assert "holds results of an earlier run (PA.json, PA.png, PA_overlay.png, masks/PA/body.png and 3 more)" in said
     assert "--overwrite" in said
     assert contents(out) == before
 
@@ -76,6 +76,42 @@ def test_overwrite_removes_no_file_that_the_run_reads(ct, tmp_path, capsys):
     assert contents(out) == before
 
 
+def test_somebodys_own_files_that_are_called_like_results_are_not_removed(ct, tmp_path, capsys):
+    pytest.importorskip("pydicom", reason="pydicom is not installed (extra dicom)")
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = dict.fromkeys(("PA.dcm", "AP.json", "LL_overlay.png", "structures.csv", "radiograph.npz"), b"mine")
+    for name, content in mine.items():
+        (out / name).write_bytes(content)
+    said = refused(capsys, "project", ct, *SMALL, "-o", out)
+    assert "holds files that are called as results are (AP.json, PA.dcm, LL_overlay.png, structures.csv and 1" in said
+    assert run("project", ct, *SMALL, "--overwrite", "-o", out) == 0
+    assert {name: contents(out)[name] for name in mine} == mine
+    assert run("project", ct, *SMALL, "--view", "LL", "--overwrite", "-o", tmp_path / "new") == 0
+    (tmp_path / "ct.nii.gz").rename(tmp_path / "new" / "PA.nii.gz")
+    here = ["project", tmp_path / "new" / "PA.nii.gz", *SMALL, "--nifti", "--overwrite", "-o", tmp_path / "new"]
+    assert "this run reads" in refused(capsys, *here)
+
+
+def test_what_is_left_of_a_removal_that_was_stopped_is_removed_by_the_next(ct, seg, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert run("project", ct, "--labels", seg, *SMALL, "--masks", "png", "--npz", "-o", out) == 0
+    unlink, count = Path.unlink, len(files(out)) - 1
+
+    def stopped(path, missing_ok=False):
+        nonlocal count
+        if path.parent == out and (count := count - 1) < 2:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stopped)
+        assert run("project", ct, "--view", "LL", *SMALL, "--overwrite", "-o", out) == 130
+    assert len(files(out)) < 6
+    assert run("project", ct, "--view", "LL", *SMALL, "--overwrite", "-o", out) == 0
+    assert files(out) == {"LL.png", "LL.json"}
+
+
 def test_views_of_an_earlier_pose_are_known_by_their_record(ct, tmp_path, capsys):
     volume = drrproj.read_volume(ct)
     hip = drrproj.Geometry(drrproj.Geometry.radiograph("PA", volume, shape=(9, 9)).views, (9, 9), ("hip",))
@@ -84,7 +120,7 @@ def test_views_of_an_earlier_pose_are_known_by_their_record(ct, tmp_path, capsys
     assert run("project", ct, "--pose", tmp_path / "pose.json", "-o", out) == 0
     assert files(out) == {"hip.png", "hip.json"}
     capsys.readouterr()
-    assert "(hip.png, hip.json)" in refused(capsys, "project", ct, *SMALL, "-o", out)
+    assert "(hip.json, hip.png)" in refused(capsys, "project", ct, *SMALL, "-o", out)
     assert run("project", ct, *SMALL, "--overwrite", "-o", out) == 0
     assert files(out) == {"PA.png", "PA.json"}
 
@@ -148,4 +184,4 @@ def test_the_demo_makes_its_own_folder_anew_and_no_other(ct, tmp_path, monkeypat
     assert contents(tmp_path / "drrproj_demo").keys() == first.keys()
     assert run("project", ct, *SMALL, "-o", "mine") == 0
     capsys.readouterr()
-    assert "mine holds results of an earlier run (PA.png, PA.json)" in refused(capsys, "demo", "-o", "mine")
+    assert "mine holds results of an earlier run (PA.json, PA.png)" in refused(capsys, "demo", "-o", "mine")

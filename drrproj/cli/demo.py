@@ -8,7 +8,7 @@ from pathlib import Path
 import drrproj
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command, named_path
-from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
+from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import output_folder, write_views
 from drrproj.cli.screen import sizes
@@ -40,7 +40,7 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         arguments.out, arguments.overwrite = Path(_FOLDER), True
-    old = old_results(arguments, earlier_results(arguments.out, PICTURES))
+    old = old_results(arguments, PICTURES)
     ct, labels = drrproj_io.read_sample()
     views = [drrproj.Geometry.radiograph(view, ct, shape=(512, 512)) for view in ("PA", "LL")]
     print(f"chest CT of LIDC-IDRI-0001 at 3 mm (CC BY 3.0): {sizes(ct.shape)} voxels, {len(labels.names)} structures")

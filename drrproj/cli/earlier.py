@@ -5,22 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drrproj.geometry import RADIOGRAPH_VIEWS
 from drrproj.io.file_names import file_names
 
-__all__ = ["PICTURES", "add_overwrite", "earlier_results", "old_results", "removed"]
+__all__ = ["PICTURES", "add_overwrite", "check_earlier", "old_results", "removed"]
 
-PICTURES = (".png", "_overlay.png", ".json")
-"""How the files of a view end that every drawing command writes; the record comes last, which knows its view."""
+PICTURES = (".json", ".png", "_overlay.png")
+"""How the files of a view end that every drawing command writes; the record comes first, which knows its view."""
 
 _NAMED = 4
 
 
 def add_overwrite(add: Callable[..., argparse.Action]) -> None:
-    """Add the argument that :func:`old_results` reads."""
+    """Add the argument that :func:`old_results` and :func:`check_earlier` read."""
     add(
         "--overwrite",
         action="store_true",
@@ -29,13 +29,15 @@ def add_overwrite(add: Callable[..., argparse.Action]) -> None:
     )
 
 
-def earlier_results(folder: Path, endings: Sequence[str], others: Sequence[str] = ()) -> list[Path]:
-    """List what a command wrote into a folder.
+def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: Sequence[str] = ()) -> list[Path]:
+    """Return what is to be removed before this run writes: files of views whose records are there, and their company.
+
+    A file that is merely called like one, such as somebody's own ``PA.dcm``, is never among them.
 
     Parameters
     ----------
-    folder : Path
-        May be missing.
+    arguments : Namespace
+        Of the command line; the folder may be missing.
     endings : sequence of str
         How the files of a view are called behind its name.
     others : sequence of str
@@ -44,11 +46,59 @@ def earlier_results(folder: Path, endings: Sequence[str], others: Sequence[str] 
     Returns
     -------
     list of Path
-        Files, those of views in the order of ``endings``.
+        Records before the other files of their views, in the order of ``endings``, and then the others.
+
+    Raises
+    ------
+    ValueError
+        If there is anything, or what is called so, and ``--overwrite`` was not given; if this run reads it.
     """
-    if not folder.is_dir():
-        return []
-    stems = list(dict.fromkeys([*RADIOGRAPH_VIEWS, *_stems_of_records(folder)]))
+    folder = arguments.out
+    stems = _stems_of_records(folder)
+    old = _results(folder, stems, endings, others) if stems else []
+    alike = _results(folder, list(dict.fromkeys([*RADIOGRAPH_VIEWS, *stems])), endings, others)
+    if alike and not old and not arguments.overwrite:
+        raise ValueError(
+            f"{folder} holds files that are called as results are ({_named(folder, alike)}), without the .json of a "
+            "run; choose another folder with -o, or add --overwrite, which replaces those that this run writes"
+        )
+    check_earlier(arguments, old if old and not arguments.overwrite else alike)
+    return old
+
+
+def check_earlier(arguments: argparse.Namespace, old: Sequence[Path]) -> None:
+    """Refuse files of an earlier run without ``--overwrite``, and with it those that this run reads.
+
+    Raises
+    ------
+    ValueError
+        If there are such files.
+    """
+    folder = arguments.out
+    if old and not arguments.overwrite:
+        raise ValueError(
+            f"{folder} holds results of an earlier run ({_named(folder, old)}), and these would lie between them; "
+            "choose another folder with -o, or add --overwrite, which removes them first"
+        )
+    read = _inputs(arguments)
+    for path in old:
+        if not read.isdisjoint((path.resolve(), *path.resolve().parents)):
+            raise ValueError(
+                f"this run reads {path}, which --overwrite would remove or replace; choose another folder with -o"
+            )
+
+
+def removed(folder: Path, old: Sequence[Path]) -> None:
+    """Remove files of an earlier run from a folder, and the folders of masks that are left empty."""
+    # Backwards, so that records go last: a run that is stopped here leaves what tells the next one of the rest.
+    for path in reversed(old):
+        path.unlink(missing_ok=True)
+        for below in () if path.parent == folder else (path.parent, path.parent.parent):
+            with contextlib.suppress(OSError):  # another file is in it
+                below.rmdir()
+
+
+def _results(folder: Path, stems: Sequence[str], endings: Sequence[str], others: Sequence[str]) -> list[Path]:
     found = [folder / f"{stem}{ending}" for stem in stems for ending in endings]
     for other in others:
         if other == "masks":
@@ -58,41 +108,9 @@ def earlier_results(folder: Path, endings: Sequence[str], others: Sequence[str] 
     return [path for path in found if path.is_file()]
 
 
-def old_results(arguments: argparse.Namespace, found: Iterable[Path]) -> list[Path]:
-    """Return what is to be removed before this run writes.
-
-    Raises
-    ------
-    ValueError
-        If there is anything, and ``--overwrite`` was not given; if this run reads it.
-    """
-    old, folder = list(found), arguments.out
-    if not old:
-        return old
-    if not arguments.overwrite:
-        names = [path.relative_to(folder).as_posix() for path in old]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        raise ValueError(
-            f"{folder} holds results of an earlier run ({', '.join(names[:_NAMED])}{more}), and these would lie "
-            "between them; choose another folder with -o, or add --overwrite, which removes them first"
-        )
-    read = _inputs(arguments)
-    for path in old:
-        if not read.isdisjoint((path.resolve(), *path.resolve().parents)):
-            raise ValueError(f"this run reads {path}, which --overwrite would remove; choose another folder with -o")
-    return old
-
-
-def removed(folder: Path, old: Iterable[Path]) -> None:
-    """Remove files of an earlier run from a folder, and the folders of masks that are left empty."""
-    of_masks = set()
-    for path in old:
-        path.unlink(missing_ok=True)
-        if path.parent != folder:
-            of_masks |= {path.parent, path.parent.parent}
-    for below in sorted(of_masks, reverse=True):
-        with contextlib.suppress(OSError):  # somebody's own file is in it
-            below.rmdir()
+def _named(folder: Path, paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(path.relative_to(folder).as_posix() for path in paths[:_NAMED]) + more
 
 
 def _stems_of_records(folder: Path) -> list[str]:

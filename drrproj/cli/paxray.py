@@ -14,7 +14,7 @@ import drrproj
 from drrproj import io as drrproj_io
 from drrproj import paxray
 from drrproj.cli.commands import Commands, add_command, named_path
-from drrproj.cli.earlier import add_overwrite, old_results, removed
+from drrproj.cli.earlier import add_overwrite, check_earlier, removed
 from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
 from drrproj.extras import require
@@ -113,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for stem in stems:
         if stems.count(stem) > 1:
             raise ValueError(f"pictures of two CTs would be called {stem}_...; make them in two folders")
-    old_results(arguments, _pictures_of(arguments.out, stems))
+    check_earlier(arguments, _pictures_of(arguments.out, stems))
     written = []
     with output_folder(arguments.out) as folder:
         for path, stem in zip(arguments.cts, stems, strict=True):

@@ -11,7 +11,7 @@ from drrproj import backends, physics
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.display import add_display_arguments, display_choice
-from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
+from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
@@ -35,7 +35,7 @@ _MODELS: dict[str, tuple[Callable[..., drrproj.Attenuation], tuple[str, ...]]] =
 }
 
 # What the command writes: how the files of a view end, and those beside them.
-_OF_A_VIEW = (".dcm", "_seg.dcm", ".nii.gz", *PICTURES)
+_OF_A_VIEW = (*PICTURES, ".dcm", "_seg.dcm", ".nii.gz")
 _OF_ALL = ("masks", "masks.json", "structures.csv", "radiograph.npz")
 
 _EXAMPLES = """\
@@ -131,7 +131,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _check_structure_options(arguments)
     tube, display = tube_choice(arguments), display_choice(arguments)
     _require_libraries(arguments)
-    old = old_results(arguments, earlier_results(arguments.out, _OF_A_VIEW, _OF_ALL))
+    old = old_results(arguments, _OF_A_VIEW, _OF_ALL)
     ct = as_read = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)

@@ -9,7 +9,7 @@ from pathlib import Path
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.display import add_display_arguments, display_choice
-from drrproj.cli.earlier import PICTURES, add_overwrite, earlier_results, old_results, removed
+from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
 from drrproj.cli.results import as_text, output_folder, write_views
 from drrproj.cli.structures import names_meant
 from drrproj.cli.tube import TubeChoice, add_exposure_arguments, tube_choice
@@ -54,7 +54,7 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     tube, choice = tube_choice(arguments), display_choice(arguments)
     prefixes = _prefixes(arguments.radiographs)
-    old = old_results(arguments, earlier_results(arguments.out, PICTURES))
+    old = old_results(arguments, PICTURES)
     # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
     display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube)[0])
     if old:  # which go only when every file has turned out to be good

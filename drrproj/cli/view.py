@@ -7,7 +7,7 @@ import argparse
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
-from drrproj.cli.earlier import add_overwrite, old_results, removed
+from drrproj.cli.earlier import add_overwrite, check_earlier, removed
 from drrproj.cli.results import output_folder
 from drrproj.cli.views import add_view_arguments, views_of
 
@@ -43,7 +43,8 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    old = old_results(arguments, sorted(arguments.out.glob("*_scene.png")))
+    old = sorted(arguments.out.glob("*_scene.png"))
+    check_earlier(arguments, old)
     ct = read_ct(arguments)
     geometry = views_of(arguments, ct)
     print(geometry.describe(ct))
