@@ -151,6 +151,18 @@ def test_files_that_were_touched_are_read_once_and_are_the_same(tmp_path, plain,
     assert content_of(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("step", [1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9])
+def test_a_file_system_that_rounds_times_does_not_have_inputs_read_again(tmp_path, plain, monkeypatch, step):
+    late = 2_000_000_001_123_456_789
+    os.utime(plain[0].ct, ns=(late, late))
+    build(plain[:1], tmp_path / "out", SMALL, workers=1)
+    record = tmp_path / "out" / "records" / "s1.json"
+    stamp = find_inputs(plain[0]).stamp
+    os.utime(record, ns=(stamp, stamp // step * step))
+    monkeypatch.setattr(inputs, "_digest", lambda path: pytest.fail(f"{path} was read"))
+    assert rebuilt(plain[:1], tmp_path / "out")[0].made == 0
+
+
 def test_merging_keeps_what_tells_that_inputs_stand(tmp_path, plain, monkeypatch):
     for case in plain:
         build([case], tmp_path / f"part_{case.case_id}", SMALL, workers=1)

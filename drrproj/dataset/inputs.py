@@ -25,6 +25,8 @@ _ENDING = re.compile(r"(\.nii|\.img|\.hdr|\.nrrd|\.nhdr|\.mha|\.mhd|\.npz|\.npy)
 _DATA_FILE = re.compile(rb"^(?:data ?file\s*:|ElementDataFile\s*=)[ \t]*(.+?)\s*$", re.M | re.I)
 _LONGEST_HEADER = 65536
 _PIECE = 1 << 20
+# Nanoseconds: to so many do file systems round the time of a record down, from Linux's own to NTFS, exFAT, NFS and FAT.
+_STEPS_OF_TIME = (1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9)
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ def changed(found: Inputs, recorded: Mapping[str, Any], stamp: int) -> list[str]
     now, before = found._without_reading(), dict(recorded)
     for part in found.files:
         before[part] = {key: value for key, value in recorded.get(part, {}).items() if key != "sha256"}
-    # Some file systems keep whole seconds only.
-    if now == before and stamp not in (found.stamp, found.stamp // 10**9 * 10**9):
+    if now == before and stamp not in (found.stamp // step * step for step in _STEPS_OF_TIME):
         now, before = found.as_record(), dict(recorded)
     return [words for part, words in IN_WORDS.items() if now.get(part) != before.get(part)]
 
