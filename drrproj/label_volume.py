@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -18,7 +19,11 @@ from drrproj.name_patterns import matching
 from drrproj.overlaps import OverlappingMasks
 from drrproj.short_text import counted, near_or_known, shown
 
-__all__ = ["LabelVolume"]
+__all__ = ["LabelVolume", "odd_character"]
+
+# Controls, surrogates, and ends of lines and paragraphs: no file can write the second, tables break at the others, and
+# NumPy drops NUL at the end of a name.
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -415,6 +420,18 @@ def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return whole
 
 
+def odd_character(name: str) -> str | None:
+    r"""Find the first character of a name that no table or file can hold.
+
+    Examples
+    --------
+    >>> from drrproj.label_volume import odd_character
+    >>> odd_character("heart\n")
+    '\n'
+    """
+    return next((character for character in name if unicodedata.category(character) in _NO_TEXT), None)
+
+
 def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
     checked: dict[int, str] = {}
     owner: dict[str, int] = {}
@@ -431,6 +448,8 @@ def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
             raise ValueError(f"label names belong to positive ids; got {key!r}: {name!r}")
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the name of label {label_id} must be a non-empty text; got {name!r}")
+        if (odd := odd_character(name)) is not None:
+            raise ValueError(f"label {label_id} is named {name!r}, and {odd!r} in it is no text; rename it")
         if name in owner:
             raise ValueError(f"labels {owner[name]} and {label_id} are both named {name!r}; names must differ")
         owner[name] = label_id

@@ -229,3 +229,13 @@ def test_masks_in_files_of_their_own_are_told_apart_by_the_names_that_the_refusa
         project(ct, view, labels=[read_labels(file) for file in files])
     named = [read_labels(files[0], names={1: "heart"}), read_labels(files[1], names={1: "liver"})]
     assert list(project(ct, view, labels=named).masks) == ["heart", "liver"]
+
+
+@pytest.mark.parametrize("name", ["heart\n", "a\0", "\ud800x", "left\u2028lung"])
+def test_names_that_no_table_or_file_can_hold_are_refused(name):
+    with pytest.raises(ValueError, match=r"label 1 is named .* is no text; rename it"):
+        LabelVolume(np.ones(SHAPE, np.uint8), np.eye(4), {1: name})
+    with pytest.raises(ValueError, match="is no text; rename it"):
+        LabelVolume.from_masks({name: np.ones(SHAPE, bool)}, np.eye(4))
+    with pytest.raises(ValueError, match="is no text; rename it"):
+        LabelVolume(np.ones(SHAPE, np.uint8), np.eye(4), {1: "heart"}).with_groups({name: [1]})

@@ -39,7 +39,7 @@ _AUTOMATIC = ("cpu", "numba")
 
 _REMEDIES = {
     "cpu": "this installation has no compiled CPU backend; install it where there is a C++17 compiler (GCC or Clang)",
-    "numba": "Numba is not installed; pip install 'drrproj[numba]'",
+    "numba": "Numba is not installed; pip install numba",
     "cuda": "this installation has no compiled CUDA backend; install drrproj from its source where there is nvcc",
 }
 

@@ -66,7 +66,7 @@ _OUTPUTS = ("line_integral", "background_line_integral", "path_length", "mask", 
 
 def why_unavailable() -> str | None:
     """Say why this backend cannot run here; None when it can."""
-    return "Numba is not installed; pip install 'drrproj[numba]'" if numba is None else None
+    return "Numba is not installed; pip install numba" if numba is None else None
 
 
 @dataclass(frozen=True)

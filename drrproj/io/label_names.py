@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
+
+from drrproj.label_volume import odd_character
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
@@ -20,10 +21,6 @@ _ID_COLUMNS = ("index", "id", "label_id")
 _NAME_COLUMNS = ("name", "label_name", "structure")
 
 _LABEL_ENDINGS = (".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz", ".npy")
-
-# Controls, surrogates, and ends of lines and paragraphs: no file can write the second, tables break at the others, and
-# NumPy drops NUL at the end of a name.
-_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 
 # "unknown" and "caret" in the NIfTI registry: TotalSegmentator writes the one, Connectome Workbench the other.
 _CARET_CODES = (0, 30)
@@ -190,8 +187,7 @@ def _names_from_caret(content: bytes) -> dict[int, str]:
 def _unique(pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
     names: dict[int, str] = {}
     for label_id, name in pairs:
-        odd = next((sign for sign in name if unicodedata.category(sign) in _NO_TEXT), None)
-        if odd is not None:
+        if (odd := odd_character(name)) is not None:
             raise ValueError(f"label {label_id} is named {name!r}, and {odd!r} in it is no text; rename it")
         if names.setdefault(label_id, name) != name:
             raise ValueError(f"label {label_id} has two names, {names[label_id]!r} and {name!r}")
