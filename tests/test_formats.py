@@ -962,5 +962,5 @@ def test_missing_libraries_are_named(images, tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=r'polygons needs pycocotools, .* or the extra "dataset"'):
         formats.write_coco(tmp_path / "coco", images)
     (tmp_path / "data.yaml").write_text("")
-    with pytest.raises(ModuleNotFoundError, match=r'data.yaml needs yaml, .* pip install PyYAML, or the extra'):
+    with pytest.raises(ModuleNotFoundError, match=r"data.yaml needs yaml, .* pip install PyYAML, or the extra"):
         formats.read_yolo(tmp_path)
