@@ -473,6 +473,21 @@ def test_a_merge_copies_what_was_lost_and_refuses_what_differs(tmp_path, subject
     assert content_of(out) == before
 
 
+def test_merging_refuses_a_part_that_lost_a_file_before_it_copies_any(tmp_path, subjects, capsys):
+    cases = find_cases(subjects)
+    build(cases[:2], tmp_path / "a", SMALL, workers=1)
+    build(cases[2:], tmp_path / "b", SMALL, workers=1)
+    (tmp_path / "b" / "masks" / "s0004_lateral.npz").unlink()
+    capsys.readouterr()
+    command = ["dataset", "merge", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "merged")]
+    assert main(command) == 2
+    assert capsys.readouterr().err == (
+        f"drrproj: error: {tmp_path / 'b'} has lost masks/s0004_lateral.npz of case s0004; build it again, or delete "
+        "the record of the case\n"
+    )
+    assert not (tmp_path / "merged").exists()
+
+
 def test_merging_refuses_a_patient_on_both_sides(tmp_path, subjects):
     cases = [Case(case.case_id, case.ct, case.labels, "p1") for case in find_cases(subjects)[:2]]
     lists = Splits(lists={"train": ["s0001"], "test": ["s0002"]})

@@ -39,7 +39,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
         If configurations differ, two parts have one case, ``out`` has a case of a part with another record, or a
         patient would be in two splits.
     FileNotFoundError
-        If a part is no dataset.
+        If a part is no dataset, or has lost a picture or mask.
     OSError
         If the files cannot be copied.
     """
@@ -55,9 +55,15 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
         differing = differences(first.configuration, store.configuration, names)
         if differing:
             raise ValueError(f"{store.path} has another configuration than {first.path}: {'; '.join(differing)}")
+        files_there = store.files()
         # A damaged record of a part is refused; one of the copy is copied again.
         for record in _sound(store) if store is there else store.records():
             case = record["case"]
+            lost = sorted(files_of(record) - files_there)
+            if lost and store is not there:
+                raise FileNotFoundError(
+                    f"{store.path} has lost {few(lost)} of case {case}; build it again, or delete the record of the case"
+                )
             if there is not None and owner.get(case) == there.path != store.path:
                 if not _has(there, record):
                     raise ValueError(
