@@ -483,7 +483,7 @@ def test_merging_refuses_a_part_that_lost_a_file_before_it_copies_any(tmp_path, 
     assert main(command) == 2
     assert capsys.readouterr().err == (
         f"drrproj: error: {tmp_path / 'b'} has lost masks/s0004_lateral.npz of case s0004; build it again, or delete "
-        "the record of the case\n"
+        "that record\n"
     )
     assert not (tmp_path / "merged").exists()
 

@@ -62,7 +62,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
             lost = sorted(files_of(record) - files_there)
             if lost and store is not there:
                 raise FileNotFoundError(
-                    f"{store.path} has lost {few(lost)} of case {case}; build it again, or delete the record of the case"
+                    f"{store.path} has lost {few(lost)} of case {case}; build it again, or delete that record"
                 )
             if there is not None and owner.get(case) == there.path != store.path:
                 if not _has(there, record):
