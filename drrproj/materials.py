@@ -9,7 +9,6 @@ half a keV up to 60 and of one above, with both sides of every absorption edge (
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.given_numbers import one_number, real_numbers
-from drrproj.short_text import shown
+from drrproj.short_text import near_or_known, shown
 
 __all__ = ["ENERGY_RANGE_KEV", "MATERIALS", "Material", "checked_energies", "material", "mixture"]
 
@@ -172,9 +171,7 @@ class _Catalogue(Mapping[str, Material]):
 
     def __getitem__(self, name: str) -> Material:
         if name not in self._materials:
-            near = difflib.get_close_matches(str(name), self._materials, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(self._materials)}"
-            raise KeyError(f"no material {name!r}; {hint}")
+            raise KeyError(f"no material {name!r}; {near_or_known(name, self._materials)}")
         return self._materials[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.overlaps import OverlappingMasks
+from drrproj.short_text import near_or_known
 
 __all__ = ["Structure", "combined", "numbered", "selected", "unique_names"]
 
@@ -60,11 +60,7 @@ def selected(names: Sequence[str], structures: Sequence[str] | None) -> list[str
     wanted = [structures] if isinstance(structures, str) else list(structures)
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=3)
-            raise ValueError(
-                f"no structure {name!r}; "
-                + (f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names) or 'none'}")
-            )
+            raise ValueError(f"no structure {name!r}; {near_or_known(name, names)}")
     return [name for name in names if name in wanted]
 
 
