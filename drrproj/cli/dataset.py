@@ -234,7 +234,7 @@ def _build(arguments: argparse.Namespace) -> None:
         None if arguments.taxonomy == _AS_THEY_ARE else read_taxonomy(arguments.taxonomy),
     )
     cases = find_cases(arguments.source)
-    _say(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
+    print(f"{arguments.source}: {len(cases)} cases of {len({case.patient_id for case in cases})} patients")
     started: list[Progress] = []
 
     def told(total: int) -> Callable[[str], None]:
@@ -266,8 +266,8 @@ def _build(arguments: argparse.Namespace) -> None:
     )
     _print_table([("split", "kept cases"), *((name, str(count)) for name, count in sorted(done.splits.items()))])
     for case, (status, why) in done.left_out.items():
-        _say(f"{status} {case}: {why}")
-    _say(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
+        print(f"{status} {case}: {why}")
+    print(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
     if not done.statuses.get("kept") and done.statuses.get("failed"):
         raise ValueError(f"{arguments.out}: no case was kept, and {done.statuses['failed']} failed; see why above")
 
@@ -301,17 +301,17 @@ def _check(arguments: argparse.Namespace) -> None:
     found = 0
     for problem in problems(store):
         found += 1
-        _say(problem)
+        print(problem)
     if found:
         raise ValueError(f"{arguments.dataset}: {found} problem{'s' * (found > 1)}")
-    _say(f"{arguments.dataset}: {sum(1 for _ in store.samples())} X-rays, all whole")
+    print(f"{arguments.dataset}: {sum(1 for _ in store.samples())} X-rays, all whole")
 
 
 def _merge(arguments: argparse.Namespace) -> None:
     for part in arguments.parts:
         _opened(part)
     store = merge(arguments.parts, arguments.out)
-    _say(f"{arguments.out}: {sum(1 for _ in store.records())} cases of {len(arguments.parts)} datasets")
+    print(f"{arguments.out}: {sum(1 for _ in store.records())} cases of {len(arguments.parts)} datasets")
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -327,15 +327,15 @@ def _show(arguments: argparse.Namespace) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else there
         raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}; {hint}")
     record = read_record(paths[arguments.case])
-    _say(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
+    print(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
     for reason in record["reasons"]:
-        _say(f"{reason['severity']} ({reason['rule']}): {reason['message']}")
+        print(f"{reason['severity']} ({reason['rule']}): {reason['message']}")
     with output_folder(arguments.out) as folder:
         for sample in store.samples_of(record):
             display = sample.record_of_view["display"]
             path = folder / f"{sample.name}.png"
             write_overlay(path, sample.radiograph(), arguments.overlay, (display["low"], display["high"]))
-            _say(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
+            print(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
 
 
 def _stats(arguments: argparse.Namespace) -> None:
@@ -373,12 +373,12 @@ def _export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.dataset}: no pictures{of_split} to write")
     write = cast(Callable[[Path, LabelledImages], None], WRITERS[arguments.format])
     write(arguments.out, images)
-    _say(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
+    print(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
     report(_opened(arguments.dataset), arguments.out, arguments.pictures)
-    _say(f"wrote {arguments.out}")
+    print(f"wrote {arguments.out}")
 
 
 def _opened(path: Path) -> Store:
@@ -390,14 +390,8 @@ def _opened(path: Path) -> Store:
     return store
 
 
-def _say(text: str) -> None:
-    """Print what may hold any letter, also where the screen knows only some."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print()
