@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.directions import words
-from drrproj.geometry import Geometry, positioner_angles, reaches_behind_detector
 from drrproj.label_volume import LabelVolume
+from drrproj.positioner import positioner_angles
 from drrproj.volume import Volume
+
+if TYPE_CHECKING:
+    from drrproj.geometry import Geometry
 
 __all__ = ["described"]
 
@@ -20,27 +24,35 @@ _ANTERIOR, _SUPERIOR = np.eye(3)[1:]
 
 
 def described(
-    geometry: Geometry, volume: Volume | LabelVolume | None = None, isocenter: Float64Array | None = None
+    geometry: Geometry,
+    volume: Volume | LabelVolume | None,
+    behind: Sequence[bool] | npt.NDArray[np.bool_],
+    isocenter: Float64Array | None,
 ) -> str:
-    """Return the lines of :meth:`drrproj.Geometry.describe`, whose arguments these are, checked.
+    """Return the lines of :meth:`drrproj.Geometry.describe`, whose checked arguments these are.
 
     Parameters
     ----------
     geometry : Geometry
         The views.
-    volume : Volume or LabelVolume, optional
+    volume : Volume or LabelVolume or None
         Adds where it projects to.
-    isocenter : ndarray, shape (3,), world mm, optional
+    behind : sequence of bool, one per view
+        Does part of the volume lie behind the detector?
+    isocenter : ndarray, shape (3,), world mm, or None
         Adds its distance from the source and the magnification there.
 
     Returns
     -------
     str
     """
-    return "\n".join(line for view in geometry for line in _lines(view, volume, isocenter))
+    views = zip(geometry, behind, strict=True)
+    return "\n".join(line for view, is_behind in views for line in _lines(view, volume, bool(is_behind), isocenter))
 
 
-def _lines(view: Geometry, volume: Volume | LabelVolume | None, isocenter: Float64Array | None) -> Iterator[str]:
+def _lines(
+    view: Geometry, volume: Volume | LabelVolume | None, behind: bool, isocenter: Float64Array | None
+) -> Iterator[str]:
     """Describe a geometry of one view."""
     source, normal, center = view.sources[0], view.normals[0], view.centers[0]
     row_step, column_step = view.views[0, :3, 2], view.views[0, :3, 3]
@@ -79,16 +91,16 @@ def _lines(view: Geometry, volume: Volume | LabelVolume | None, isocenter: Float
         f"roll {_number(roll)}, tilt {_number(tilt)} degrees"
     )
     if volume is not None:
-        yield f"  volume: {_extent(view, volume)}"
+        yield f"  volume: {_extent(view, volume, behind)}"
 
 
-def _extent(view: Geometry, volume: Volume | LabelVolume) -> str:
+def _extent(view: Geometry, volume: Volume | LabelVolume, behind: bool) -> str:
     pixels = view.project_points(volume.corners)[0]
     if np.isnan(pixels).any():
         return "it does not fit: the source is beside or inside it"
     (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
     fits = "it fits the detector" if view.fits(volume)[0] else "it does not fit the detector"
-    if reaches_behind_detector(view, volume.corners)[0]:
+    if behind:
         fits = "it does not fit: part of it lies behind the detector"
     return f"projects to rows {top:.1f} to {bottom:.1f} and columns {left:.1f} to {right:.1f}; {fits}"
 

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.affines import checked_affine
+from drrproj.description import described
 from drrproj.given_numbers import one_number, real_numbers
 from drrproj.label_volume import LabelVolume
+from drrproj.positioner import positioner_axes
 from drrproj.short_text import counted, listed, shown
 from drrproj.volume import Volume
 
@@ -27,10 +29,7 @@ __all__ = [
     "Geometry",
     "Rays",
     "names_of_views",
-    "positioner_angles",
-    "positioner_axes",
     "positive_distance",
-    "reaches_behind_detector",
 ]
 
 Beam = Literal["cone", "parallel"]
@@ -129,61 +128,6 @@ def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
 def positive_distance(value: float, what: str) -> float:
     """Check a distance in mm, or raise ValueError."""
     return one_number(value, f"{what} must be a positive distance in mm", above=0)
-
-
-def positioner_axes(
-    primary: npt.ArrayLike, secondary: npt.ArrayLike
-) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return which way a C-arm's beam, its picture's upper edge and its right edge point, at DICOM positioner angles.
-
-    Parameters
-    ----------
-    primary, secondary : array_like, shape (views,) or (), degrees
-        Towards the patient's left (LAO) and towards the head (cranial) are positive.
-
-    Returns
-    -------
-    beam, up, right : ndarray, shape (views, 3) or (3,)
-        Unit vectors in RAS+.
-
-    Source
-    ------
-    DICOM PS3.3 C.8.7.5, Positioner Primary Angle and Positioner Secondary Angle.
-
-    Examples
-    --------
-    >>> from drrproj.geometry import positioner_axes
-    >>> [axis.round().astype(int).tolist() for axis in positioner_axes(90, 0)]
-    [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
-    """
-    p, s = np.radians(primary), np.radians(secondary)
-    beam = np.array([-np.cos(s) * np.sin(p), np.cos(s) * np.cos(p), np.sin(s)]).T
-    up = np.array([np.sin(s) * np.sin(p), -np.sin(s) * np.cos(p), np.cos(s)]).T
-    right = np.array([-np.cos(p), -np.sin(p), np.zeros_like(p)]).T
-    return beam, up, right
-
-
-def positioner_angles(beam: npt.ArrayLike) -> tuple[float, float]:
-    """Return the DICOM positioner angles of a beam: the inverse of :func:`positioner_axes`.
-
-    Parameters
-    ----------
-    beam : array_like, shape (3,)
-        Unit vector in RAS+, towards the detector.
-
-    Returns
-    -------
-    primary, secondary : float, degrees
-
-    Examples
-    --------
-    >>> from drrproj.geometry import positioner_angles
-    >>> positioner_angles((-1, 0, 0))
-    (90.0, 0.0)
-    """
-    x, y, z = np.asarray(beam, dtype=np.float64)
-    # Subtracted from zero, so that a zero stays one, without a sign that would make 180 degrees of it.
-    return float(np.degrees(np.arctan2(0.0 - x, y))), float(np.degrees(np.arcsin(np.clip(z, -1.0, 1.0))))
 
 
 class Rays(NamedTuple):
@@ -887,7 +831,7 @@ class Geometry:
         low, high = -0.5 - FIT_PIXELS, np.array(self.shape) - 0.5 + FIT_PIXELS
         pixels = self.project_points(volume.corners)
         inside = ((pixels >= low) & (pixels <= high)).all(axis=(1, 2))
-        return inside & ~reaches_behind_detector(self, volume.corners)
+        return inside & ~_reaches_behind_detector(self, volume.corners)
 
     def moved(self, target_from_source: npt.ArrayLike) -> Geometry:
         """Move source and detector together, as one rigid thing.
@@ -1122,16 +1066,15 @@ class Geometry:
         if point is not None and len(point) != 1:
             raise ValueError(f"isocenter must be one point; got {len(point)}")
         # Only here: what is told of views is built on them.
-        from drrproj.description import described
-
-        return described(self, volume, None if point is None else point[0])
+        behind = [False] * len(self) if volume is None else _reaches_behind_detector(self, volume.corners)
+        return described(self, volume, behind, None if point is None else point[0])
 
     def as_record(self) -> dict[str, Any]:
         """Everything needed to rebuild the geometry, as plain values."""
         return {"names": list(self.names), "shape": list(self.shape), "views": self.views.tolist()}
 
 
-def reaches_behind_detector(geometry: Geometry, points: Float64Array) -> npt.NDArray[np.bool_]:
+def _reaches_behind_detector(geometry: Geometry, points: Float64Array) -> npt.NDArray[np.bool_]:
     """Tell for each view whether any of the points (points, 3) lies behind a cone's detector."""
     from_detector = points[None] - geometry.views[:, None, :3, 1]
     behind: npt.NDArray[np.bool_] = (np.einsum("vpi,vi->vp", from_detector, geometry.normals) > 1e-6).any(axis=1)

@@ -33,9 +33,9 @@ ARROWS = {
     "attenuation": CHECKS | {"materials", "hounsfield"},
     "overlaps": set(),
     "directions": set(),
-    # Told in words only when asked: the one arrow that points both ways.
-    "geometry": CHECKS | {"volume", "label_volume", "description"},
-    "description": {"geometry", "volume", "label_volume", "directions"},
+    "positioner": set(),
+    "description": {"volume", "label_volume", "directions", "positioner"},
+    "geometry": CHECKS | {"volume", "label_volume", "description", "positioner"},
     "radiograph": CHECKS | {"geometry", "device_arrays"},
     "output_arrays": CHECKS | {"volume", "device_arrays"},
     "display": CHECKS | {"radiograph", "extras"},
@@ -50,7 +50,7 @@ ARROWS = {
     "tissue": {"volume", "label_volume", "extras", "hounsfield"},
     "paxray": VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
-    "io": CHECKS | VALUES | {"directions", "extras", "overlaps"},
+    "io": CHECKS | VALUES | {"directions", "extras", "overlaps", "positioner"},
     "dataset": VALUES | {"extras", "project", "io", "backends", "threads"},
     "cli": VALUES
     | {
@@ -90,9 +90,16 @@ def room_of(path):
 
 
 def imported_modules(path):
-    """Full dotted names of everything a file imports, wherever in the file; relative imports resolved."""
+    """Full dotted names of everything a file imports, wherever in the file; relative imports resolved.
+
+    What stands behind ``if TYPE_CHECKING`` is read by nobody who runs it.
+    """
     package = ("drrproj", *path.relative_to(PACKAGE).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from drrproj.directions import STRAIGHT, dicom_letters
 from drrproj.extras import from_extra
-from drrproj.geometry import RADIOGRAPH_VIEWS, positioner_angles, positioner_axes
+from drrproj.geometry import RADIOGRAPH_VIEWS
 from drrproj.io.dicom_files import converting, dicom_files, quiet_pydicom, read_headers, short_text, tag_text, text
 from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.endings import require_dicom_name
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.png import display_of
 from drrproj.io.replace import replaced
+from drrproj.positioner import positioner_angles, positioner_axes
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
 from drrproj.volume import Volume
