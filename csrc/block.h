@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "brick.h"
+#include "job.h"
 #include "lanes.h"
 #include "rays.h"
-#include "tile.h"
 #include "walk.h"
 
 namespace drrproj {

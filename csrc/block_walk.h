@@ -8,11 +8,11 @@
 #include "cells.h"
 #include "collection.h"
 #include "four_lines.h"
+#include "job.h"
 #include "lanes.h"
 #include "packet_walk.h"
 #include "places.h"
 #include "rays.h"
-#include "tile.h"
 #include "uniform.h"
 
 namespace drrproj {

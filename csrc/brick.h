@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "job.h"
 #include "lanes.h"
 #include "numbers.h"
-#include "tile.h"
 #include "walk.h"
 
 namespace drrproj {

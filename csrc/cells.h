@@ -5,8 +5,8 @@
 
 #include "block.h"
 #include "brick.h"
+#include "job.h"
 #include "rays.h"
-#include "tile.h"
 
 namespace drrproj {
 namespace DRRPROJ_ISA {

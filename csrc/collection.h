@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "job.h"
 #include "lanes.h"
-#include "tile.h"
 
 namespace drrproj {
 namespace DRRPROJ_ISA {

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
+#include "job.h"
 #include "lanes.h"
 #include "rays.h"
-#include "tile.h"
 #include "walk.h"
 
 namespace drrproj {

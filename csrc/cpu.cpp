@@ -16,8 +16,8 @@
 #include "emptiness.h"
 #include "index_space.h"
 #include "instruction_sets.h"
+#include "job.h"
 #include "plan.h"
-#include "tile.h"
 #include "workspace.h"
 
 namespace drrproj {

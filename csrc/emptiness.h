@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "tile.h"
+#include "job.h"
 
 namespace drrproj {
 

@@ -6,9 +6,9 @@
 #include "brick.h"
 #include "collection.h"
 #include "coordinate.h"
+#include "job.h"
 #include "lanes.h"
 #include "rays.h"
-#include "tile.h"
 #include "walk.h"
 
 namespace drrproj {

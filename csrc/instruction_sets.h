@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "tile.h"
+#include "job.h"
 
 namespace drrproj {
 

@@ -9,10 +9,10 @@
 #include "brick.h"
 #include "collection.h"
 #include "coordinate.h"
+#include "job.h"
 #include "lanes.h"
 #include "places.h"
 #include "rays.h"
-#include "tile.h"
 #include "walk.h"
 
 namespace drrproj {

@@ -6,9 +6,9 @@
 #include "block.h"
 #include "brick.h"
 #include "coordinate.h"
+#include "job.h"
 #include "lanes.h"
 #include "rays.h"
-#include "tile.h"
 
 namespace drrproj {
 namespace DRRPROJ_ISA {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "job.h"
 #include "projection.h"
-#include "tile.h"
 
 namespace drrproj {
 

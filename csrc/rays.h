@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "collection.h"
+#include "job.h"
 #include "lanes.h"
-#include "tile.h"
 #include "walk.h"
 
 namespace drrproj {

@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "collection.h"
+#include "job.h"
 #include "lanes.h"
 #include "rays.h"
-#include "tile.h"
 
 namespace drrproj {
 namespace DRRPROJ_ISA {

@@ -1,7 +1,7 @@
 // Along which axis of index space rays are steepest.
 #pragma once
 
-#include "tile.h"
+#include "job.h"
 #include "walk.h"
 
 namespace drrproj {

@@ -10,8 +10,6 @@
 //   in_place.h        or, for rays that lie far apart, the walk without staging
 //   collection.h      what rays collect of labels; uniform.h finds what needs no walk
 //   results.h         and from there to the outputs
-#include "tile.h"
-
 #include <cstdint>
 #include <type_traits>
 
@@ -21,6 +19,7 @@
 #include "cells.h"
 #include "collection.h"
 #include "in_place.h"
+#include "job.h"
 #include "rays.h"
 #include "results.h"
 #include "steepest.h"

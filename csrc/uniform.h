@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "brick.h"
+#include "job.h"
 #include "lanes.h"
-#include "tile.h"
 
 namespace drrproj {
 namespace DRRPROJ_ISA {

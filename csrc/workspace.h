@@ -10,7 +10,7 @@
 #include <new>
 
 #include "cpu.h"
-#include "tile.h"
+#include "job.h"
 
 namespace drrproj {
 
