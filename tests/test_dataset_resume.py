@@ -135,6 +135,33 @@ def test_a_case_whose_inputs_changed_is_made_again(tmp_path, plain, change, what
     assert rebuilt(plain, out)[0].made == 0
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_folder_of_older_cts_in_the_place_of_another_is_noticed(tmp_path, linked):
+    for number, version in ((7, "older"), (1, "newer")):
+        save(tmp_path / version / "ct.nii", *small_case(number)[::2])
+    # The youngest of all inputs, before and after.
+    save(tmp_path / "labels.nii", *small_case(1)[1:])
+    os.utime(tmp_path / "labels.nii", ns=(2_000_000_001_123_456_789,) * 2)
+    current = tmp_path / "current"
+    case = Case("s1", current / "ct.nii", tmp_path / "labels.nii", "s1")
+
+    def point_to(version):
+        if linked:
+            current.unlink(missing_ok=True)
+            current.symlink_to(version)
+        else:
+            if current.exists():
+                current.rename(tmp_path / "before")
+            (tmp_path / version).rename(current)
+
+    point_to("newer")
+    build([case], tmp_path / "out", SMALL, workers=1)
+    point_to("older")
+    done, said = rebuilt([case], tmp_path / "out")
+    assert said == ["1 case is made again for changed inputs: s1 (CT)"]
+    assert done.statuses == {"kept": 1}
+
+
 def test_files_that_were_touched_are_read_once_and_are_the_same(tmp_path, plain, monkeypatch):
     build(plain, tmp_path / "out", SMALL, workers=1)
     before = content_of(tmp_path / "out")

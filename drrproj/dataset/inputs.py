@@ -43,7 +43,8 @@ class Inputs:
         SHA-256 of the label names that a table gives; None without a table. Not of the table: nnU-Net's counts the
         cases too, and a case more changes no picture of the others.
     stamp : int, nanoseconds
-        The latest change of any of the files. It changes when one is written, replaced or linked elsewhere.
+        The second of the latest change of any of the files; within it, a digest of the times of all. It changes when
+        one is written, replaced or linked elsewhere.
     masks : bool
         Whether the labels are a folder of masks, where the name of a file says what it shows.
     """
@@ -104,13 +105,20 @@ def find_inputs(case: Case) -> Inputs:
     with _in_words():
         files = {"ct": _files_at(case.ct), "labels": _files_at(case.labels)}
         found = {part: [os.stat(path) for path in paths.values()] for part, paths in files.items()}
-        # A link that leads elsewhere may lead to an older file of the same size.
-        places = {case.ct.parent, case.labels.parent, *(path for paths in files.values() for path in paths.values())}
+        # Where times of records are whole seconds, a link that leads elsewhere is told by its own.
+        files_of_all = (path for paths in files.values() for path in paths.values())
+        places = {*case.ct.parents, *case.labels.parents, *files_of_all}
         links = [os.lstat(place) for place in places if os.path.islink(place)]
     times = [max(each.st_mtime_ns, each.st_ctime_ns) for part in found.values() for each in part]
     times += [each.st_ctime_ns for each in links]
     sizes = {part: sum(each.st_size for each in of_part) for part, of_part in found.items()}
-    return Inputs(files, sizes, _names_digest(case), max(times, default=0), case.labels.is_dir())
+    return Inputs(files, sizes, _names_digest(case), _stamp(times), case.labels.is_dir())
+
+
+def _stamp(times: list[int]) -> int:
+    # The latest alone would not tell that a folder with older files, of the same sizes, took the place of another.
+    digest = hashlib.sha256(json.dumps(sorted(times)).encode()).digest()
+    return max(times, default=0) // 10**9 * 10**9 + int.from_bytes(digest[:8], "big") % 10**9
 
 
 def changed(found: Inputs, recorded: Mapping[str, Any], stamp: int) -> list[str]:
