@@ -147,6 +147,17 @@ def test_points_tells_where_landmarks_lie_in_each_picture(ct, tmp_path, capsys):
     assert "1 landmarks in PA, c_arm_+30_+10" in capsys.readouterr().out
 
 
+def test_points_replaces_no_file_that_it_reads(ct, tmp_path, capsys):
+    assert run("project", ct, "--shape", 32, 40, "-o", tmp_path / "out") == 0
+    landmarks = tmp_path / "landmarks.csv"
+    landmarks.write_text("name,x,y,z\ncarina,10,-20,30\n")
+    (tmp_path / "link.csv").symlink_to(landmarks)
+    for out in ("landmarks.csv", "link.csv"):
+        assert run("points", landmarks, tmp_path / "out" / "PA.json", "-o", tmp_path / out) == 2
+        assert f"this run reads {tmp_path / out}, which the table would replace" in capsys.readouterr().err
+    assert landmarks.read_text() == "name,x,y,z\ncarina,10,-20,30\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

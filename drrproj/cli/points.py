@@ -43,6 +43,8 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.out.resolve() in {path.resolve() for path in (arguments.landmarks, *arguments.pictures)}:
+        raise ValueError(f"this run reads {arguments.out}, which the table would replace; choose another name with -o")
     landmarks = drrproj.read_landmarks(arguments.landmarks, arguments.space)
     views = [view for picture in arguments.pictures for view in drrproj.read_geometry(picture)]
     drrproj.write_projected_landmarks(arguments.out, landmarks, views)
