@@ -282,6 +282,17 @@ def test_modes_do_not_mix(chest, choice, complaint, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("mode", ["physical", "matsubara"])
+def test_paxray_calls_a_view_by_one_name(chest, mode, tmp_path, capsys):
+    pytest.importorskip("scipy", reason="the matsubara mode uses SciPy")
+    made = ["paxray", chest, "--mode", mode, "-o", tmp_path / "out"]
+    assert run(*made, "--view", "pa") == 0
+    assert files(tmp_path / "out") == {"chest_PA.png", "chest_PA.json"}
+    capsys.readouterr()
+    assert "earlier run (chest_PA.png" in refused(capsys, *made, "--view", "pa")
+    assert "view AP is asked for twice" in refused(capsys, *made, "--view", "AP", "--view", "ap", "--overwrite")
+
+
 def test_paxray_of_two_files_of_one_name(chest, tmp_path, capsys):
     assert "pictures of two CTs would be called chest_..." in refused(
         capsys, "paxray", chest, chest, "-o", tmp_path / "out"

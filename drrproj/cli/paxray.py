@@ -108,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 f"--{option.replace('_', '-')} belongs to --mode {' or '.join(sorted(modes, reverse=True))}; the "
                 f"{mode} mode does not know it and would not be {mode} with it"
             )
+    arguments.view = _views(arguments)
     _require_libraries(arguments)
     stems = [path.name.removesuffix(".gz").removesuffix(".nii") for path in arguments.cts]
     for stem in stems:
@@ -133,6 +134,16 @@ def _run(arguments: argparse.Namespace) -> None:
                 drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)})
                 written += [f"{name}.png", f"{name}.json"]
         print(f"wrote to {folder}: {', '.join(written)}")
+
+
+def _views(arguments: argparse.Namespace) -> list[str]:
+    """Return the views by the names that their files have: of small letters and capitals one file would be made."""
+    views = arguments.view or _DEFAULT_VIEWS[arguments.mode]
+    named = [view.upper() if view.upper() in drrproj.geometry.RADIOGRAPH_VIEWS else view for view in views]
+    for view in named:
+        if named.count(view) > 1:
+            raise ValueError(f"view {view} is asked for twice, and one would overwrite the other")
+    return named
 
 
 def _require_libraries(arguments: argparse.Namespace) -> None:
@@ -187,7 +198,7 @@ def _pictures(arguments: argparse.Namespace, ct: drrproj.Volume) -> Iterator[tup
 
     shared = chosen(bone_window="bone_window", bits="bits", backend="backend", threads="threads")
     of_transfer = chosen(transfer="transfer", crop="crop")
-    for view in arguments.view or _DEFAULT_VIEWS[mode]:
+    for view in arguments.view:
         if mode == "faithful":
             yield view, paxray.faithful(ct, view, **of_transfer)
         elif mode == "matsubara":
