@@ -200,6 +200,11 @@ def test_matsubara_takes_small_letters():
     np.testing.assert_array_equal(paxray.matsubara(ct, "ll").levels, paxray.matsubara(ct, "LL").levels)
 
 
+def test_a_view_that_is_no_text_is_refused_in_a_sentence():
+    with pytest.raises(TypeError, match=r'a radiograph has a view and a volume: Geometry.radiograph\("PA", ct\)'):
+        paxray.matsubara(read_sample()[0], 5)
+
+
 def test_matsubara_options():
     ct, _ = read_sample()
     picture = paxray.matsubara(ct, "LL", pixel_mm=3, bits=16)

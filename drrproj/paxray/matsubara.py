@@ -126,8 +126,9 @@ def _geometry(volume: Volume, view: str, pixel_mm: float) -> Geometry:
     if not (np.isfinite(pixel_mm) and pixel_mm > 0):
         raise ValueError(f"pixel_mm must be a positive length; got {pixel_mm!r}")
     rows = columns = 1
-    if view.upper() in RADIOGRAPH_VIEWS:
+    named = str(view).upper()
+    if named in RADIOGRAPH_VIEWS:
         extent = np.ptp(volume.corners, axis=0)
-        across = extent[0] if view.upper() in ("AP", "PA") else extent[1]
+        across = extent[0] if named in ("AP", "PA") else extent[1]
         rows, columns = (max(1, round(float(length) / pixel_mm)) for length in (extent[2], across))
     return Geometry.radiograph(view, volume, beam="parallel", shape=(rows, columns), pixel_spacing=pixel_mm)
