@@ -279,6 +279,23 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path, subjects):
     assert content_of(tmp_path / "out") == before
 
 
+def test_two_builds_of_one_process_are_two_builds(tmp_path, subjects):
+    cases = find_cases(subjects)
+    asked = []
+
+    def told(total):
+        # In the middle of the first.
+        for out in (tmp_path / "out", tmp_path / "subjects" / ".." / "out"):
+            with pytest.raises(BlockingIOError, match="another build is at work"):
+                build(cases, out, SMALL, workers=1)
+            asked.append(out)
+        return lambda status: None
+
+    build(cases, tmp_path / "out", SMALL, workers=1, told=told)
+    assert len(asked) == 2
+    build(cases, tmp_path / "out", SMALL, workers=1)
+
+
 def test_two_builds_in_one_folder_are_one_too_many(tmp_path, subjects):
     build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)
     # Record locks are between processes, so the other build is one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ _BUILD, _WORKERS = 0, 1
 _PATIENCE_S = 10.0
 
 _of_this_worker: dict[Path, BinaryIO] = {}
+# Record locks are between processes; within this one nothing else tells two builds apart, and the end of the second
+# would give up the lock of the first.
+_of_this_process: dict[Path, threading.Lock] = {}
 
 
 @contextmanager
@@ -31,6 +35,18 @@ def only_build(folder: Path) -> Iterator[None]:
     OSError
         If the folder cannot be written to, or its file system has no locks.
     """
+    here = _of_this_process.setdefault(folder.resolve(), threading.Lock())
+    if not here.acquire(blocking=False):
+        raise BlockingIOError(f"another build is at work in {folder}; wait until it ends")
+    try:
+        with _locked_against_others(folder):
+            yield
+    finally:
+        here.release()
+
+
+@contextmanager
+def _locked_against_others(folder: Path) -> Iterator[None]:
     with _opened(folder) as file:
         if not _locked(file, _BUILD, fcntl.LOCK_EX, folder):
             raise BlockingIOError(f"another build is at work in {folder}; wait until it ends")
