@@ -358,10 +358,13 @@ def test_variations_that_are_none():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"shape": (0, 10)}, r"the shape of the detector is rows and columns, both positive; got \(0, 10\)"),
-        ({"shape": (-3, 4)}, r"both positive; got \(-3, 4\)"),
-        ({"shape": (3.5, 4)}, r"both positive; got \(3.5, 4\)"),
+        ({"shape": (0, 10)}, r"rows and columns, both positive whole numbers; got \(0, 10\)"),
+        ({"shape": (-3, 4)}, r"both positive whole numbers; got \(-3, 4\)"),
+        ({"shape": (3.5, 4)}, r"both positive whole numbers; got \(3.5, 4\)"),
         ({"shape": (3,)}, "the shape of the detector"),
+        ({"shape": 512}, "the shape of the detector is rows and columns, both positive whole numbers; got 512"),
+        ({"views": ("PA", "LL")}, r"a view is a View, as in View\('frontal', 'PA'\); got 'PA'"),
+        ({"views": "PA"}, r"a view is a View, as in View\('frontal', 'PA'\); got 'P'"),
         ({"sdd": 0}, "sdd must be a positive distance in mm; got 0"),
         ({"sdd": -1800.0}, "sdd must be a positive distance"),
         ({"sdd": float("nan")}, "sdd must be a positive distance in mm; got nan"),

@@ -144,13 +144,18 @@ class Poses:
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", tuple(self.views))
         # Here, because each case would fail otherwise, one by one.
+        others = [view for view in self.views if not isinstance(view, View)]
+        if others:
+            raise ValueError(f"a view is a View, as in View('frontal', 'PA'); got {others[0]!r}")
         names = [view.name.casefold() for view in self.views]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a dataset needs views with different names; got {', '.join(names) or 'none'}")
         if self.beam not in get_args(Beam):
             raise ValueError(f"the beam is {' or '.join(get_args(Beam))}; got {self.beam!r}")
-        if len(self.shape) != 2 or not all(type(count) is int and count > 0 for count in self.shape):
-            raise ValueError(f"the shape of the detector is rows and columns, both positive; got {self.shape}")
+        if np.shape(self.shape) != (2,) or not all(type(count) is int and count > 0 for count in self.shape):
+            raise ValueError(
+                f"the shape of the detector is rows and columns, both positive whole numbers; got {self.shape!r}"
+            )
         positive_distance(self.sdd, "sdd")
         if self.pixel_spacing is not None:
             positive_distance(self.pixel_spacing, "pixel_spacing")
