@@ -400,6 +400,28 @@ def test_pictures_of_a_damaged_record_stay_while_the_case_is_not_in_the_source(t
     assert not [name for name in content_of(out) if "s0002" in name]
 
 
+@pytest.mark.parametrize("inputs_of_record", [[], None, {"ct": "x"}])
+def test_a_record_with_damaged_inputs_is_told_and_made_again(tmp_path, plain, inputs_of_record):
+    out = tmp_path / "out"
+    build(plain, out, SMALL, workers=1)
+    before = content_of(out)
+    path = out / "records" / "s1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": inputs_of_record}))
+    first, *_ = problems(open_store(out))
+    assert first == f"{path}: what it says of its inputs is damaged; build again, which makes its case again"
+    assert rebuilt(plain, out)[0].made == 1
+    assert content_of(out) == before
+
+
+@pytest.mark.parametrize("line", ["5", "null", "{}", '{"event": "start"}', "\0\0"])
+def test_a_line_of_the_log_that_is_no_event_is_passed_over(tmp_path, plain, line):
+    store = build(plain, tmp_path / "out", SMALL, workers=1).store
+    log = tmp_path / "out" / "log.jsonl"
+    first, *others = log.read_text().splitlines()
+    log.write_text("\n".join([first, line, *others]) + "\n")
+    assert list(problems(store)) == []
+
+
 def test_a_record_that_was_copied_is_told(tmp_path, subjects):
     out = tmp_path / "out"
     cases = find_cases(subjects)

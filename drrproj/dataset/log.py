@@ -72,17 +72,13 @@ def unfinished(store: Store) -> str | None:
     if path.exists():
         with path.open("rb") as file:
             for line in file:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    # Half a line, which a kill left.
-                    continue
-                if event["event"] == "start":
-                    start, made = event, set()
-                elif event["event"] == "case":
-                    made.add(event["case"])
-                else:
-                    start = None
+                match _event(line):
+                    case {"event": "start", "cases": int(), "to_make": int()} as event:
+                        start, made = event, set()
+                    case {"event": "case", "case": str(name)}:
+                        made.add(name)
+                    case {"event": "end"}:
+                        start = None
     if start is not None:
         done = start["cases"] - start["to_make"] + len(made)
         how_far = f"{done} of {start['cases']} cases"
@@ -90,3 +86,11 @@ def unfinished(store: Store) -> str | None:
     if not any((store.path / "records").glob("*.json")):
         return "it holds no case; build it"
     return None
+
+
+def _event(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        # Half a line, or zeros: what a kill or a power cut left.
+        return None

@@ -352,6 +352,10 @@ def read_record(path: Path) -> dict[str, Any]:
     views = record["views"].values() if isinstance(record["views"], dict) else [None]
     if not all(isinstance(view, dict) and {"image", "masks"} <= view.keys() for view in views):
         raise ValueError(f"{path}: its views have no pictures and masks; build again, which makes its case again")
+    # A record that no build wrote may say nothing of its inputs.
+    inputs = record.get("inputs", {})
+    if not isinstance(inputs, dict) or not all(isinstance(part, dict) for part in inputs.values()):
+        raise ValueError(f"{path}: what it says of its inputs is damaged; build again, which makes its case again")
     if record["case"] != path.stem:
         raise ValueError(f"{path}: this is the record of {record['case']}, under another name; delete it")
     return record
