@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 from small_cases import NAMES, save, small_case, write_subjects
@@ -316,6 +317,28 @@ def test_a_renamed_case_is_named_and_pruned(tmp_path, subjects, capsys):
     build(find_cases(subjects), tmp_path / "fresh", SMALL, workers=1)
     assert content_of(out) == content_of(tmp_path / "fresh")
     assert list(problems(open_store(out))) == []
+
+
+# Two cases of two pictures, two masks and a record.
+@pytest.mark.parametrize("stop", range(1, 11))
+def test_pruning_that_was_killed_goes_on(tmp_path, subjects, monkeypatch, stop):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "out", SMALL, workers=1)
+    build(cases[:2], tmp_path / "fresh", SMALL, workers=1)
+    unlink, left = Path.unlink, iter(range(stop - 1))
+
+    def killed(path, **more):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        unlink(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuilt(cases[:2], tmp_path / "out", prune=True)
+    done, said = rebuilt(cases[:2], tmp_path / "out", prune=True)
+    assert (done.made, said) == (0, [])
+    assert content_of(tmp_path / "out") == content_of(tmp_path / "fresh")
 
 
 def test_check_names_one_ct_in_two_splits(tmp_path, subjects):

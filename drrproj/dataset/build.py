@@ -196,16 +196,17 @@ def _build(
 
 def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: list[str], prune: bool) -> None:
     """Delete what interruptions left and, if asked to, the cases that are not in the source any more."""
-    if prune:
-        for case in others:
-            # First, as a record says that its pictures are there.
-            store.record_path(case).unlink()
-            files.pop(case, None)
-    elif others:
+    dropped = others if prune else []
+    if others and not prune:
         what = "in the dataset and not in the source any more; --prune (prune=True) drops what is not"
         _warn(what, dict.fromkeys(others, ""))
+    for case in dropped:
+        files.pop(case, None)
     # What a case that stays has stays, too, where its record is damaged: nobody could make it again.
-    foreign = store.sweep(files, {*cases, *(others if prune else ())})
+    foreign = store.sweep(files, {*cases, *dropped})
+    for case in dropped:
+        # Last, so that after a kill the next build knows of its pictures.
+        store.record_path(case).unlink()
     if foreign:
         _say(f"{store.path}: no record speaks of {few(foreign)}; {'it stays' if len(foreign) == 1 else 'they stay'}")
 
