@@ -95,6 +95,42 @@ def test_workers_of_an_executor_that_was_given_still_hear_ctrl_c(tmp_path, subje
         assert signal.SIGINT not in executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
 
 
+def test_a_cluster_larger_than_this_machine_has_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRRPROJ_NUM_THREADS", "1")
+    cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 33)))
+    waiting, most = [], []
+
+    class Cluster(concurrent.futures.Executor):
+        def submit(self, work, /, *arguments):
+            waiting.append((concurrent.futures.Future(), work, arguments))
+            return waiting[-1][0]
+
+    def wait(jobs, return_when):
+        most.append(len(jobs))
+        job, work, arguments = waiting.pop(0)
+        job.set_result(work(*arguments))
+        return {job}, set(jobs) - {job}
+
+    monkeypatch.setattr(concurrent.futures, "wait", wait)
+    done = build(cases, tmp_path / "out", SMALL, executor=Cluster())
+    assert done.statuses == {"kept": 32}
+    assert max(most) == 32
+
+
+def test_a_pool_that_breaks_is_told_of_by_few_names(tmp_path):
+    cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 9)))
+
+    class Broken(concurrent.futures.Executor):
+        def submit(self, work, /, *arguments):
+            job = concurrent.futures.Future()
+            job.set_exception(concurrent.futures.BrokenExecutor())
+            return job
+
+    said = "while it made one of s0001, s0002, s0003, s0004, s0005 and 3 others; the cases made so far are whole"
+    with pytest.raises(ChildProcessError, match=said):
+        build(cases, tmp_path / "out", SMALL, executor=Broken())
+
+
 def test_workers_elsewhere_find_files_named_from_here(tmp_path, monkeypatch):
     hu, labels, affine = small_case(1)
     save(tmp_path / "raw" / "imagesTr" / "a_0000.nii.gz", hu, affine)

@@ -21,13 +21,15 @@ from drrproj.dataset.interrupts import ctrl_c_waits
 from drrproj.dataset.lock import share_as_worker
 from drrproj.dataset.machines import killed_its_worker
 from drrproj.dataset.one_case import Recipe, make_case, record_death
-from drrproj.dataset.store import Store
+from drrproj.dataset.store import Store, few
 from drrproj.threads import default_threads
 
 __all__ = ["being_imported_by_a_worker", "made"]
 
 # So many cases wait per worker: enough that none idles, few enough that an end comes soon.
 _WAITING = 2
+# No executor says how many workers it has, and a cluster may have hundreds.
+_WAITING_ELSEWHERE = 1024
 
 Line = dict[str, Any]
 
@@ -76,7 +78,7 @@ def made(
         return record_death(case, split_of[case.case_id], light)
 
     if executor is not None:
-        yield from _through(executor, cases, start, dead, 4 * cores)
+        yield from _through(executor, cases, start, dead)
     elif count <= 1:
         for case in cases:
             yield make_case(case, split_of[case.case_id], light, recipe, cores)
@@ -123,19 +125,18 @@ def _through(
     cases: Sequence[Case],
     start: Callable[[Executor, Case, int], Future[Line]],
     dead: Callable[[Case], Line],
-    workers: int,
 ) -> Iterator[Line]:
     waiting = deque(cases)
     while waiting:
         suspects: list[Case] = []
-        yield from _until_one_dies(lambda case: start(executor, case, 1), waiting, suspects, _WAITING * workers)
+        yield from _until_one_dies(lambda case: start(executor, case, 1), waiting, suspects, _WAITING_ELSEWHERE)
         for case in suspects:
             try:
                 yield start(executor, case, 1).result()
             except CancelledError as error:
                 raise _gone() from error
             except BrokenExecutor:
-                names = ", ".join(sorted(each.case_id for each in suspects))
+                names = few(sorted(each.case_id for each in suspects))
                 raise ChildProcessError(
                     f"a worker process died, most likely for want of memory, while it made one of {names}; the cases "
                     "made so far are whole: run the same again with fewer workers"
