@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_cli import SMALL, ct, files, refused, run, save, seg
 from test_paxray_faithful import patient
 
@@ -84,7 +85,7 @@ def test_somebodys_own_files_that_are_called_like_results_are_not_removed(ct, tm
     for name, content in mine.items():
         (out / name).write_bytes(content)
     said = refused(capsys, "project", ct, *SMALL, "-o", out)
-    assert "holds files that are called as results are (AP.json, PA.dcm, LL_overlay.png, structures.csv and 1" in said
+    assert "no run is known to have made them (AP.json, PA.dcm, LL_overlay.png, structures.csv and 1 more)" in said
     assert run("project", ct, *SMALL, "--overwrite", "-o", out) == 0
     assert {name: contents(out)[name] for name in mine} == mine
     assert run("project", ct, *SMALL, "--view", "LL", "--overwrite", "-o", tmp_path / "new") == 0
@@ -143,6 +144,21 @@ def test_render_and_view_are_refused_in_the_same_way(ct, tmp_path, capsys):
     # Into the folder of the saved radiograph: what render does not make stays, its own input first of all.
     assert run("render", saved[0], "--overwrite", "-o", tmp_path / "a") == 0
     assert (tmp_path / "a" / "radiograph.npz").exists()
+
+
+def test_view_removes_scenes_alone(ct, tmp_path, capsys):
+    out = tmp_path / "setup"
+    assert run("view", ct, *SMALL, "-o", out) == 0
+    Image.new("L", (4, 4)).save(out / "crime_scene.png")
+    (out / "no_scene.png").write_bytes(b"mine")
+    capsys.readouterr()
+    assert "results of an earlier run (PA_scene.png), " in refused(capsys, "view", ct, *SMALL, "-o", out)
+    assert run("view", ct, "--view", "LL", *SMALL, "--overwrite", "-o", out) == 0
+    assert files(out) == {"LL_scene.png", "crime_scene.png", "no_scene.png"}
+    (out / "LL_scene.png").unlink()
+    capsys.readouterr()
+    said = refused(capsys, "view", ct, *SMALL, "-o", out)
+    assert "no run is known to have made them (crime_scene.png, no_scene.png)" in said
 
 
 def test_render_removes_nothing_before_all_of_its_files_are_good(ct, seg, tmp_path, capsys):

@@ -57,17 +57,12 @@ def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: S
     stems = _stems_of_records(folder)
     old = _results(folder, stems, endings, others) if stems else []
     alike = _results(folder, list(dict.fromkeys([*RADIOGRAPH_VIEWS, *stems])), endings, others)
-    if alike and not old and not arguments.overwrite:
-        raise ValueError(
-            f"{folder} holds files that are called as results are ({_named(folder, alike)}), without the .json of a "
-            "run; choose another folder with -o, or add --overwrite, which replaces those that this run writes"
-        )
-    check_earlier(arguments, old if old and not arguments.overwrite else alike)
+    check_earlier(arguments, old, alike)
     return old
 
 
-def check_earlier(arguments: argparse.Namespace, old: Sequence[Path]) -> None:
-    """Refuse files of an earlier run without ``--overwrite``, and with it those that this run reads.
+def check_earlier(arguments: argparse.Namespace, old: Sequence[Path], alike: Sequence[Path] = ()) -> None:
+    """Refuse files of an earlier run, and those called alike, without ``--overwrite``, and with it what this run reads.
 
     Raises
     ------
@@ -80,8 +75,14 @@ def check_earlier(arguments: argparse.Namespace, old: Sequence[Path]) -> None:
             f"{folder} holds results of an earlier run ({_named(folder, old)}), and these would lie between them; "
             "choose another folder with -o, or add --overwrite, which removes them first"
         )
+    if alike and not arguments.overwrite:
+        raise ValueError(
+            f"{folder} holds files that are called as results are, and no run is known to have made them "
+            f"({_named(folder, alike)}); choose another folder with -o, or add --overwrite, which replaces those that "
+            "this run writes"
+        )
     read = _inputs(arguments)
-    for path in old:
+    for path in (*old, *alike):
         if not read.isdisjoint((path.resolve(), *path.resolve().parents)):
             raise ValueError(
                 f"this run reads {path}, which --overwrite would remove or replace; choose another folder with -o"

@@ -10,6 +10,7 @@ from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.earlier import add_overwrite, check_earlier, removed
 from drrproj.cli.results import output_folder
 from drrproj.cli.views import add_view_arguments, views_of
+from drrproj.io.scene import is_scene
 
 __all__ = ["add_to"]
 
@@ -43,8 +44,9 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    old = sorted(arguments.out.glob("*_scene.png"))
-    check_earlier(arguments, old)
+    alike = sorted(arguments.out.glob("*_scene.png"))
+    old = [path for path in alike if is_scene(path)]
+    check_earlier(arguments, old, alike)
     ct = read_ct(arguments)
     geometry = views_of(arguments, ct)
     print(geometry.describe(ct))

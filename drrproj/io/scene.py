@@ -19,7 +19,7 @@ from drrproj.volume import Volume
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["write_scene"]
+__all__ = ["is_scene", "write_scene"]
 
 Float64Array = npt.NDArray[np.float64]
 Color = tuple[int, int, int]
@@ -41,6 +41,7 @@ _PAPER, _INK, _FRAME = (255, 255, 255), (30, 30, 30), (200, 200, 200)
 _SOURCE, _BEAM, _DETECTOR, _BOX, _FIRST = (200, 30, 30), (235, 170, 60), (20, 90, 200), (20, 140, 70), (220, 0, 160)
 
 _BRIGHT_PERCENTILE = 99.5
+_SCENE_OF = "scene_of"
 _SHOWN = {"HU": (-1000.0, 700.0), "1/mm": (0.0, 0.04)}
 
 
@@ -51,7 +52,8 @@ def write_scene(path: str | os.PathLike[str], view: Geometry | Radiograph, volum
     the source and its beam, the detector, and the volume's box with a slice through its middle, sampled at the
     places that the affine gives its voxels. The fourth shows the image as it is displayed, with the patient's
     directions on its edges, the outline of the volume's box and the principal point. A purple corner is that of pixel
-    (0, 0), in all panels. Below stands what :meth:`Geometry.describe` says.
+    (0, 0), in all panels. Below stands what :meth:`Geometry.describe` says. The PNG's text chunk ``scene_of`` has the
+    view's name.
 
     Parameters
     ----------
@@ -81,6 +83,7 @@ def write_scene(path: str | os.PathLike[str], view: Geometry | Radiograph, volum
     """
     from PIL import Image
     from PIL.ImageDraw import Draw
+    from PIL.PngImagePlugin import PngInfo
 
     require_ending(path, "a PNG file", ".png")
     if not isinstance(view, Geometry | Radiograph):
@@ -106,8 +109,21 @@ def write_scene(path: str | os.PathLike[str], view: Geometry | Radiograph, volum
     for number, line in enumerate(said):
         panels.write((_MARGIN, size + _LINE * (number + 0.5)), line, _INK, "la")
     smooth = canvas.reduce(_DRAWN_LARGER)
+    text = PngInfo()
+    text.add_text(_SCENE_OF, geometry.names[0])
     with replaced(path) as file:
-        smooth.save(file, format="PNG", compress_level=1)
+        smooth.save(file, format="PNG", compress_level=1, pnginfo=text)
+
+
+def is_scene(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is a picture by :func:`write_scene`."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return _SCENE_OF in picture.info
+    except OSError:  # no picture, or none that can be read
+        return False
 
 
 class _Sheet:
