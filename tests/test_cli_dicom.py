@@ -57,6 +57,16 @@ def test_one_of_several_series(folder, capsys):
         np.testing.assert_array_equal(shot.line_integral, expected.line_integral)
 
 
+def test_contours_are_listed_as_the_sentence_about_an_unknown_one_says(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run("project", "in/a", "--labels", "rs.dcm", "--structures", "hart", *SHAPE, "-o", "out") == 2
+    said = re.search(r"did you mean heart\? \((drrproj info .*) lists all\)\n$", capsys.readouterr().err)
+    assert main(shlex.split(said[1])[1:]) == 0
+    assert "2 heart\n" in capsys.readouterr().out
+    assert run("info", "rs.dcm") == 2
+    assert "drawn on the slices of a CT; add --ct CT\n" in capsys.readouterr().err
+
+
 def test_structures_and_pictures_as_dicom(folder):
     out = folder / "out"
     chosen = ["--labels", folder / "rs.dcm", "--structures", "heart", "lung left"]

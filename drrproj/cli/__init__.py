@@ -16,7 +16,12 @@ from drrproj.cli.commands import Parser
 __all__ = ["main"]
 
 BAD_INPUT, FAILURE, INTERRUPTED, UNREAD = 2, 1, 130, 141
-_OPTIONS = {"other_space=True": "--other-space", 'unit="HU"': "--unit HU", 'unit="1/mm"': "--unit 1/mm"}
+_OPTIONS = {
+    "other_space=True": "--other-space",
+    'unit="HU"': "--unit HU",
+    'unit="1/mm"': "--unit 1/mm",
+    "pass the CT: read_labels(path, volume=ct)": "add --ct CT",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

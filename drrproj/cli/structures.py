@@ -12,6 +12,7 @@ import drrproj
 from drrproj.cli.commands import named_path
 from drrproj.cli.results import as_text, is_text
 from drrproj.cli.screen import say
+from drrproj.io.kinds import kind_of
 from drrproj.name_patterns import matching
 
 __all__ = ["add_structure_arguments", "names_meant", "structure_choice"]
@@ -75,7 +76,9 @@ def structure_choice(
         labels = drrproj.read_labels(path, table, arguments.prefer, volume=ct)
         print(f"{path}: {_described(labels)}")
         anatomy.append(labels)
-    where = shlex.join(as_text(path) for path in paths)
+    # Contours are drawn on the CT's slices.
+    slices = ["--ct", as_text(arguments.ct)] if any(kind_of(path) == "dicom" for path in paths) else []
+    where = shlex.join([*map(as_text, paths), *slices])
     for name, members in arguments.group:
         anatomy = _grouped(anatomy, name, members, where)
     chosen = anatomy if arguments.structures is None else _chosen(anatomy, arguments.structures, where)
