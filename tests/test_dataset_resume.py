@@ -436,6 +436,21 @@ def test_a_record_with_damaged_inputs_is_told_and_made_again(tmp_path, plain, in
     assert content_of(out) == before
 
 
+@pytest.mark.parametrize("key", ["image", "masks", "geometry", "display", "areas", "absent"])
+def test_a_view_that_lacks_something_is_told_and_made_again(tmp_path, plain, key):
+    out = tmp_path / "out"
+    build(plain, out, SMALL, workers=1)
+    before = content_of(out)
+    path = out / "records" / "s1.json"
+    record = json.loads(path.read_text())
+    del record["views"]["lateral"][key]
+    path.write_text(json.dumps(record))
+    first, *_ = problems(open_store(out))
+    assert first == f"{path}: its views lack {key}; build again, which makes its case again"
+    assert rebuilt(plain, out)[0].made == 1
+    assert content_of(out) == before
+
+
 @pytest.mark.parametrize("line", ["5", "null", "{}", '{"event": "start"}', "\0\0"])
 def test_a_line_of_the_log_that_is_no_event_is_passed_over(tmp_path, plain, line):
     store = build(plain, tmp_path / "out", SMALL, workers=1).store

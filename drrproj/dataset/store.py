@@ -51,6 +51,7 @@ _WITHOUT_INPUTS = "drrproj dataset 1"
 NOT_ON_VIEW = "it has voxels, but no ray of this view"
 """How the reason begins of a class that was made, and is not on one picture."""
 
+_OF_A_VIEW = ("image", "masks", "geometry", "display", "areas", "absent")
 _OF_VIEWS = ("images", "masks")
 _FOLDERS = (*_OF_VIEWS, "records")
 _ENDING_IN = {"images": ".png", "masks": ".npz"}
@@ -350,8 +351,9 @@ def read_record(path: Path) -> dict[str, Any]:
             "again"
         )
     views = record["views"].values() if isinstance(record["views"], dict) else [None]
-    if not all(isinstance(view, dict) and {"image", "masks"} <= view.keys() for view in views):
-        raise ValueError(f"{path}: its views have no pictures and masks; build again, which makes its case again")
+    lacking = [key for key in _OF_A_VIEW if not all(isinstance(view, dict) and key in view for view in views)]
+    if lacking:
+        raise ValueError(f"{path}: its views lack {', '.join(lacking)}; build again, which makes its case again")
     # A record that no build wrote may say nothing of its inputs.
     inputs = record.get("inputs", {})
     if not isinstance(inputs, dict) or not all(isinstance(part, dict) for part in inputs.values()):
