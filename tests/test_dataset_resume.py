@@ -436,7 +436,7 @@ def test_a_record_with_damaged_inputs_is_told_and_made_again(tmp_path, plain, in
     assert content_of(out) == before
 
 
-@pytest.mark.parametrize("key", ["image", "masks", "geometry", "display", "areas", "absent"])
+@pytest.mark.parametrize("key", ["image", "masks", "geometry", "areas", "absent"])
 def test_a_view_that_lacks_something_is_told_and_made_again(tmp_path, plain, key):
     out = tmp_path / "out"
     build(plain, out, SMALL, workers=1)
