@@ -191,6 +191,18 @@ def test_a_file_system_that_rounds_times_does_not_have_inputs_read_again(tmp_pat
     assert rebuilt(plain[:1], tmp_path / "out")[0].made == 0
 
 
+def test_a_build_with_nothing_to_do_writes_to_no_record(tmp_path, plain, monkeypatch):
+    build(plain, tmp_path / "out", SMALL, workers=1)
+    written = []
+    utime = os.utime
+    monkeypatch.setattr(os, "utime", lambda path, **more: written.append(path) or utime(path, **more))
+    assert rebuilt(plain, tmp_path / "out")[0].made == 0
+    assert written == []
+    utime(plain[1].ct)
+    assert rebuilt(plain, tmp_path / "out")[0].made == 0
+    assert written == [tmp_path / "out" / "records" / "s2.json"]
+
+
 def test_merging_keeps_what_tells_that_inputs_stand(tmp_path, plain, monkeypatch):
     for case in plain:
         build([case], tmp_path / f"part_{case.case_id}", SMALL, workers=1)

@@ -93,9 +93,9 @@ def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]
 
 def _differing(case: Case, path: Path, record: Mapping[str, Any]) -> list[str] | str:
     try:
-        found = find_inputs(case)
-        differing = changed(found, record.get("inputs", {}), path.stat().st_mtime_ns)
-        if not differing:
+        found, stamp = find_inputs(case), path.stat().st_mtime_ns
+        differing = changed(found, record.get("inputs", {}), stamp)
+        if not differing and stamp != found.stamp:
             # So that the next build need not read the files again.
             set_stamp(path, found.stamp)
         return differing
