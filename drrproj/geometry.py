@@ -118,10 +118,12 @@ def _detector_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
-    """Take a text for one name, which it is, and not for one per letter; or raise TypeError."""
+    """Take a text for one name, which it is, and not for one per letter; or raise TypeError or ValueError."""
     several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
     if not all(isinstance(name, str) for name in several):
         raise TypeError(f"names of views must be texts; got {shown(names)}")
+    if not all(name.strip() for name in several):
+        raise ValueError(f"names of views must not be empty, files are called by them; got {shown(names)}")
     return tuple(several)
 
 
@@ -247,12 +249,16 @@ class Geometry:
         """Select views by number or name, slice, list of numbers or names, or mask; the result is a geometry again."""
         if isinstance(index, slice):
             places = list(range(len(self)))[index]
-        elif isinstance(index, np.ndarray) and index.dtype == bool and index.shape == (len(self),):
+        elif isinstance(index, np.ndarray) and index.dtype == bool:
+            if index.shape != (len(self),):
+                raise IndexError(f"a mask of views has one value for each of {len(self)}; got shape {index.shape}")
             places = np.flatnonzero(index).tolist()
         elif isinstance(index, str) or not isinstance(index, Iterable):
             places = [self.place_of(index)]
         else:
-            places = [self.place_of(view) for view in index]
+            several: Any = index
+            # An array of no dimension says of itself that it can be iterated.
+            places = [self.place_of(view) for view in ([several] if getattr(several, "ndim", 1) == 0 else several)]
         if not places:
             raise ValueError(f"a geometry has at least one view; {shown(index)} selects none of {len(self)}")
         return Geometry(self.views[places], self.shape, tuple(self.names[place] for place in places))

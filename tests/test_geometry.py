@@ -328,6 +328,7 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: Geometry.cone((0, -9, 0), **{**UPRIGHT, "shape": (np.inf, 4)}), r"\(rows, columns\)"),
         (lambda: arm([0, 1], 0)[[]], "at least one view"),
         (lambda: arm([0, 1], 0)[5:], "at least one view"),
+        (lambda: Geometry.cone((0, -9, 0), **UPRIGHT, names=""), "names of views must not be empty, .*; got ''"),
     ],
 )
 def test_geometries_that_make_no_image_are_refused(build, message):
@@ -409,6 +410,8 @@ def test_views_are_selected_by_number_name_slice_and_mask():
         (0.5, TypeError, "select one view, by number or name; got 0.5"),
         (True, TypeError, "select one view, by number or name; got True"),
         (None, TypeError, "select one view, by number or name; got None"),
+        (np.array(1), TypeError, r"select one view, by number or name; got array\(1\)"),
+        (np.ones(5, bool), IndexError, r"a mask of views has one value for each of \d; got shape \(5,\)"),
         ([0, 0.5], TypeError, "select one view, by number or name; got 0.5"),
     ],
 )
