@@ -77,6 +77,16 @@ bool share_out(std::size_t tasks, const Scene& scene, Workspaces& workspaces, in
             stopped = true;
         }
     };
+    auto asked = std::chrono::steady_clock::now();
+    // Made before there are threads, which nobody would join if it threw.
+    const std::function<bool()> ask = [&] {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - asked > std::chrono::milliseconds(100)) {
+            asked = now;
+            if (interrupted()) stopped = true;
+        }
+        return stopped.load();
+    };
     const std::size_t helpers = std::min<std::size_t>(static_cast<std::size_t>(threads), tasks);
     std::vector<std::thread> team;
     team.reserve(helpers);
@@ -87,15 +97,7 @@ bool share_out(std::size_t tasks, const Scene& scene, Workspaces& workspaces, in
             break;  // no more threads to be had
         }
     }
-    auto asked = std::chrono::steady_clock::now();
-    work(false, [&] {
-        const auto now = std::chrono::steady_clock::now();
-        if (now - asked > std::chrono::milliseconds(100)) {
-            asked = now;
-            if (interrupted()) stopped = true;
-        }
-        return stopped.load();
-    });
+    work(false, ask);
     for (std::thread& thread : team) thread.join();
     if (failure) std::rethrow_exception(failure);
     return !stopped;
