@@ -25,7 +25,10 @@ CALLS = ((0,), ALL, (1,), (2,), ALL, (0,))
 def wait(emulated, monkeypatch):
     """Streams defer their work; call what this returns to wait for all of them."""
     monkeypatch.setenv("DRRPROJ_EMULATED_DEFERRED", "1")
-    return ctypes.CDLL(emulated.__file__).drrproj_emulated_synchronize
+    synchronize = ctypes.CDLL(emulated.__file__).drrproj_emulated_synchronize
+    yield synchronize
+    # A test that failed before it waited would leave its work to the next one, on memory that is gone by then.
+    synchronize()
 
 
 @pytest.fixture(params=["cupy", "torch"])
