@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -141,9 +142,10 @@ def test_render_and_view_are_refused_in_the_same_way(ct, tmp_path, capsys):
         assert run(*command, "--overwrite", "-o", tmp_path / folder) == 0
     assert files(tmp_path / "film") == {"PA.png", "PA.json", "LL.png", "LL.json"}
     assert files(tmp_path / "setup") == {"PA_scene.png"}
-    # Into the folder of the saved radiograph: what render does not make stays, its own input first of all.
-    assert run("render", saved[0], "--overwrite", "-o", tmp_path / "a") == 0
-    assert (tmp_path / "a" / "radiograph.npz").exists()
+    # The saved radiograph belongs to the run whose files would be removed.
+    before = contents(tmp_path / "a")
+    assert "this run reads" in refused(capsys, "render", saved[0], "--overwrite", "-o", tmp_path / "a")
+    assert contents(tmp_path / "a") == before
 
 
 def test_view_removes_scenes_alone(ct, tmp_path, capsys):
@@ -187,7 +189,9 @@ def test_paxray_mixes_no_two_cts_of_one_name(tmp_path, capsys):
     assert run("paxray", tmp_path / "b" / "other.nii.gz", "--view", "lateral", "-o", out) == 0
     capsys.readouterr()
     again = ["paxray", tmp_path / "b" / "ct.nii.gz", "--mode", "physical", "--shape", 30, 40]
-    assert "earlier run (ct_frontal.png, ct_frontal.json, ct_lateral.png" in refused(capsys, *again, "-o", out)
+    assert "earlier run (ct_frontal.json, ct_lateral.json, ct_frontal.png, ct_lateral.png)" in refused(
+        capsys, *again, "-o", out
+    )
     assert run(*again, "--overwrite", "-o", out) == 0
     assert files(out) == {"ct_PA.png", "ct_PA.json", "other_lateral.png", "other_lateral.json"}
 
@@ -201,3 +205,70 @@ def test_the_demo_makes_its_own_folder_anew_and_no_other(ct, tmp_path, monkeypat
     assert run("project", ct, *SMALL, "-o", "mine") == 0
     capsys.readouterr()
     assert "mine holds results of an earlier run (PA.json, PA.png)" in refused(capsys, "demo", "-o", "mine")
+
+
+def test_overwrite_removes_what_the_record_lists_even_in_the_run_after_the_next(ct, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = dict.fromkeys(("PA.dcm", "PA.nii.gz", "PA_overlay.png", "structures.csv", "radiograph.npz", "masks.json"))
+    for name in mine:
+        mine[name] = f"my {name}".encode()
+        (out / name).write_bytes(mine[name])
+    for _ in range(3):
+        assert run("project", ct, *SMALL, "--view", "PA", "--overwrite", "-o", out) == 0
+        assert {name: contents(out)[name] for name in mine} == mine
+
+
+def test_a_record_lists_all_that_its_run_wrote(ct, seg, tmp_path):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed (extra dataset)")
+    pytest.importorskip("highdicom", reason="highdicom is not installed (extra dataset)")
+    out = tmp_path / "out"
+    everything = ["--masks", "png", "coco", "--npz", "--nifti", "--dicom"]
+    assert run("project", ct, "--labels", seg, "--view", "PA", "--view", "LL", *SMALL, *everything, "-o", out) == 0
+    listed = [set(json.loads((out / f"{view}.json").read_text())["files"]) for view in ("PA", "LL")]
+    assert listed[0] | listed[1] == contents(out).keys()
+    assert listed[0] & listed[1] == {"masks.json", "structures.csv", "radiograph.npz"}
+
+
+def test_of_a_record_without_a_list_the_picture_alone_is_known(ct, tmp_path):
+    out = tmp_path / "out"
+    assert run("project", ct, *SMALL, "--nifti", "-o", out) == 0
+    record = json.loads((out / "PA.json").read_text())
+    del record["files"]
+    (out / "PA.json").write_text(json.dumps(record))
+    assert run("project", ct, *SMALL, "--view", "LL", "--overwrite", "-o", out) == 0
+    assert files(out) == {"PA.nii.gz", "LL.png", "LL.json"}
+
+
+@pytest.mark.parametrize("outside", ["../mine.txt", "{folder}/mine.txt"])
+def test_a_list_that_points_out_of_the_folder_is_not_believed(ct, tmp_path, outside):
+    out, mine = tmp_path / "out", tmp_path / "mine.txt"
+    mine.write_bytes(b"mine")
+    assert run("project", ct, *SMALL, "-o", out) == 0
+    record = json.loads((out / "PA.json").read_text())
+    record["files"].append(outside.format(folder=tmp_path))
+    (out / "PA.json").write_text(json.dumps(record))
+    assert run("project", ct, *SMALL, "--view", "LL", "--overwrite", "-o", out) == 0
+    assert mine.read_bytes() == b"mine"
+    assert files(out) == {"PA.png", "PA.json", "LL.png", "LL.json"}
+
+
+def test_a_record_that_got_another_name_is_kept_and_its_list_is_not_used(ct, tmp_path):
+    out = tmp_path / "out"
+    assert run("project", ct, *SMALL, "--nifti", "-o", out) == 0
+    for ending in (".json", ".png"):
+        (out / f"PA{ending}").rename(out / f"old_PA{ending}")
+    (out / "PA.nii.gz").write_bytes(b"mine")
+    assert run("project", ct, *SMALL, "--overwrite", "-o", out) == 0
+    assert files(out) == {"old_PA.json", "old_PA.png", "PA.json", "PA.png", "PA.nii.gz"}
+
+
+def test_paxray_removes_no_picture_that_it_did_not_write(tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the authors' chain uses scikit-image")
+    path, out = save(tmp_path / "ct.nii.gz", patient(), np.diag([-2.0, -2.0, 3.0, 1.0])), tmp_path / "out"
+    out.mkdir()
+    (out / "ct_PA.png").write_bytes(b"mine")
+    assert "no run is known to have made them (ct_PA.png)" in refused(capsys, "paxray", path, "-o", out)
+    for _ in range(2):
+        assert run("paxray", path, "--view", "lateral", "--overwrite", "-o", out) == 0
+        assert (out / "ct_PA.png").read_bytes() == b"mine"

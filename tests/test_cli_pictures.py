@@ -289,7 +289,7 @@ def test_paxray_calls_a_view_by_one_name(chest, mode, tmp_path, capsys):
     assert run(*made, "--view", "pa") == 0
     assert files(tmp_path / "out") == {"chest_PA.png", "chest_PA.json"}
     capsys.readouterr()
-    assert "earlier run (chest_PA.png" in refused(capsys, *made, "--view", "pa")
+    assert "earlier run (chest_PA.json, chest_PA.png)" in refused(capsys, *made, "--view", "pa")
     assert "view AP is asked for twice" in refused(capsys, *made, "--view", "AP", "--view", "ap", "--overwrite")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from drrproj.geometry import RADIOGRAPH_VIEWS
 from drrproj.io.file_names import file_names
 
-__all__ = ["PICTURES", "add_overwrite", "check_earlier", "old_results", "removed"]
+__all__ = ["PICTURES", "add_overwrite", "check_earlier", "files_of_records", "old_results", "removed"]
 
 PICTURES = (".json", ".png", "_overlay.png")
 """How the files of a view end that every drawing command writes; the record comes first, which knows its view."""
@@ -30,7 +30,7 @@ def add_overwrite(add: Callable[..., argparse.Action]) -> None:
 
 
 def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: Sequence[str] = ()) -> list[Path]:
-    """Return what is to be removed before this run writes: files of views whose records are there, and their company.
+    """Return what is to be removed before this run writes: the files that the records in the folder list.
 
     A file that is merely called like one, such as somebody's own ``PA.dcm``, is never among them.
 
@@ -39,14 +39,14 @@ def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: S
     arguments : Namespace
         Of the command line; the folder may be missing.
     endings : sequence of str
-        How the files of a view are called behind its name.
+        How the files of a view are called behind its name, which this run may write.
     others : sequence of str
         Names of files beside those of views; ``"masks"`` stands for the pictures of masks below it.
 
     Returns
     -------
     list of Path
-        Records before the other files of their views, in the order of ``endings``, and then the others.
+        Records before all other files.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: S
         If there is anything, or what is called so, and ``--overwrite`` was not given; if this run reads it.
     """
     folder = arguments.out
-    stems = _stems_of_records(folder)
-    old = _results(folder, stems, endings, others) if stems else []
+    old = files_of_records(sorted(folder.glob("*.json")), {"display", "source", "versions"})
+    stems = [path.stem for path in old if path.suffix == ".json"]
     alike = _results(folder, list(dict.fromkeys([*RADIOGRAPH_VIEWS, *stems])), endings, others)
     check_earlier(arguments, old, alike)
     return old
@@ -89,14 +89,54 @@ def check_earlier(arguments: argparse.Namespace, old: Sequence[Path], alike: Seq
             )
 
 
+def files_of_records(paths: Iterable[Path], keys: set[str]) -> list[Path]:
+    """List the files that earlier runs wrote, those that are still there, by their records; these come first.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files that may be records; another file that happens to be JSON is passed over.
+    keys : set of str
+        What a record has.
+
+    Returns
+    -------
+    list of Path
+    """
+    records, others = [], []
+    for path in paths:
+        if files := _files_of_record(path, keys):
+            records.append(path)
+            others += [file for file in files if file.is_file()]
+    return list(dict.fromkeys([*records, *others]))
+
+
+def _files_of_record(path: Path, keys: set[str]) -> list[Path]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not keys <= record.keys():
+            return []
+        if "files" in record:
+            names = [Path(name) for name in record["files"]]
+        else:  # of a run that did not list them: what it wrote beside its picture is not known
+            is_own = path.stem.endswith(record["geometry"]["names"][0])
+            names = [Path(path.name), Path(f"{path.stem}.png")] if is_own else []
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return []
+    # A record that was given another name speaks of the files of then; one that points elsewhere is none of ours.
+    if Path(path.name) not in names or any(name.anchor or ".." in name.parts for name in names):
+        return []
+    return [path.parent / name for name in names]
+
+
 def removed(folder: Path, old: Sequence[Path]) -> None:
     """Remove files of an earlier run from a folder, and the folders of masks that are left empty."""
     # Backwards, so that records go last: a run that is stopped here leaves what tells the next one of the rest.
     for path in reversed(old):
         path.unlink(missing_ok=True)
-        for below in () if path.parent == folder else (path.parent, path.parent.parent):
+        for below in list(path.relative_to(folder).parents)[:-1]:  # without the folder itself
             with contextlib.suppress(OSError):  # another file is in it
-                below.rmdir()
+                (folder / below).rmdir()
 
 
 def _results(folder: Path, stems: Sequence[str], endings: Sequence[str], others: Sequence[str]) -> list[Path]:
@@ -112,21 +152,6 @@ def _results(folder: Path, stems: Sequence[str], endings: Sequence[str], others:
 def _named(folder: Path, paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(path.relative_to(folder).as_posix() for path in paths[:_NAMED]) + more
-
-
-def _stems_of_records(folder: Path) -> list[str]:
-    """Return how the views are called whose records, as the command line writes them, lie in a folder."""
-    stems = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            name = record["geometry"]["names"][0]
-            is_own = {"display", "source", "versions"} <= record.keys() and path.stem.endswith(name)
-        except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            continue  # another file that happens to be JSON
-        if is_own:
-            stems.append(path.stem)
-    return stems
 
 
 def _inputs(arguments: argparse.Namespace) -> set[Path]:

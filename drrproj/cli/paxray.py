@@ -14,7 +14,7 @@ import drrproj
 from drrproj import io as drrproj_io
 from drrproj import paxray
 from drrproj.cli.commands import Commands, add_command, named_path
-from drrproj.cli.earlier import add_overwrite, check_earlier, removed
+from drrproj.cli.earlier import add_overwrite, check_earlier, files_of_records, removed
 from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
 from drrproj.extras import require
@@ -114,7 +114,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for stem in stems:
         if stems.count(stem) > 1:
             raise ValueError(f"pictures of two CTs would be called {stem}_...; make them in two folders")
-    check_earlier(arguments, _pictures_of(arguments.out, stems))
+    check_earlier(arguments, _written(arguments.out, stems), _pictures_of(arguments.out, stems))
     written = []
     with output_folder(arguments.out) as folder:
         for path, stem in zip(arguments.cts, stems, strict=True):
@@ -127,12 +127,14 @@ def _run(arguments: argparse.Namespace) -> None:
             pictures = list(_pictures(arguments, ct))
             if mode == "faithful":
                 _warn_of_array_axes(path, [picture for _, picture in pictures])
-            removed(folder, _pictures_of(folder, [stem]))
+            removed(folder, _written(folder, [stem]))
             for view, picture in pictures:
                 name = f"{stem}_{view}"
+                files = [f"{name}.png", f"{name}.json"]
+                # The record first: by it a later run knows the picture.
+                drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)}, files=files)
                 drrproj.write_picture(folder / f"{name}.png", picture)
-                drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)})
-                written += [f"{name}.png", f"{name}.json"]
+                written += files
         print(f"wrote to {folder}: {', '.join(written)}")
 
 
@@ -166,6 +168,12 @@ def _pictures_of(folder: Path, stems: Sequence[str]) -> list[Path]:
     views = sorted({"frontal", "lateral", *drrproj.geometry.RADIOGRAPH_VIEWS})
     files = [folder / f"{stem}_{view}{ending}" for stem in stems for view in views for ending in (".png", ".json")]
     return [path for path in files if path.is_file()]
+
+
+def _written(folder: Path, stems: Sequence[str]) -> list[Path]:
+    """List what earlier runs wrote of CTs of these names."""
+    records = [path for path in _pictures_of(folder, stems) if path.suffix == ".json"]
+    return files_of_records(records, {"source", "versions"})
 
 
 def _warn_of_array_axes(path: Path, pictures: Sequence[drrproj.Picture]) -> None:

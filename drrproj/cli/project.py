@@ -13,7 +13,7 @@ from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
 from drrproj.cli.projection import timed_projection
-from drrproj.cli.results import as_text, output_folder, write_dicom_views, write_masks, write_views
+from drrproj.cli.results import as_text, files_beside, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
 from drrproj.cli.structures import add_structure_arguments, structure_choice
 from drrproj.cli.tube import add_exposure_arguments, add_spectrum_arguments, tube_choice
@@ -170,7 +170,15 @@ def _run(arguments: argparse.Namespace) -> None:
             print(_beam(tube.spectrum))
             shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
         removed(folder, old)
-        written = write_views(folder, shot, display, source, drawn, not arguments.no_legend)
+        beside = files_beside(
+            shot,
+            drawn,
+            arguments.masks or (),
+            dicom=arguments.dicom,
+            nifti=arguments.nifti,
+            npz=arguments.npz,
+        )
+        written = write_views(folder, shot, display, source, drawn, not arguments.no_legend, beside=beside)
         if arguments.dicom:
             written += write_dicom_views(folder, shot, display, as_read, arguments.ct, drawn)
         if arguments.masks:

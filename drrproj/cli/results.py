@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import drrproj
+from drrproj.io.file_names import file_names
 from drrproj.io.kinds import kind_of
 
-__all__ = ["as_text", "is_text", "output_folder", "write_dicom_views", "write_masks", "write_views"]
+__all__ = ["as_text", "files_beside", "is_text", "output_folder", "write_dicom_views", "write_masks", "write_views"]
 
 
 @contextlib.contextmanager
@@ -39,19 +40,59 @@ def write_views(
     drawn: Sequence[str] | None,
     legend: bool,
     prefix: str = "",
+    beside: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
+    """Write the picture, the record and the overlay of every view; ``beside`` says what the run will write to them."""
     written = []
     for view_name in shot.geometry.names:
         view, name = shot[view_name], f"{prefix}{view_name}"
         used = display(view)
         # The record first: by it a later run knows the other files, even if this one is stopped between them.
-        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record())
+        pictures = [f"{name}.png", f"{name}.json", *[f"{name}_overlay.png"] * (view.masks is not None)]
+        files = [*pictures, *(beside or {}).get(view_name, ())]
+        drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record(), files=files)
         drrproj.write_png(folder / f"{name}.png", view, display=used)
-        written += [f"{name}.png", f"{name}.json"]
         if view.masks is not None:
             drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used, legend=legend)
-            written.append(f"{name}_overlay.png")
+        written += pictures
     return written
+
+
+def files_beside(
+    shot: drrproj.Radiograph, drawn: Sequence[str] | None, masks: Sequence[str], **others: bool
+) -> dict[str, list[str]]:
+    """Say before anything is written what a run writes beside the pictures of each view, and of all at every view.
+
+    Parameters
+    ----------
+    shot : Radiograph
+    drawn : sequence of str, optional
+        Structures on the overlay.
+    masks : sequence of {"png", "coco"}
+    **others : bool
+        Whether there are ``dicom``, ``nifti`` and ``npz``.
+
+    Returns
+    -------
+    dict of str to list of str
+        Names relative to the folder, by the views' names.
+    """
+    of_all = [*["masks.json"] * ("coco" in masks), *["structures.csv"] * bool(masks)]
+    of_all += ["radiograph.npz"] * others["npz"]
+    structures = file_names(list(shot.masks)) if "png" in masks and shot.masks is not None else []
+    beside = {}
+    for name, below in zip(shot.geometry.names, file_names(shot.geometry.names), strict=True):
+        files = [f"masks/{below}/{structure}.png" for structure in structures]
+        files += [f"{name}.dcm"] * others["dicom"]
+        files += [f"{name}_seg.dcm"] * (others["dicom"] and _is_seen(shot[name], drawn))
+        files += [f"{name}.nii.gz"] * others["nifti"]
+        beside[name] = [*files, *of_all]
+    return beside
+
+
+def _is_seen(view: drrproj.Radiograph, drawn: Sequence[str] | None) -> bool:
+    """Tell whether a view shows any of the structures: a DICOM file of masks holds no empty ones alone."""
+    return view.masks is not None and any(view.masks[label].any() for label in drawn or view.masks)
 
 
 def write_dicom_views(
@@ -73,7 +114,7 @@ def write_dicom_views(
         window = (used.low, used.high) if used.quantity == "line_integral" else None
         drrproj.write_dicom(image, view, window=window, study=study)
         written.append(image.name)
-        if view.masks is not None and any(view.masks[label].any() for label in drawn or view.masks):
+        if _is_seen(view, drawn):
             drrproj.write_dicom_seg(folder / f"{name}_seg.dcm", view, image, drawn)
             written.append(f"{name}_seg.dcm")
     return written
