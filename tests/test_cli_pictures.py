@@ -104,6 +104,22 @@ def test_render_of_one_view_alone(ct, tmp_path):
     assert files(tmp_path / "lateral") == {"LL.png", "LL.json"}
 
 
+def test_render_takes_views_in_small_letters_but_a_view_that_is_called_so_first(ct, tmp_path, capsys):
+    assert run("project", ct, "--view", "PA", "--view", "LL", *SMALL, "--npz", "-o", tmp_path / "out") == 0
+    saved = tmp_path / "out" / "radiograph.npz"
+    assert run("render", saved, "--view", "ll", "-o", tmp_path / "lateral") == 0
+    assert files(tmp_path / "lateral") == {"LL.png", "LL.json"}
+    volume = drrproj.read_volume(ct)
+    views = drrproj.Geometry.radiograph("PA", volume, shape=(9, 9)).views
+    poses = drrproj.Geometry([*views, *views], (9, 9), ("pa", "hip"))
+    drrproj.write_npz(tmp_path / "poses.npz", drrproj.project(volume, poses))
+    assert run("render", tmp_path / "poses.npz", "--view", "pa", "-o", tmp_path / "pose") == 0
+    assert files(tmp_path / "pose") == {"pa.png", "pa.json"}
+    capsys.readouterr()
+    said = refused(capsys, "render", tmp_path / "poses.npz", "--view", "HIP", "-o", tmp_path / "none")
+    assert "no view 'HIP' in" in said
+
+
 def test_project_takes_the_same_grey_levels(ct, tmp_path):
     chosen = ["--quantity", "transmission", "--percentiles", 5, 95, "--bits", 8, "--invert"]
     assert run("project", ct, *SMALL, *chosen, "--npz", "-o", tmp_path / "out") == 0

@@ -87,7 +87,9 @@ def _views(
     path: Path, arguments: argparse.Namespace, tube: TubeChoice | None
 ) -> tuple[list[drrproj.Radiograph], list[str] | None]:
     """Read the views that are asked for, and the names of the structures drawn on them; None for all."""
-    shot, wanted = drrproj.read_npz(path), arguments.view
+    shot = drrproj.read_npz(path)
+    # A view of a pose may be called by small letters itself.
+    wanted = [name if name in shot else name.upper() for name in arguments.view or ()]
     drawn = None
     if arguments.overlay is not None:
         if shot.masks is None:
@@ -96,9 +98,9 @@ def _views(
         drawn = list(dict.fromkeys(found))
     if shot.line_integral is None:
         raise ValueError(f"{path} holds no line integral to draw")
-    for name in wanted or ():
+    for given, name in zip(arguments.view or (), wanted, strict=True):
         if name not in shot:
-            raise ValueError(f"no view {name!r} in {path}; there are {', '.join(shot.geometry.names)}")
+            raise ValueError(f"no view {given!r} in {path}; there are {', '.join(shot.geometry.names)}")
     if tube is not None:
         shot = tube.exposed(shot)
     return [shot[index] for index, name in enumerate(shot.geometry.names) if not wanted or name in wanted], drawn
