@@ -55,6 +55,7 @@ ARROWS = {
     "cli": VALUES
     | {
         "name_patterns",
+        "short_text",
         "extras",
         "materials",
         "paxray",

@@ -144,7 +144,7 @@ def test_points_tells_where_landmarks_lie_in_each_picture(ct, tmp_path, capsys):
         geometry = drrproj.read_geometry(picture)
         expected = geometry.project_points([-10, 20, 30])[0, 0]
         np.testing.assert_allclose((float(row["row"]), float(row["column"])), expected, atol=1e-6)
-    assert "1 landmarks in PA, c_arm_+30_+10" in capsys.readouterr().out
+    assert ": 1 landmark in PA, c_arm_+30_+10" in capsys.readouterr().out
 
 
 def test_points_replaces_no_file_that_it_reads(ct, tmp_path, capsys):

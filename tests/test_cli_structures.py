@@ -74,6 +74,16 @@ def test_names_without_voxels_and_ids_without_name_are_said(ct, seg, tmp_path, c
     assert f"{seg}: 4 structures; names without voxels: spleen; ids without a name: 7\n" in said
 
 
+def test_a_single_structure_is_one(ct, tmp_path, capsys):
+    one = np.zeros(SHAPE, np.uint8)
+    one[4:8, 4:8, 4:8] = 1
+    path = save(tmp_path / "one.nii.gz", one)
+    projected(tmp_path / "out", ct, "--labels", path)
+    assert f"{path}: 1 structure; ids without a name: 1\n" in capsys.readouterr().out
+    assert run("info", path) == 0
+    assert capsys.readouterr().out == f"{path}: 1 structure\n1 1\n"
+
+
 def test_long_lists_are_cut(ct, seg, tmp_path, capsys):
     seg.with_name("seg.json").write_text(json.dumps({str(number): f"s{number}" for number in range(1, 20)}))
     projected(tmp_path / "out", ct, "--labels", seg)
@@ -201,6 +211,7 @@ BAD = {
     "--labels {seg} --structures hart": "no structure 'hart'; did you mean heart? (drrproj info ",
     "--labels {seg} --structures rib_*": "no structure 'rib_*'; there are lung_left, lung_right, heart, spleen, 7 (drr",
     "--labels {seg} --structures lung": "no structure 'lung'; did you mean lung_left, lung_right? (drrproj info ",
+    "--labels {seg} --structures s": "no structure 's'; did you mean spleen? (drrproj info ",
     "--labels {seg} --structures Left-Lung": "no structure 'Left-Lung'; did you mean lung_left? (drrproj info ",
     "--labels {seg} --structures lungs_*": "no structure 'lungs_*'; did you mean lung_left, lung_right? (drrproj info ",
     "--labels {seg} --group lungs=lung_lef": "no structure 'lung_lef'; did you mean lung_left",

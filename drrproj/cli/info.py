@@ -12,6 +12,7 @@ from pathlib import Path
 import drrproj
 from drrproj import backends
 from drrproj.cli.commands import Commands, add_command, named_path
+from drrproj.short_text import counted
 from drrproj.threads import default_threads
 
 __all__ = ["add_to"]
@@ -48,7 +49,7 @@ def _list_structures(paths: Sequence[Path], ct: Path | None) -> None:
     volume = None if ct is None else drrproj.read_volume(ct)
     for path in paths:
         labels = drrproj.read_labels(path, volume=volume)
-        print(f"{path}: {len(labels.label_ids)} structures")
+        print(f"{path}: {counted(len(labels.label_ids), 'structure')}")
         for label_id in sorted({*labels.names, *labels.label_ids}):
             print(label_id, labels.name_of(label_id), *(() if label_id in labels.label_ids else ("(no voxels)",)))
 

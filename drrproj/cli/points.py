@@ -6,6 +6,7 @@ import argparse
 
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
+from drrproj.short_text import counted
 
 __all__ = ["add_to"]
 
@@ -48,4 +49,5 @@ def _run(arguments: argparse.Namespace) -> None:
     landmarks = drrproj.read_landmarks(arguments.landmarks, arguments.space)
     views = [view for picture in arguments.pictures for view in drrproj.read_geometry(picture)]
     drrproj.write_projected_landmarks(arguments.out, landmarks, views)
-    print(f"wrote {arguments.out}: {len(landmarks)} landmarks in {', '.join(view.names[0] for view in views)}")
+    found = counted(len(landmarks), "landmark")
+    print(f"wrote {arguments.out}: {found} in {', '.join(view.names[0] for view in views)}")

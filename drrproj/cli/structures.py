@@ -14,6 +14,7 @@ from drrproj.cli.results import as_text, is_text
 from drrproj.cli.screen import say
 from drrproj.io.kinds import kind_of
 from drrproj.name_patterns import matching
+from drrproj.short_text import counted
 
 __all__ = ["add_structure_arguments", "names_meant", "structure_choice"]
 
@@ -116,7 +117,7 @@ def _group(text: str) -> tuple[str, list[str]]:
 
 
 def _described(labels: drrproj.LabelVolume) -> str:
-    parts = [f"{len(labels.label_ids)} structures"]
+    parts = [counted(len(labels.label_ids), "structure")]
     if labels.names_without_voxels:
         parts.append(f"names without voxels: {_shortened(labels.names_without_voxels)}")
     if labels.ids_without_name:
@@ -193,7 +194,7 @@ def names_meant(wanted: str, names: Sequence[str], more: str) -> list[str]:
 
 def _meant(wanted: str, names: Sequence[str]) -> str:
     """Say which names an unknown one is for: those with all its words, in any order, else those spelled alike."""
-    words = [word.rstrip("s") for word in _words(wanted)]
+    words = [word.rstrip("s") or word for word in _words(wanted)]
     near = [
         name for name in names if words and all(any(own.startswith(word) for own in _words(name)) for word in words)
     ]
