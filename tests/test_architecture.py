@@ -48,7 +48,7 @@ ARROWS = {
     | VALUES
     | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},
     "tissue": {"volume", "label_volume", "extras", "hounsfield"},
-    "paxray": VALUES | {"project", "tissue", "extras"},
+    "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"directions", "extras", "overlaps", "positioner"},
     "dataset": VALUES | {"extras", "project", "io", "backends", "threads"},

@@ -288,7 +288,7 @@ def test_paxray_physical_and_matsubara(chest, tmp_path):
         (["--mode", "matsubara", "--gamma", 1], "--gamma belongs to --mode physical; the matsubara mode"),
         (["--view", "PA"], 'view must be "frontal" or "lateral" in the faithful mode'),
         (["--mode", "physical", "--view", "frontal"], "unknown view 'frontal'"),
-        (["--transfer", "hist_matsu"], "did you mean hist_mastu"),
+        (["--transfer", "hist_matsu"], "function 'hist_matsu'; did you mean hist_mastu, matsu, bone_matsu?"),
         (["--crop", 4, 4], "hist_mastu does not crop"),
         (["--transfer", "hist_resized"], "nothing is left of 36 x 44 pixels"),
     ],

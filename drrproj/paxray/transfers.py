@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.extras import from_extra
+from drrproj.short_text import near_or_known
 
 __all__ = [
     "TRANSFERS",
@@ -85,9 +85,7 @@ HU sum of their table of FID scores, ``numba_matsu`` the same formula as ``matsu
 def transfer_named(name: str) -> Transfer:
     """Look a transfer function up, or say which there are."""
     if name not in TRANSFERS:
-        near = difflib.get_close_matches(str(name), TRANSFERS, n=2)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(TRANSFERS)}"
-        raise ValueError(f"no transfer function {name!r}{hint}")
+        raise ValueError(f"no transfer function {name!r}; {near_or_known(name, TRANSFERS)}")
     return TRANSFERS[name]
 
 
