@@ -42,7 +42,7 @@ def write_views(
     prefix: str = "",
     beside: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
-    """Write the picture, the record and the overlay of every view; ``beside`` says what the run will write to them."""
+    """Write the picture, the record and the overlay of every view; ``beside`` is of :func:`files_beside`."""
     written = []
     for view_name in shot.geometry.names:
         view, name = shot[view_name], f"{prefix}{view_name}"
@@ -59,9 +59,15 @@ def write_views(
 
 
 def files_beside(
-    shot: drrproj.Radiograph, drawn: Sequence[str] | None, masks: Sequence[str], **others: bool
+    shot: drrproj.Radiograph,
+    drawn: Sequence[str] | None,
+    masks: Sequence[str],
+    *,
+    dicom: bool,
+    nifti: bool,
+    npz: bool,
 ) -> dict[str, list[str]]:
-    """Say before anything is written what a run writes beside the pictures of each view, and of all at every view.
+    """List what a run is going to write beside each view's pictures; what it writes of all views stands at each.
 
     Parameters
     ----------
@@ -69,8 +75,8 @@ def files_beside(
     drawn : sequence of str, optional
         Structures on the overlay.
     masks : sequence of {"png", "coco"}
-    **others : bool
-        Whether there are ``dicom``, ``nifti`` and ``npz``.
+    dicom, nifti, npz : bool
+        Whether the run writes these.
 
     Returns
     -------
@@ -78,14 +84,14 @@ def files_beside(
         Names relative to the folder, by the views' names.
     """
     of_all = [*["masks.json"] * ("coco" in masks), *["structures.csv"] * bool(masks)]
-    of_all += ["radiograph.npz"] * others["npz"]
+    of_all += ["radiograph.npz"] * npz
     structures = file_names(list(shot.masks)) if "png" in masks and shot.masks is not None else []
     beside = {}
     for name, below in zip(shot.geometry.names, file_names(shot.geometry.names), strict=True):
         files = [f"masks/{below}/{structure}.png" for structure in structures]
-        files += [f"{name}.dcm"] * others["dicom"]
-        files += [f"{name}_seg.dcm"] * (others["dicom"] and _is_seen(shot[name], drawn))
-        files += [f"{name}.nii.gz"] * others["nifti"]
+        files += [f"{name}.dcm"] * dicom
+        files += [f"{name}_seg.dcm"] * (dicom and _is_seen(shot[name], drawn))
+        files += [f"{name}.nii.gz"] * nifti
         beside[name] = [*files, *of_all]
     return beside
 
