@@ -139,7 +139,7 @@ def test_a_backend_that_is_not_there_is_never_replaced_by_another(monkeypatch):
     ct, geometry, _ = scene()
     hide(monkeypatch, *backends.NAMES)
     for name in backends.NAMES:
-        with pytest.raises(BackendUnavailable, match=f"backend '{name}' is not available: {name}: "):
+        with pytest.raises(BackendUnavailable, match=f"backend '{name}' is not available: (?!{name}: )"):
             project(ct, geometry[0], backend=name)
     with pytest.raises(BackendUnavailable, match=r"no backend is available: cpu: .*; numba: "):
         project(ct, geometry[0])

@@ -425,6 +425,8 @@ def test_merged_parts_are_the_dataset_made_at_once(tmp_path, subjects):
     build(cases, tmp_path / "whole", SMALL, workers=1)
     build(cases[:1], tmp_path / "a", SMALL, workers=1)
     build(cases[1:], tmp_path / "b", SMALL, workers=1)
+    with pytest.raises(ValueError, match="a is given 2 times; give each part once"):
+        merge([tmp_path / "a", tmp_path / "b", tmp_path / "b" / ".." / "a"], tmp_path / "merged")
     merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
     assert content_of(tmp_path / "merged") == content_of(tmp_path / "whole")
     with pytest.raises(ValueError, match="case s0001 is in"):

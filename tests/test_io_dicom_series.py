@@ -120,6 +120,10 @@ def test_a_zip_sub_folders_and_other_files(tmp_path):
         path.rename(tmp_path / "in" / "B" / path.name)
     (tmp_path / "in" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "in" / "readme.txt").write_text("burned by a hospital")
+    # A slice too many, which the reader would refuse.
+    (tmp_path / "in" / ".trash").mkdir()
+    for hidden in (tmp_path / "in" / "._slice.dcm", tmp_path / "in" / ".trash" / "slice.dcm"):
+        hidden.write_bytes(paths[1].read_bytes())
     with zipfile.ZipFile(tmp_path / "ct.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in (tmp_path / "in").rglob("*"):
             archive.write(path, path.relative_to(tmp_path))

@@ -207,9 +207,10 @@ def test_the_pictures_are_those_of_the_dataset(page, store):
 
 def test_a_large_dataset_gives_a_small_page(tmp_path):
     store = create_store(tmp_path / "many", {}, None, {})
-    view = {"image": "images/a.png", "masks": "masks/a.npz", "geometry": {"shape": [10, 10]}, "absent": {}}
+    view = {"image": "images/a.png", "masks": "masks/a.npz", "geometry": {"shape": [10, 10]}, "display": {}}
     for number in range(1200):
-        write_case(store, f"kept_{number:04d}", views={"PA": {**view, "areas": {"heart": 10 + number % 3}}})
+        made = {**view, "absent": {}, "areas": {"heart": 10 + number % 3}}
+        write_case(store, f"kept_{number:04d}", views={"PA": made})
     drrproj_page = tmp_path / "page.html"
     drrproj.write_png(store.path / "images/a.png", flat_shot())
     store.write_masks("a", "PA", ["heart"], np.full((1, 10, 2), 255, np.uint8), (10, 10))

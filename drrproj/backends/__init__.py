@@ -173,7 +173,7 @@ def choose(name: str) -> tuple[str, Backend]:
                 what = f"using the slower Numba backend: {_REMEDIES['cpu']}"
                 warnings.warn(what, RuntimeWarning, stacklevel=_level_outside_the_package())
             return candidate, loaded
-        reasons.append(f"{candidate}: {loaded}")
+        reasons.append(f"{candidate}: {loaded}" if name == "auto" else loaded)
     what = "no backend is available" if name == "auto" else f"backend {name!r} is not available"
     raise BackendUnavailable(f"{what}: {'; '.join(reasons)}")
 

@@ -33,6 +33,7 @@ from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store, read_record
 from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
 from drrproj.io.png import write_overlay
+from drrproj.short_text import counted
 
 __all__ = ["add_to"]
 
@@ -260,7 +261,7 @@ def _build(arguments: argparse.Namespace) -> None:
         for progress in started:
             progress.close()
     there = f", {done.found - done.made} were there" if done.found > done.made else ""
-    print(f"made {done.made} cases in {done.seconds:.1f} s{there}")
+    print(f"made {counted(done.made, 'case')} in {done.seconds:.1f} s{there}")
     _print_table(
         [("status", "cases"), *((name, str(count)) for name, count in done.statuses.items())],
     )

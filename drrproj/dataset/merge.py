@@ -36,8 +36,8 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     Raises
     ------
     ValueError
-        If configurations differ, two parts have one case, ``out`` has a case of a part with another record, or a
-        patient would be in two splits.
+        If one part is given twice, configurations differ, two parts have one case, ``out`` has a case of a part with
+        another record, or a patient would be in two splits.
     FileNotFoundError
         If a part is no dataset, or has lost a picture or mask.
     OSError
@@ -46,6 +46,10 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     stores = [open_store(part) for part in parts]
     if not stores:
         raise ValueError("there is no dataset to merge")
+    same = [os.path.realpath(store.path) for store in stores]
+    if len(set(same)) < len(same):
+        twice = max(same, key=same.count)
+        raise ValueError(f"{twice} is given {same.count(twice)} times; give each part once")
     first = stores[0]
     owner: dict[str, Path] = {}
     sides: dict[str, tuple[str | None, str]] = {}

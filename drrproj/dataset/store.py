@@ -51,7 +51,7 @@ _WITHOUT_INPUTS = "drrproj dataset 1"
 NOT_ON_VIEW = "it has voxels, but no ray of this view"
 """How the reason begins of a class that was made, and is not on one picture."""
 
-_OF_A_VIEW = ("image", "masks", "geometry", "areas", "absent")
+_OF_A_VIEW = ("image", "masks", "geometry", "display", "areas", "absent")
 _OF_VIEWS = ("images", "masks")
 _FOLDERS = (*_OF_VIEWS, "records")
 _ENDING_IN = {"images": ".png", "masks": ".npz"}

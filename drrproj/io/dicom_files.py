@@ -73,7 +73,7 @@ def is_dicom(start: bytes) -> bool:
 def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     """List the DICOM files of a folder and its sub-folders, of a zip, or the one file itself.
 
-    Other files are passed over, and so is a DICOMDIR, which lists what is there but holds nothing.
+    Other files are passed over, and so are hidden ones, and a DICOMDIR, which lists what is there but holds nothing.
 
     Raises
     ------
@@ -84,7 +84,8 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     """
     place = Path(path)
     if place.is_dir():
-        found = [_file(member) for member in sorted(place.rglob("*")) if member.is_file()]
+        members = (member for member in sorted(place.rglob("*")) if member.is_file())
+        found = [_file(member) for member in members if not _is_hidden(member.relative_to(place))]
     elif zipfile.is_zipfile(place):
         found = list(_members(place))
     elif place.exists():
@@ -103,8 +104,12 @@ def other_volumes(path: str | os.PathLike[str]) -> list[str]:
         names = [member.filename for member in _archive(place).infolist()]
     else:
         names = []
+    return [name for name in names if name.endswith(_OTHER_VOLUMES) and not _is_hidden(Path(name))]
+
+
+def _is_hidden(path: Path) -> bool:
     # macOS leaves files named ._something beside each file it copies.
-    return [name for name in names if name.endswith(_OTHER_VOLUMES) and not Path(name).name.startswith(".")]
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _file(path: Path) -> DicomFile:
@@ -121,7 +126,7 @@ def _archive(path: Path) -> zipfile.ZipFile:
 def _members(path: Path) -> Iterator[DicomFile]:
     archive = _archive(path)
     for member in archive.infolist():
-        if not member.is_dir():
+        if not member.is_dir() and not _is_hidden(Path(member.filename)):
             yield DicomFile(f"{path}/{member.filename}", partial(_open_member, archive, member))
 
 
