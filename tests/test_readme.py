@@ -102,6 +102,7 @@ def test_the_two_commands_for_a_fresh_machine_come_first():
         "import summary; print('\\n'.join(summary.table()))",
         "import peers_summary; print('\\n'.join(peers_summary.table()))",
         "import label_summary; print('\\n'.join(label_summary.table()))",
+        "import jobs_summary; print('\\n'.join(jobs_summary.table()))",
     ],
 )
 def test_the_speed_tables_are_those_of_the_figures(code):
