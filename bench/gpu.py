@@ -3,7 +3,7 @@
 With nvcc, CMake, scikit-build-core, pybind11, pytest and CuPy or torch (JAX, diffct and nanodrr are tried too) and no
 registry, for an H200; other GPUs have other numbers:
 
-    pip install --no-build-isolation --no-deps -e . -C cmake.define.CMAKE_CUDA_ARCHITECTURES=90-real
+    pip install --no-build-isolation --no-deps -e . --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=90-real
     python bench/gpu.py --json gpu.json              tests, compute-sanitizer, benchmark
     python bench/gpu.py --only tests                 or sanitizer, or bench: one of them a command, if commands end soon
 
