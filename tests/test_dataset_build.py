@@ -21,6 +21,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_cases import NAMES, save, small_case, write_subjects
 
 import drrproj
@@ -543,7 +544,10 @@ def test_the_commands_in_a_row(tmp_path, capsys):
     assert main(["dataset", "stats", out, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["splits"]["train"] == {"patients": 1, "cases": 1, "images": 2}
     assert main(["dataset", "show", out, "chest", "-o", str(tmp_path / "pictures"), "--overlay", "heart"]) == 0
-    assert (tmp_path / "pictures" / "chest_tilted.png").exists()
+    with Image.open(tmp_path / "pictures" / "chest_tilted.png") as shown:
+        # The picture, and beside it what its colour means.
+        assert shown.height == 64
+        assert shown.width > 64
     assert main(["dataset", "export", out, "--format", "paxray", "-o", str(tmp_path / "paxray")]) == 0
     assert len(list((tmp_path / "paxray" / "images").glob("*.png"))) == 2
     assert main(["dataset", "export", out, "--format", "npz", "--split", "test", "-o", str(tmp_path / "npz")]) == 2

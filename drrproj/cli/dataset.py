@@ -335,7 +335,8 @@ def _show(arguments: argparse.Namespace) -> None:
         for sample in store.samples_of(record):
             display = sample.record_of_view["display"]
             path = folder / f"{sample.name}.png"
-            write_overlay(path, sample.radiograph(), arguments.overlay, (display["low"], display["high"]))
+            window = (display["low"], display["high"])
+            write_overlay(path, sample.radiograph(), arguments.overlay, window, legend=True)
             print(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
 
 
