@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,9 +56,9 @@ class _ByLabel(Mapping[str, Array]):
         return f"{type(self).__name__}({structures}; {counted(views, 'view')}, {rows} x {columns} pixels)"
 
     @property
+    @abstractmethod
     def _size(self) -> tuple[int, int, int]:
         """Views, rows and columns of each label's images."""
-        raise NotImplementedError
 
     @property
     def label_ids(self) -> tuple[int, ...]:

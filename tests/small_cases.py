@@ -1,9 +1,16 @@
-"""Small segmented CTs on disk, in the layouts that datasets come in."""
+"""Small segmented CTs on disk, in the layouts that datasets come in, and what is built of them."""
 
 from __future__ import annotations
 
 import nibabel
 import numpy as np
+
+from drrproj.dataset.one_case import Recipe
+from drrproj.dataset.poses import Poses
+from drrproj.dataset.quality import QualityLimits
+
+# The small cases have no ribs; what the rules say of real ones is tested where the rules are.
+SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
 
 NAMES = {1: "lung", 2: "heart", 3: "spine"}
 
@@ -34,3 +41,12 @@ def write_subjects(folder, numbers):
         for label_id, name in NAMES.items():
             save(subject / "segmentations" / f"{name}.nii.gz", (labels == label_id).astype(np.uint8), affine)
     return folder
+
+
+def content_of(folder):
+    """Every file of a dataset but its log, which tells the time, by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "log.jsonl"
+    }

@@ -22,7 +22,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from PIL import Image
-from small_cases import NAMES, save, small_case, write_subjects
+from small_cases import NAMES, SMALL, content_of, save, small_case, write_subjects
 
 import drrproj
 from drrproj.cli import main
@@ -37,24 +37,11 @@ from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.progress import Progress
-from drrproj.dataset.quality import QualityLimits
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store
 from drrproj.dataset.taxonomy import read_taxonomy
 from drrproj.io.replace import replaced
-
-# The small cases have no ribs; what the rules say of real ones is tested where the rules are.
-SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
-
-
-def content_of(folder):
-    """Every file of a dataset but its log, which tells the time, by name."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "log.jsonl"
-    }
 
 
 @pytest.fixture

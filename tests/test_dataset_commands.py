@@ -13,21 +13,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_cases import write_subjects
+from small_cases import SMALL, write_subjects
 
 from drrproj.cli import main
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.log import unfinished
-from drrproj.dataset.one_case import Recipe
-from drrproj.dataset.poses import Poses
-from drrproj.dataset.quality import QualityLimits
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
 from drrproj.io.replace import replaced
 
-SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
 CHOICES = ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "1"]
 
 

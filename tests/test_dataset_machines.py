@@ -5,17 +5,12 @@ from __future__ import annotations
 import sys
 
 import pytest
-from small_cases import write_subjects
+from small_cases import SMALL, write_subjects
 
 from drrproj.dataset import machines
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.machines import dask_executor
-from drrproj.dataset.one_case import Recipe
-from drrproj.dataset.poses import Poses
-from drrproj.dataset.quality import QualityLimits
-
-SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
 
 
 def test_a_cluster_makes_the_same_dataset(tmp_path):

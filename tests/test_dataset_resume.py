@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from small_cases import NAMES, save, small_case, write_subjects
+from small_cases import NAMES, SMALL, content_of, save, small_case, write_subjects
 
 from drrproj.cli import main
 from drrproj.dataset import inputs
@@ -19,23 +19,8 @@ from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.inputs import find_inputs
 from drrproj.dataset.merge import merge
-from drrproj.dataset.one_case import Recipe
-from drrproj.dataset.poses import Poses
-from drrproj.dataset.quality import QualityLimits
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
-
-# The small cases have no ribs; what the rules say of real ones is tested where the rules are.
-SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
-
-
-def content_of(folder):
-    """Every file of a dataset but its log, which tells the time, by name."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "log.jsonl"
-    }
 
 
 def save_plain(folder, number, names=NAMES):
@@ -448,7 +433,7 @@ def test_a_record_with_damaged_inputs_is_told_and_made_again(tmp_path, plain, in
     assert content_of(out) == before
 
 
-@pytest.mark.parametrize("key", ["image", "masks", "geometry", "areas", "absent"])
+@pytest.mark.parametrize("key", ["image", "masks", "geometry", "display", "areas", "absent"])
 def test_a_view_that_lacks_something_is_told_and_made_again(tmp_path, plain, key):
     out = tmp_path / "out"
     build(plain, out, SMALL, workers=1)

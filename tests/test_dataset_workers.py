@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from faulty_poses import Deadly, Warned
-from small_cases import save, small_case, write_subjects
+from small_cases import SMALL, save, small_case, write_subjects
 
 from drrproj import backends
 from drrproj.dataset import one_case
@@ -25,11 +25,7 @@ from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.machines import dask_executor
-from drrproj.dataset.one_case import Recipe
-from drrproj.dataset.poses import Poses
-from drrproj.dataset.quality import QualityLimits
 
-SMALL = Recipe(Poses(shape=(48, 40)), quality=QualityLimits(drop=()), taxonomy=None)
 DIED = "its process died, most likely for want of memory"
 
 
