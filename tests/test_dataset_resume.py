@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -347,6 +348,55 @@ def test_check_names_one_ct_in_two_splits(tmp_path, subjects):
         "s0001 and s0002 have the same CT, and are said to be of two patients, s0001 and s0002, on both sides: s0001 "
         "is in train and s0002 in val; drop one, or give both one patient"
     )
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("lost", [None, "masks/s0001_frontal.npz"])
+def test_another_patient_or_split_is_in_the_record_without_the_ct(tmp_path, subjects, offline, lost):
+    lists = Splits(lists={"train": ["left"], "val": ["right"]})
+    cases = [replace(case, patient_id="left") for case in find_cases(subjects)]
+    out = tmp_path / "out"
+    build(cases, out, SMALL, lists, workers=1)
+    stamps = {path.name: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
+    cases = [replace(case, patient_id="right") for case in cases]
+    build(cases, tmp_path / "fresh", SMALL, lists, workers=1)
+    if lost is not None:
+        (out / lost).unlink()
+    if offline:
+        subjects.rename(tmp_path / "offline")
+    done, said = rebuilt(cases, out, splits=lists)
+    assert done.made == (lost is not None)
+    assert said[0] == (
+        "4 cases are given another patient or split, in the record alone: "
+        + ", ".join(f"s000{number} (patient right, not left; split val, not train)" for number in range(1, 5))
+    )
+    assert {record["split"] for record in done.store.records()} == {"val"}
+    now, fresh = content_of(out), content_of(tmp_path / "fresh")
+    assert now == {name: fresh[name] for name in fresh if not (offline and name == lost)}
+    assert stamps == {path.name: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
+
+
+def test_a_build_that_is_stopped_while_patients_move_did_not_end(tmp_path, plain, monkeypatch):
+    lists = Splits(lists={"train": ["left"], "val": ["right"]})
+    cases = [replace(case, patient_id="left") for case in plain]
+    build(cases, tmp_path / "out", SMALL, lists, workers=1)
+    write_record = Store.write_record
+
+    def killed(self, record, *arguments):
+        if record["case"] == "s2":
+            raise KeyboardInterrupt
+        write_record(self, record, *arguments)
+
+    cases = [replace(case, patient_id="right") for case in cases]
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuilt(cases, tmp_path / "out", splits=lists)
+    told = list(problems(open_store(tmp_path / "out")))
+    assert [sentence.partition(",")[0] for sentence in told] == ["its last build"]
+    rebuilt(cases, tmp_path / "out", splits=lists)
+    assert list(problems(open_store(tmp_path / "out"))) == []
+    assert {record["patient"] for record in open_store(tmp_path / "out").records()} == {"right"}
 
 
 def test_pictures_that_cannot_be_made_again_stay(tmp_path, subjects):

@@ -15,7 +15,7 @@ from drrproj.dataset.cases import Case
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.one_case import CannotWrite, Recipe, made_by
-from drrproj.dataset.resume import look, why_left_out
+from drrproj.dataset.resume import look, move, why_left_out
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, create_store, few
 from drrproj.dataset.workers import being_imported_by_a_worker, made
@@ -72,6 +72,7 @@ def build(
     a pixel by one grey level and one on the edge of a mask. All workers must have the version and the backend of this
     process. Cases that failed, of which a file was lost, or whose inputs are not those they were made
     of, are made again. Sizes of inputs are always compared; content, by its SHA-256, where a file was touched since.
+    Another patient or split of a case changes its record alone, also where its inputs cannot be read.
 
     Parameters
     ----------
@@ -114,8 +115,8 @@ def build(
     Warns
     -----
     UserWarning
-        Names cases that are made again because their inputs changed, whose inputs cannot be read, or that nobody asked
-        for, and files in the folders of the pictures that no record speaks of.
+        Names cases that are made again because their inputs changed, that have another patient or split, whose inputs
+        cannot be read, or that nobody asked for, and files in the folders of the pictures that no record speaks of.
 
     Examples
     --------
@@ -171,18 +172,23 @@ def _build(
         statuses, left_out, files = standing.statuses, standing.left_out, standing.files
         waiting = [case for case in cases if case.case_id not in statuses]
         _warn("made again for changed inputs", standing.changed)
+        _warn("given another patient or split, in the record alone", standing.moved)
         _warn("not compared with their inputs, which cannot be read", standing.unknown)
         stale: dict[str, str] = {}
         advance = told(len(waiting)) if told is not None else lambda _: None
         with Log(store.path) as log:
             log.write({"event": "start", "cases": len(cases), "to_make": len(waiting), "hash": store.hash})
+            # First, and after the log says that a build began: a patient is never on both sides in one that ended.
+            for case in cases:
+                if case.case_id in standing.moved:
+                    move(store, case, split_of[case.case_id])
             for line in made(waiting, split_of, store, recipe, workers, executor):
-                case, status = line["case"], line["status"]
-                statuses[case], files[case] = status, set(line.pop("files"))
+                name, status = line["case"], line["status"]
+                statuses[name], files[name] = status, set(line.pop("files"))
                 if status != "kept":
-                    left_out[case] = why_left_out(line["reasons"])
+                    left_out[name] = why_left_out(line["reasons"])
                 if status == "stale":
-                    stale[case] = left_out[case]
+                    stale[name] = left_out[name]
                 log.write({"event": "case", **line})
                 advance(status)
             _warn("to be made again from inputs that cannot be read; what there is of them stays", stale)

@@ -10,10 +10,11 @@ from typing import Any
 
 from drrproj.dataset.cases import Case
 from drrproj.dataset.inputs import changed, find_inputs
+from drrproj.dataset.one_case import CannotWrite
 from drrproj.dataset.store import Store, files_of, read_record, set_stamp
 from drrproj.threads import default_threads
 
-__all__ = ["Standing", "look", "why_left_out"]
+__all__ = ["Standing", "look", "move", "why_left_out"]
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Standing:
         Cases whose inputs are not those of their record, and which parts.
     unknown : dict of str to str
         Cases whose inputs cannot be looked at, and why. They need not be made.
+    moved : dict of str to str
+        Cases whose record says another patient or split, and which; no picture depends on these.
     others : list of str
         Cases with a record that nobody asked for.
     """
@@ -41,14 +44,15 @@ class Standing:
     left_out: dict[str, str] = field(default_factory=dict)
     changed: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
 
 
 def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]) -> Standing:
     """Read each record of a dataset once, and hold those of the cases asked for against their files and inputs.
 
-    A case stands if its record is of this configuration, patient and split, all its images and masks are there, and its
-    inputs are those of the record. One that failed is to be made again.
+    A case stands if its record is of this configuration, all its images and masks are there, and its inputs are those
+    of the record. One that failed is to be made again.
 
     Parameters
     ----------
@@ -70,10 +74,13 @@ def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]
             continue
         standing.files[path.stem] = files_of(record)
         case = asked.get(path.stem)
-        if case is None or record["status"] == "failed" or not standing.files[path.stem] <= files:
+        if case is None or record["status"] == "failed":
             continue
-        of_record = (record.get("configuration"), record["patient"], record["split"])
-        if of_record == (store.hash, case.patient_id, split_of[case.case_id]):
+        now = {"patient": case.patient_id, "split": split_of[case.case_id]}
+        moves = [f"{key} {now[key] or 'none'}, not {record[key] or 'none'}" for key in now if now[key] != record[key]]
+        if moves:
+            standing.moved[case.case_id] = "; ".join(moves)
+        if record.get("configuration") == store.hash and standing.files[path.stem] <= files:
             to_compare.append((case, path, record))
     # Looking at many files waits for the disk, or the network, most of the time.
     with ThreadPoolExecutor(4 * default_threads()) as threads:
@@ -101,6 +108,22 @@ def _differing(case: Case, path: Path, record: Mapping[str, Any]) -> list[str] |
         return differing
     except (OSError, ValueError) as error:
         return str(error)
+
+
+def move(store: Store, case: Case, split: str | None) -> None:
+    """Write patient and split of a case into its record, which says the same as before of all else.
+
+    Raises
+    ------
+    CannotWrite
+        If the record cannot be written.
+    """
+    path = store.record_path(case.case_id)
+    try:
+        record, stamp = read_record(path), path.stat().st_mtime_ns
+        store.write_record(record | {"patient": case.patient_id, "split": split}, stamp)
+    except OSError as error:
+        raise CannotWrite(str(error)) from error
 
 
 def why_left_out(reasons: Sequence[Mapping[str, str]]) -> str:
