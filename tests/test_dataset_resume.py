@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.inputs import find_inputs
 from drrproj.dataset.merge import merge
+from drrproj.dataset.poses import Poses, Variation
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
 
@@ -43,11 +44,11 @@ def subjects(tmp_path):
     return write_subjects(tmp_path / "subjects", range(1, 5))
 
 
-def rebuilt(cases, out, **more):
+def rebuilt(cases, out, recipe=SMALL, **more):
     """Build again, with one process, and return what was done and what was said."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        done = build(cases, out, SMALL, workers=1, **more)
+        done = build(cases, out, recipe, workers=1, **more)
     return done, [str(each.message) for each in heard]
 
 
@@ -354,11 +355,11 @@ def test_check_names_one_ct_in_two_splits(tmp_path, subjects):
 @pytest.mark.parametrize("lost", [None, "masks/s0001_frontal.npz"])
 def test_another_patient_or_split_is_in_the_record_without_the_ct(tmp_path, subjects, offline, lost):
     lists = Splits(lists={"train": ["left"], "val": ["right"]})
-    cases = [replace(case, patient_id="left") for case in find_cases(subjects)]
+    cases = [dataclasses.replace(case, patient_id="left") for case in find_cases(subjects)]
     out = tmp_path / "out"
     build(cases, out, SMALL, lists, workers=1)
     stamps = {path.name: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
-    cases = [replace(case, patient_id="right") for case in cases]
+    cases = [dataclasses.replace(case, patient_id="right") for case in cases]
     build(cases, tmp_path / "fresh", SMALL, lists, workers=1)
     if lost is not None:
         (out / lost).unlink()
@@ -378,7 +379,7 @@ def test_another_patient_or_split_is_in_the_record_without_the_ct(tmp_path, subj
 
 def test_a_build_that_is_stopped_while_patients_move_did_not_end(tmp_path, plain, monkeypatch):
     lists = Splits(lists={"train": ["left"], "val": ["right"]})
-    cases = [replace(case, patient_id="left") for case in plain]
+    cases = [dataclasses.replace(case, patient_id="left") for case in plain]
     build(cases, tmp_path / "out", SMALL, lists, workers=1)
     write_record = Store.write_record
 
@@ -387,7 +388,7 @@ def test_a_build_that_is_stopped_while_patients_move_did_not_end(tmp_path, plain
             raise KeyboardInterrupt
         write_record(self, record, *arguments)
 
-    cases = [replace(case, patient_id="right") for case in cases]
+    cases = [dataclasses.replace(case, patient_id="right") for case in cases]
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write_record", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -409,13 +410,37 @@ def test_pictures_that_cannot_be_made_again_stay(tmp_path, subjects):
     done, (unknown, stale) = rebuilt(cases, out)
     assert done.statuses == {"kept": 3, "stale": 1}
     assert unknown.startswith("3 cases are not compared with their inputs, which cannot be read: s0002 (no such file")
-    assert stale.startswith("1 case is to be made again from inputs that cannot be read; what there is of them stays")
+    assert stale.startswith("1 case is to be made again, which cannot be done now; what is there stays: s0001 (no such")
     assert done.left_out["s0001"][0] == "stale"
     assert "no such file or folder" in done.left_out["s0001"][1]
     assert content_of(out) == before
     (tmp_path / "offline").rename(subjects)
     assert rebuilt(cases, out)[0].statuses == {"kept": 4}
     assert list(problems(open_store(out))) == []
+
+
+@pytest.mark.parametrize("damage", [b"{", None])
+def test_pictures_without_a_sound_record_stay_until_they_can_be_made_again(tmp_path, subjects, damage):
+    out = tmp_path / "out"
+    recipe = dataclasses.replace(SMALL, poses=Poses(shape=(48, 40), variation=Variation(angle=5, poses=2)))
+    cases = find_cases(subjects)
+    build(cases, out, recipe, workers=1)
+    whole = content_of(out)
+    record = out / "records" / "s0002.json"
+    if damage is None:
+        record.unlink()
+    else:
+        record.write_bytes(damage)
+    before = content_of(out)
+    subjects.rename(tmp_path / "offline")
+    for _ in range(2):
+        done, (_, stale) = rebuilt(cases, out, recipe)
+        assert stale.startswith("1 case is to be made again, which cannot be done now; what is there stays: s0002 (no ")
+        assert done.statuses == {"kept": 3, "stale": 1}
+        assert content_of(out) == before
+    (tmp_path / "offline").rename(subjects)
+    assert rebuilt(cases, out, recipe)[0].made == 1
+    assert content_of(out) == whole
 
 
 def test_files_of_others_stay_where_they_are(tmp_path, subjects):

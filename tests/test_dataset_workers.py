@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from faulty_poses import Deadly, Warned
-from small_cases import SMALL, save, small_case, write_subjects
+from small_cases import SMALL, content_of, save, small_case, write_subjects
 
 from drrproj import backends
 from drrproj.dataset import one_case
@@ -48,6 +49,21 @@ def test_a_case_that_kills_its_process_fails_and_the_others_go_on(tmp_path, subj
     # With more memory, that is.
     again = build(cases, tmp_path / "out", SMALL, workers=1)
     assert (again.made, again.statuses) == (1, {"kept": 6})
+
+
+def test_a_case_that_kills_its_process_as_it_is_made_again_keeps_its_pictures(tmp_path, subjects):
+    cases = find_cases(subjects)
+    build(cases, tmp_path / "out", SMALL, workers=1)
+    (tmp_path / "out" / "masks" / "s0003_lateral.npz").unlink()
+    (tmp_path / "out" / "records" / "s0004.json").write_text("{")
+    before = content_of(tmp_path / "out")
+    poses = Deadly(shape=(48, 40), case="s0003")
+    said = r"2 cases are to be made again, which cannot be done now; .* s0003 \(its process died.*, s0004 \(no such file"
+    shutil.rmtree(subjects / "s0004")
+    with pytest.warns(UserWarning, match=said):
+        done = build(cases, tmp_path / "out", replace(SMALL, poses=poses), workers=2)
+    assert done.statuses == {"kept": 4, "stale": 2}
+    assert content_of(tmp_path / "out") == before
 
 
 def test_a_case_whose_process_died_by_chance_is_made(tmp_path, subjects):

@@ -35,8 +35,8 @@ class Summary:
     found, made : int
         Cases asked for; those made now. The others were there from before.
     statuses : dict of str to int
-        Of all cases asked for: ``kept``, ``dropped``, ``failed``, and ``stale``: kept before, to be made again, and of
-        inputs that cannot be read now, so that what is there stays.
+        Of all cases asked for: ``kept``, ``dropped``, ``failed``, and ``stale``: to be made again, and cannot be made
+        now, so that the pictures and masks that are there stay.
     splits : dict of str to int
         Kept cases per split, ``none`` for those outside of all.
     left_out : dict of str to (str, str)
@@ -191,7 +191,7 @@ def _build(
                     stale[name] = left_out[name]
                 log.write({"event": "case", **line})
                 advance(status)
-            _warn("to be made again from inputs that cannot be read; what there is of them stays", stale)
+            _warn("to be made again, which cannot be done now; what is there stays", dict(sorted(stale.items())))
             _tidy(store, files, [case.case_id for case in cases], standing.others, prune)
             counts = dict(sorted(Counter(statuses.values()).items()))
             log.write({"event": "end", "statuses": counts, "seconds": round(time.monotonic() - start, 3)})

@@ -135,8 +135,8 @@ def make_case(case: Case, split: str | None, store: Store, recipe: Recipe, threa
     -------
     dict
         A line for the log: ``case``, ``status``, ``reasons``, ``files`` and the seconds it took. The status is that of
-        the record, or ``stale`` where a case was kept before and its inputs cannot be read now: then its record,
-        pictures and masks stay as they were.
+        the record, or ``stale`` where the case cannot be made now, and has pictures or masks from before: then what
+        there is of it, its record too, stays as it was.
 
     Raises
     ------
@@ -181,7 +181,6 @@ def _make_case(case: Case, split: str | None, store: Store, recipe: Recipe, thre
     absent: dict[str, str] = {}
     inputs: dict[str, Any] = {}
     stamp: int | None = None
-    was_read = False
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
@@ -192,7 +191,6 @@ def _make_case(case: Case, split: str | None, store: Store, recipe: Recipe, thre
             ct, labels = _read(case)
             if find_inputs(case) != found:
                 raise ValueError("its files changed while they were read; build again when nobody writes them")
-            was_read = True
             seconds["reading"] = time.perf_counter() - start - sum(seconds.values())
             if recipe.quality is not None:
                 reasons += [asdict(finding) for finding in findings(ct, labels, recipe.quality)]
@@ -216,21 +214,22 @@ def _make_case(case: Case, split: str | None, store: Store, recipe: Recipe, thre
             status = "failed"
             reasons.append(_failure(error))
     reasons += [{"rule": "warning", "severity": "warn", "message": _as_text(str(each.message))} for each in heard]
-    if not was_read and (old := _kept_before(store, case.case_id)) is not None:
+    if status == "failed" and (old := _there(store, case, recipe)):
         # Pictures that cannot be made again are worth more than the news that they cannot.
-        return _line(case, "stale", reasons, sorted(files_of(old)), seconds)
+        return _line(case, "stale", reasons, old, seconds)
     started_writing = time.perf_counter()
     record = _written(case, split, store, recipe, status, reasons, inputs, stamp, shot, absent)
     seconds["writing"] = time.perf_counter() - started_writing
     return _line(case, record["status"], reasons, sorted(files_of(record)), seconds)
 
 
-def _kept_before(store: Store, case_id: str) -> dict[str, Any] | None:
+def _there(store: Store, case: Case, recipe: Recipe) -> list[str]:
+    """Places of the pictures and masks of a case that its record speaks of, or that are there without a sound one."""
     try:
-        record = read_record(store.record_path(case_id))
+        return sorted(files_of(read_record(store.record_path(case.case_id))))
     except (OSError, ValueError):
-        return None
-    return record if record["status"] == "kept" else None
+        places = [place for view in recipe.poses.names for place in store.places(case.case_id, view)]
+        return [place for place in places if (store.path / place).exists()]
 
 
 def _written(
@@ -268,8 +267,8 @@ def _written(
     return record
 
 
-def record_death(case: Case, split: str | None, store: Store) -> dict[str, Any]:
-    """Record as failed, in another process, a case that killed its own; return its line for the log.
+def record_death(case: Case, split: str | None, store: Store, recipe: Recipe) -> dict[str, Any]:
+    """Record as failed, in another process, a case that killed its own; return what :func:`make_case` does.
 
     Raises
     ------
@@ -278,6 +277,8 @@ def record_death(case: Case, split: str | None, store: Store) -> dict[str, Any]:
     """
     message = "its process died, most likely for want of memory; run it with fewer workers, or on a larger machine"
     reasons = [{"rule": "readable", "severity": "drop", "message": message}]
+    if old := _there(store, case, recipe):
+        return _line(case, "stale", reasons, old, {})
     try:
         store.write_record(_record(case, split, "failed", reasons, {}))
     except OSError as error:
@@ -345,7 +346,7 @@ def _write_view(
     masks = shot.masks
     if masks is None:
         raise ValueError(f"view {view} of {case_id} has no masks")
-    image = f"images/{case_id}_{view}.png"
+    image, _ = store.places(case_id, view)
     display = write_png(store.path / image, shot, recipe.window)
     rows, columns = shot.geometry.shape
     areas = dict(zip(masks, masks.areas[:, 0].tolist(), strict=True))

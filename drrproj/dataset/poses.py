@@ -183,6 +183,15 @@ class Poses:
             "variation": asdict(self.variation),
         }
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the poses of each case, in the order of :meth:`geometry`."""
+        numbers = range(1, self.variation.poses + 1)
+        return tuple(self._name(view, number) for view in self.views for number in numbers)
+
+    def _name(self, view: View, number: int) -> str:
+        return view.name if self.variation.poses == 1 else f"{view.name}-{number}"
+
     def geometry(self, case_id: str, ct: Volume) -> Geometry:
         """Views of one case.
 
@@ -233,8 +242,7 @@ class Poses:
             @ _turned(away, float(turns[2]), ct.center)
             @ _shifted(float(shifts[0]) * image_up + float(shifts[1]) * image_right)
         )
-        name = view.name if varied.poses == 1 else f"{view.name}-{number}"
-        return Geometry(moved @ plain.views, plain.shape, (name,))
+        return Geometry(moved @ plain.views, plain.shape, (self._name(view, number),))
 
 
 def parse_view(text: str) -> View:

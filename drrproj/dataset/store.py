@@ -267,6 +267,10 @@ class Store:
                 self.path / entry["masks"],
             )
 
+    def places(self, case_id: str, view: str) -> tuple[str, str]:
+        """Where a case has the picture and the masks of a view."""
+        return f"images/{case_id}_{view}.png", f"masks/{case_id}_{view}.npz"
+
     def write_masks(self, case_id: str, view: str, names: Sequence[str], packed: Bytes, shape: tuple[int, int]) -> str:
         """Write the masks of one view, of shape (n, rows, ceil(columns / 8)); return their place in the dataset.
 
@@ -283,7 +287,7 @@ class Store:
                 f"{len(names)} masks of {rows} x {columns} need shape {(len(names), rows, (columns + 7) // 8)} in "
                 f"uint8; got {packed.shape} in {packed.dtype}"
             )
-        place = f"masks/{case_id}_{view}.npz"
+        _, place = self.places(case_id, view)
         arrays = {"packed": packed, "names": np.array(list(names), np.str_), "shape": np.array(shape, np.int64)}
         # An archive of our own, because numpy's savez knows only the slow compression level.
         with (

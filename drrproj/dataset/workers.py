@@ -75,7 +75,7 @@ def made(
         return executor.submit(make_case, case, split_of[case.case_id], light, recipe, threads)
 
     def dead(case: Case) -> Line:
-        return record_death(case, split_of[case.case_id], light)
+        return record_death(case, split_of[case.case_id], light, recipe)
 
     if executor is not None:
         yield from _through(executor, cases, start, dead)
