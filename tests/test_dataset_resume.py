@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -566,3 +567,30 @@ def test_a_damaged_record_of_a_merged_dataset_is_copied_again(tmp_path, plain):
     (parts[0] / "records" / "s1.json").write_bytes(b"")
     with pytest.raises(ValueError, match=r"part_s1.*build again"):
         merge(parts, tmp_path / "out")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_merge_looks_under_the_lock_at_what_is_there(tmp_path, plain, monkeypatch, is_new):
+    """Another merge comes to its end just before this one has the lock."""
+    module = __import__("drrproj.dataset.merge", fromlist=["only_build"])
+    only_build = module.only_build
+    build(plain[:1], tmp_path / "theirs", SMALL, Splits({"train": 1.0}), workers=1)
+    _overwrite_ct(plain[0], None)
+    build(plain[:1], tmp_path / "mine", SMALL, Splits({"train": 1.0}), workers=1)
+    build(plain[1:], tmp_path / "other", SMALL, Splits({"train": 1.0}), workers=1)
+    if not is_new:
+        merge([tmp_path / "other"], tmp_path / "out")
+
+    @contextlib.contextmanager
+    def late(folder):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "only_build", only_build)
+            merge([tmp_path / "theirs"], tmp_path / "out")
+        with only_build(folder):
+            yield
+
+    monkeypatch.setattr(module, "only_build", late)
+    with pytest.raises(ValueError, match=r"case s1 is in .*out and in .*mine, and their records differ"):
+        merge([tmp_path / "mine"], tmp_path / "out")
+    (record, *_) = open_store(tmp_path / "out").records()
+    assert [record] == list(open_store(tmp_path / "theirs").records())

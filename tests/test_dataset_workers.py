@@ -58,7 +58,7 @@ def test_a_case_that_kills_its_process_as_it_is_made_again_keeps_its_pictures(tm
     (tmp_path / "out" / "records" / "s0004.json").write_text("{")
     before = content_of(tmp_path / "out")
     poses = Deadly(shape=(48, 40), case="s0003")
-    said = r"2 cases are to be made again, which cannot be done now; .* s0003 \(its process died.*, s0004 \(no such file"
+    said = r"2 cases are to be made again, which cannot be done now; .* s0003 \(its process.*, s0004 \(no such file"
     shutil.rmtree(subjects / "s0004")
     with pytest.warns(UserWarning, match=said):
         done = build(cases, tmp_path / "out", replace(SMALL, poses=poses), workers=2)

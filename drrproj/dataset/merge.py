@@ -40,6 +40,8 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
         another record, or a patient would be in two splits.
     FileNotFoundError
         If a part is no dataset, or has lost a picture or mask.
+    BlockingIOError
+        If a build, or another merge, is at work in ``out``.
     OSError
         If the files cannot be copied.
     """
@@ -51,9 +53,29 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
         twice = max(same, key=same.count)
         raise ValueError(f"{twice} is given {same.count(twice)} times; give each part once")
     first = stores[0]
+    folder = Path(out)
+    is_new = not (folder / "dataset.json").exists()
+    if is_new:
+        # Parts that do not go together leave no folder.
+        _refuse_what_clashes(stores)
+        create_store(folder, first.configuration, first.declared_classes, first.groups)
+    with only_build(folder):
+        # Under the lock, because another merge, or a build, may just have come to its end here.
+        there = open_store(folder)
+        if not is_new or there.record_paths():
+            _refuse_what_clashes(stores, there)
+        merged = create_store(folder, first.configuration, first.declared_classes, first.groups)
+        foreign = _copied(stores, merged)
+    if foreign:
+        warnings.warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}", stacklevel=2)
+    return merged
+
+
+def _refuse_what_clashes(stores: Sequence[Store], there: Store | None = None) -> None:
+    """Hold the records of all parts, and of what is there of the copy, against each other."""
+    first = stores[0]
     owner: dict[str, Path] = {}
     sides: dict[str, tuple[str | None, str]] = {}
-    there = open_store(out) if (Path(out) / "dataset.json").exists() else None
     for store in stores if there is None else (there, *stores):
         names = (f"in {first.path}", f"in {store.path}")
         differing = differences(first.configuration, store.configuration, names)
@@ -84,9 +106,12 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
                     f"patient {record['patient']} would be on both sides: {other} is in {split or 'no split'} and "
                     f"{case} in {record['split'] or 'no split'}"
                 )
-    merged = create_store(out, first.configuration, first.declared_classes, first.groups)
+
+
+def _copied(stores: Sequence[Store], merged: Store) -> list[str]:
+    """Copy what is not there yet, and return the places of what is not this dataset's."""
     total = sum(len(store.record_paths()) for store in stores)
-    with only_build(merged.path), Log(merged.path) as log:
+    with Log(merged.path) as log:
         # The log tells a merge that did not end.
         log.write({"event": "start", "cases": total, "to_make": total, "hash": merged.hash})
         files = merged.files()
@@ -101,9 +126,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
                 log.write({"event": "case", "case": record["case"], "status": record["status"]})
         foreign = merged.sweep({record["case"]: files_of(record) for record in _sound(merged)})
         log.write({"event": "end"})
-    if foreign:
-        warnings.warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}", stacklevel=2)
-    return merged
+    return foreign
 
 
 def _has(store: Store, record: Mapping[str, Any]) -> bool:
