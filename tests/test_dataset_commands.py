@@ -246,3 +246,21 @@ def test_what_cannot_be_written_keeps_its_number(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"cannot write .*No space left") as caught, replaced(tmp_path / "file") as file:
         file.write(b"content")
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("module", ["drrproj.cli.demo", "drrproj.cli.dataset", "drrproj.io", "drrproj.dataset.build"])
+def test_ctrl_c_while_the_commands_are_read_is_one_line(module):
+    program = f"""
+import signal, sys
+
+class Pressed:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Pressed())
+from drrproj.cli import main
+sys.exit(main(["--version"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "drrproj: error: interrupted\n")

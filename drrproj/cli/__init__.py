@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO, cast
 
 import drrproj
-from drrproj.cli import dataset, demo, info, paxray, points, project, render, view
 from drrproj.cli.commands import Parser
 
 __all__ = ["main"]
@@ -46,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        return _flushed(_run(argv))
+        try:
+            return _flushed(_run(argv))
+        except KeyboardInterrupt:
+            return _flushed(_complain("interrupted", INTERRUPTED))
     except SystemExit:
         # So end --help and --version.
         if code := _flushed(0):
@@ -65,8 +67,6 @@ def _run(argv: Sequence[str] | None) -> int:
             with contextlib.redirect_stdout(cast(TextIO, out)), contextlib.redirect_stderr(cast(TextIO, err)):
                 arguments = _parser().parse_args(argv)
                 arguments.run(arguments)
-        except KeyboardInterrupt:
-            return _complain("interrupted", INTERRUPTED)
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
             return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
@@ -155,6 +155,9 @@ def _shown_once() -> Callable[..., None]:
 
 
 def _parser() -> Parser:
+    # Reading them takes longer than all that comes before, and Ctrl-C meanwhile is told like any other.
+    from drrproj.cli import dataset, demo, info, paxray, points, project, render, view
+
     parser = Parser(
         prog="drrproj",
         description="Exact X-ray projections of CT volumes and their anatomy.",
