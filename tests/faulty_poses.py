@@ -34,3 +34,18 @@ class Warned(Poses):
         warnings.warn(f"this is {case_id}", stacklevel=1)
         time.sleep(0.002)
         return super().geometry(case_id, ct)
+
+
+@dataclass(frozen=True)
+class Held(Poses):
+    """Lets one case go on, which leaves a file to remember it by, and none of the others."""
+
+    memory: str = ""
+
+    def geometry(self, case_id, ct):
+        try:
+            Path(self.memory).touch(exist_ok=False)
+        except FileExistsError:
+            while True:
+                time.sleep(60)
+        return super().geometry(case_id, ct)

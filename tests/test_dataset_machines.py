@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from faulty_poses import Held
 from small_cases import SMALL, write_subjects
 
 from drrproj.dataset import machines
@@ -55,20 +58,36 @@ def test_a_cluster_without_workers_is_told_of(cluster, monkeypatch):
         pass
 
 
-def test_a_scheduler_that_goes_is_told_of_and_what_was_made_stays(tmp_path):
-    distributed = pytest.importorskip("distributed", reason='it comes with pip install "drrproj[cluster]"')
-    cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 31)))
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+def test_a_cluster_that_lost_its_workers_is_told_of_and_waited_for(tmp_path, cluster, monkeypatch):
     told = []
 
-    def advance(status):
-        told.append(status)
-        if len(told) == 1:
-            cluster.close()
+    def warn(text, **_):
+        told.append(text)
+        cluster.scale(1)
 
+    monkeypatch.setattr(machines, "_PATIENCE_S", 0)
+    monkeypatch.setattr(machines, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(machines, "warnings", SimpleNamespace(warn=warn))
+    cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 4)))
+    with sys.modules["distributed"].Client(cluster) as client:
+        done = build(cases, tmp_path / "out", SMALL, executor=client.get_executor(pure=False))
+    assert done.statuses == {"kept": 3}
+    address = cluster.scheduler_address
+    # Once, until a worker came.
+    assert told == [
+        f"the cluster at {address} has had no worker for 0 s, and the build waits for one: start some (dask worker "
+        f"{address} --nthreads 1), or end it with Ctrl-C; the cases made so far are whole"
+    ]
+
+
+def test_a_scheduler_that_goes_is_told_of_and_what_was_made_stays(tmp_path):
+    distributed = pytest.importorskip("distributed", reason='it comes with pip install "drrproj[cluster]"')
+    cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 5)))
+    recipe = replace(SMALL, poses=Held(shape=(48, 40), memory=str(tmp_path / "made")))
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
     said = "the cluster does not answer any more; the cases made so far are whole"
     with dask_executor(cluster.scheduler_address) as executor, pytest.raises(ConnectionError, match=said):
-        build(cases, tmp_path / "out", SMALL, executor=executor, told=lambda count: advance)
+        build(cases, tmp_path / "out", recipe, executor=executor, told=lambda count: lambda status: cluster.close())
     done = build(cases, tmp_path / "out", SMALL, workers=1)
-    assert done.statuses == {"kept": 30}
-    assert done.made < 30
+    assert done.statuses == {"kept": 4}
+    assert done.made == 3

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import sys
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Collection, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from drrproj.dataset.interrupts import ctrl_c_waits
 from drrproj.extras import from_extra
 
-__all__ = ["LOCAL", "dask_executor", "killed_its_worker"]
+__all__ = ["LOCAL", "dask_executor", "finished", "killed_its_worker"]
 
 LOCAL = "local"
 """The address that stands for a cluster of this machine alone."""
 
 _PATIENCE_S = 60.0
+_SECONDS_BETWEEN_LOOKS = 10.0
 
 
 @contextmanager
-def dask_executor(address: str, workers: int | None = None) -> Iterator[concurrent.futures.Executor]:
+def dask_executor(address: str, workers: int | None = None) -> Iterator[Executor]:
     """Connect to a Dask scheduler, or start a cluster on this machine, until the block ends.
 
     The machines must see the CTs and the dataset's folder under the same paths, and have the same drrproj with the same
@@ -79,3 +84,51 @@ def killed_its_worker(error: BaseException) -> bool:
     # Only where it was imported can it have raised anything.
     distributed = sys.modules.get("distributed")
     return distributed is not None and isinstance(error, distributed.KilledWorker)
+
+
+def finished(jobs: Collection[Future[Any]], executor: Executor | None) -> set[Future[Any]]:
+    """Wait until a job is done, and return those that are.
+
+    Parameters
+    ----------
+    jobs : collection of Future
+    executor : concurrent.futures.Executor or None
+        Whose they are; None for processes of this build, which say themselves that they ended.
+
+    Warns
+    -----
+    UserWarning
+        If the executor is a cluster's that has had no worker for a minute. The wait goes on, because others may come.
+    """
+    client = _client_of(executor)
+    if client is None:
+        return concurrent.futures.wait(jobs, return_when=concurrent.futures.FIRST_COMPLETED)[0]
+    seen, is_told = time.monotonic(), False
+    while True:
+        done, _ = concurrent.futures.wait(jobs, _SECONDS_BETWEEN_LOOKS, concurrent.futures.FIRST_COMPLETED)
+        if done:
+            return done
+        if _has_worker(client):
+            seen, is_told = time.monotonic(), False
+        elif not is_told and time.monotonic() - seen > _PATIENCE_S:
+            is_told = True
+            address = client.scheduler.address
+            warnings.warn(
+                f"the cluster at {address} has had no worker for {_PATIENCE_S:g} s, and the build waits for one: start "
+                f"some (dask worker {address} --nthreads 1), or end it with Ctrl-C; the cases made so far are whole",
+                stacklevel=2,
+            )
+
+
+def _client_of(executor: Executor | None) -> Any:
+    dask = sys.modules.get("distributed.cfexecutor")
+    # Dask has no public way from the one to the other.
+    return executor._client if dask is not None and isinstance(executor, dask.ClientExecutor) else None
+
+
+def _has_worker(client: Any) -> bool:
+    try:
+        return bool(client.nthreads())
+    except (OSError, asyncio.TimeoutError):
+        # The scheduler does not answer; jobs say so, as soon as dask gives it up.
+        return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -19,7 +18,7 @@ from typing import Any
 from drrproj.dataset.cases import Case
 from drrproj.dataset.interrupts import ctrl_c_waits
 from drrproj.dataset.lock import share_as_worker
-from drrproj.dataset.machines import killed_its_worker
+from drrproj.dataset.machines import finished, killed_its_worker
 from drrproj.dataset.one_case import Recipe, make_case, record_death
 from drrproj.dataset.store import Store, few
 from drrproj.threads import default_threads
@@ -105,7 +104,7 @@ def _in_processes(
         suspects: list[Case] = []
         with _pool(count, folder) as pool:
             yield from _until_one_dies(
-                lambda case: start_here(pool, case, max(1, cores // count)), waiting, suspects, _WAITING * count
+                lambda case: start_here(pool, case, max(1, cores // count)), None, waiting, suspects, _WAITING * count
             )
         with ExitStack() as alone:
             pool_of_one = None
@@ -129,10 +128,13 @@ def _through(
     waiting = deque(cases)
     while waiting:
         suspects: list[Case] = []
-        yield from _until_one_dies(lambda case: start(executor, case, 1), waiting, suspects, _WAITING_ELSEWHERE)
+        yield from _until_one_dies(
+            lambda case: start(executor, case, 1), executor, waiting, suspects, _WAITING_ELSEWHERE
+        )
         for case in suspects:
             try:
-                yield start(executor, case, 1).result()
+                (job,) = finished([start(executor, case, 1)], executor)
+                yield job.result()
             except CancelledError as error:
                 raise _gone() from error
             except BrokenExecutor:
@@ -148,7 +150,11 @@ def _through(
 
 
 def _until_one_dies(
-    start: Callable[[Case], Future[Line]], waiting: deque[Case], suspects: list[Case], most: int
+    start: Callable[[Case], Future[Line]],
+    executor: Executor | None,
+    waiting: deque[Case],
+    suspects: list[Case],
+    most: int,
 ) -> Iterator[Line]:
     """Take cases from those that wait, and make them, until none is left or a process dies; add whose it may be."""
     running: dict[Future[Line], Case] = {}
@@ -162,8 +168,7 @@ def _until_one_dies(
                     suspects.append(case)
             if not running:
                 return
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for job in done:
+            for job in finished(running, executor):
                 case = running.pop(job)
                 try:
                     line = job.result()
