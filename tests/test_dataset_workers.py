@@ -238,20 +238,36 @@ def test_the_recipe_of_the_documentation_builds_with_workers(tmp_path):
     assert (done.returncode, done.stdout) == (0, "{'kept': 2} {}\n"), done.stderr
 
 
+# Python reads this as it starts. A worker says that it does, and starts no further until Ctrl-C was pressed.
+STARTING = """
+import pathlib, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    here = pathlib.Path(__file__).parent
+    (here / "starting").touch()
+    while not (here / "pressed").exists():
+        time.sleep(0.001)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_ctrl_c_while_processes_start_is_one_line(tmp_path, subjects):
+    (tmp_path / "sitecustomize.py").write_text(STARTING)
     command = [sys.executable, "-m", "drrproj", "dataset", "build", str(subjects), "-o", str(tmp_path / "out")]
     command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "2"]
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
-        # The log's first line comes just before the processes.
-        log = tmp_path / "out" / "log.jsonl"
-        while process.poll() is None and not (log.exists() and log.stat().st_size):
+        while process.poll() is None and not (tmp_path / "starting").exists():
             time.sleep(0.001)
-        time.sleep(0.05)
         # As a terminal sends it: to all.
         os.killpg(process.pid, signal.SIGINT)
+        (tmp_path / "pressed").touch()
         _, err = process.communicate(timeout=60)
     assert err == "drrproj: error: interrupted\n"
     assert process.returncode == 130
