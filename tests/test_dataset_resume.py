@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import threading
 import warnings
 from pathlib import Path
 
@@ -165,6 +167,59 @@ def test_files_that_were_touched_are_read_once_and_are_the_same(tmp_path, plain,
     assert rebuilt(plain, tmp_path / "out")[0].made == 0
     assert len(digests) == 2
     assert content_of(tmp_path / "out") == before
+
+
+def test_inputs_that_are_read_again_are_counted(tmp_path, plain, capsys):
+    command = ["dataset", "build", str(tmp_path / "plain.csv"), "-o", str(tmp_path / "out"), "--shape", "48", "40"]
+    command += ["--keep-all", "--taxonomy", "labels", "--workers", "1"]
+    rows = [f"{case.case_id},{case.ct},{case.labels}" for case in plain]
+    (tmp_path / "plain.csv").write_text("\n".join(["case,ct,labels", *rows]))
+    assert main(command) == 0
+    os.utime(plain[0].ct)
+    _overwrite_ct(plain[1], None)
+    capsys.readouterr()
+    assert main(command) == 0
+    read, changed, made = capsys.readouterr().err.splitlines()
+    assert read.startswith("2 of 2 cases (2 inputs read again), ")
+    assert "s2 (CT)" in changed
+    assert made.startswith("1 of 1 cases (1 kept), ")
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_while_inputs_are_read_again_reads_no_more(tmp_path, plain, monkeypatch):
+    cases = [plain[0], *(dataclasses.replace(plain[1], case_id=f"s2_{number}") for number in range(19))]
+    build(cases, tmp_path / "out", SMALL, workers=1)
+    for case in plain:
+        os.utime(case.ct)
+    read, ends = [], threading.Event()
+
+    class Pool(concurrent.futures.ThreadPoolExecutor):
+        """Of two threads."""
+
+        def __init__(self, _):
+            super().__init__(2)
+
+        def shutdown(self, wait=True, **more):
+            super().shutdown(wait=False, **more)
+            ends.set()
+            super().shutdown()
+
+    def digest(path):
+        read.append(path)
+        # All but the first case are read until the pool ends.
+        assert path.parent.name == "s1" or ends.wait(60)
+        return ""
+
+    def pressed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("drrproj.dataset.resume.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(inputs, "_digest", digest)
+    with pytest.raises(KeyboardInterrupt):
+        rebuilt(cases, tmp_path / "out", told=lambda count: pressed)
+    # Two of each of the cases that were at work; the others have 34 more.
+    assert len(read) <= 6
 
 
 @pytest.mark.parametrize("step", [1, 100, 10**3, 10**6, 10**7, 10**9, 2 * 10**9])

@@ -239,8 +239,10 @@ def _build(arguments: argparse.Namespace) -> None:
     started: list[Progress] = []
 
     def told(total: int) -> Callable[[str], None]:
+        for before in started:
+            before.close()
         started.append(Progress(total))
-        return started[0].advance
+        return started[-1].advance
 
     try:
         with contextlib.ExitStack() as stack:

@@ -8,14 +8,14 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drrproj.dataset.cases import Case
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.one_case import CannotWrite, Recipe, made_by
-from drrproj.dataset.resume import look, move, why_left_out
+from drrproj.dataset.resume import Told, look, move, why_left_out
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, create_store, few
 from drrproj.dataset.workers import being_imported_by_a_worker, made
@@ -62,7 +62,7 @@ def build(
     workers: int | None = None,
     executor: concurrent.futures.Executor | None = None,
     prune: bool = False,
-    told: Callable[[int], Callable[[str], None]] | None = None,
+    told: Told | None = None,
 ) -> Summary:
     """Make a dataset, or go on with one that was interrupted.
 
@@ -93,7 +93,9 @@ def build(
     prune : bool
         Drop record, pictures and masks of cases that are not among ``cases``; else they stay, and are named.
     told : callable, optional
-        Called with the number of cases to make; what it returns is called with the status of each.
+        Called with the number of cases to make; what it returns is called with the status of each. Before that, where
+        the inputs of cases have to be read again because their times changed, with the number of those, and what it
+        returns with ``inputs read again`` for each.
 
     Returns
     -------
@@ -153,7 +155,7 @@ def _build(
     workers: int | None,
     executor: concurrent.futures.Executor | None,
     prune: bool,
-    told: Callable[[int], Callable[[str], None]] | None,
+    told: Told | None,
 ) -> Summary:
     start = time.monotonic()
     if not cases:
@@ -168,7 +170,7 @@ def _build(
     }
     store = create_store(out, configuration, recipe.classes, recipe.groups)
     with only_build(store.path):
-        standing = look(store, cases, split_of)
+        standing = look(store, cases, split_of, told)
         statuses, left_out, files = standing.statuses, standing.left_out, standing.files
         waiting = [case for case in cases if case.case_id not in statuses]
         _warn("made again for changed inputs", standing.changed)

@@ -15,7 +15,7 @@ from typing import Any
 from drrproj.dataset.cases import Case
 from drrproj.io.label_names import find_label_names, read_label_names
 
-__all__ = ["IN_WORDS", "Inputs", "changed", "find_inputs"]
+__all__ = ["IN_WORDS", "Inputs", "changed", "changed_content", "find_inputs"]
 
 IN_WORDS = {"ct": "CT", "labels": "labels", "names": "names of the labels"}
 """What a sentence calls each part of the inputs."""
@@ -121,8 +121,8 @@ def _stamp(times: list[int]) -> int:
     return max(times, default=0) // 10**9 * 10**9 + int.from_bytes(digest[:8], "big") % 10**9
 
 
-def changed(found: Inputs, recorded: Mapping[str, Any], stamp: int) -> list[str]:
-    """Name the parts of the inputs that are no longer those of a record.
+def changed(found: Inputs, recorded: Mapping[str, Any], stamp: int) -> list[str] | None:
+    """Name the parts of the inputs that are no longer those of a record; None where only their content can tell.
 
     Parameters
     ----------
@@ -131,18 +131,28 @@ def changed(found: Inputs, recorded: Mapping[str, Any], stamp: int) -> list[str]
     recorded : mapping
         ``inputs`` of the record.
     stamp : int, nanoseconds
-        Of the inputs when the record was written. The content is read only where it differs from the one found.
+        Of the inputs when the record was written.
+    """
+    before = dict(recorded)
+    for part in found.files:
+        before[part] = {key: value for key, value in recorded.get(part, {}).items() if key != "sha256"}
+    differing = _differing(found._without_reading(), before)
+    is_known = stamp in (found.stamp // step * step for step in _STEPS_OF_TIME)
+    return differing if differing or is_known else None
+
+
+def changed_content(found: Inputs, recorded: Mapping[str, Any]) -> list[str]:
+    """Read the inputs, and name the parts that are no longer those of a record.
 
     Raises
     ------
     OSError
         If a file cannot be read.
     """
-    now, before = found._without_reading(), dict(recorded)
-    for part in found.files:
-        before[part] = {key: value for key, value in recorded.get(part, {}).items() if key != "sha256"}
-    if now == before and stamp not in (found.stamp // step * step for step in _STEPS_OF_TIME):
-        now, before = found.as_record(), dict(recorded)
+    return _differing(found.as_record(), recorded)
+
+
+def _differing(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     return [words for part, words in IN_WORDS.items() if now.get(part) != before.get(part)]
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from drrproj.dataset.cases import Case
-from drrproj.dataset.inputs import changed, find_inputs
+from drrproj.dataset.inputs import Inputs, changed, changed_content, find_inputs
 from drrproj.dataset.one_case import CannotWrite
 from drrproj.dataset.store import Store, files_of, read_record, set_stamp
 from drrproj.threads import default_threads
 
-__all__ = ["Standing", "look", "move", "why_left_out"]
+__all__ = ["Standing", "Told", "look", "move", "why_left_out"]
+
+Told: TypeAlias = Callable[[int], Callable[[str], None]]
+"""Is told of how many cases something long is to be done; what it returns, what became of each."""
+
+# A case, the file of its record, and what it says.
+_Recorded: TypeAlias = tuple[Case, Path, dict[str, Any]]
 
 
 @dataclass
@@ -48,7 +54,7 @@ class Standing:
     others: list[str] = field(default_factory=list)
 
 
-def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]) -> Standing:
+def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None], told: Told | None) -> Standing:
     """Read each record of a dataset once, and hold those of the cases asked for against their files and inputs.
 
     A case stands if its record is of this configuration, all its images and masks are there, and its inputs are those
@@ -60,10 +66,12 @@ def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]
     cases : sequence of Case
     split_of : mapping of str to str or None
         By case.
+    told : callable or None
+        Where inputs have to be read again, called with the number of these cases; what it returns, after each.
     """
     standing, files = Standing(), store.files()
     asked = {case.case_id: case for case in cases}
-    to_compare: list[tuple[Case, Path, dict[str, Any]]] = []
+    to_compare: list[_Recorded] = []
     for path in store.record_paths():
         if path.stem not in asked:
             standing.others.append(path.stem)
@@ -82,32 +90,57 @@ def look(store: Store, cases: Sequence[Case], split_of: Mapping[str, str | None]
             standing.moved[case.case_id] = "; ".join(moves)
         if record.get("configuration") == store.hash and standing.files[path.stem] <= files:
             to_compare.append((case, path, record))
-    # Looking at many files waits for the disk, or the network, most of the time.
-    with ThreadPoolExecutor(4 * default_threads()) as threads:
-        for (case, _, record), found in zip(
-            to_compare, threads.map(lambda each: _differing(*each), to_compare), strict=True
-        ):
-            if isinstance(found, str):
-                standing.unknown[case.case_id] = found
-            elif found:
-                standing.changed[case.case_id] = ", ".join(found)
-                continue
-            standing.statuses[case.case_id] = record["status"]
-            if record["status"] != "kept":
-                standing.left_out[case.case_id] = why_left_out(record["reasons"])
+    for (case, _, record), found in zip(to_compare, _compared(to_compare, told), strict=True):
+        if isinstance(found, str):
+            standing.unknown[case.case_id] = found
+        elif found:
+            standing.changed[case.case_id] = ", ".join(found)
+            continue
+        standing.statuses[case.case_id] = record["status"]
+        if record["status"] != "kept":
+            standing.left_out[case.case_id] = why_left_out(record["reasons"])
     return standing
 
 
-def _differing(case: Case, path: Path, record: Mapping[str, Any]) -> list[str] | str:
+def _compared(cases: Sequence[_Recorded], told: Told | None) -> list[list[str] | str]:
+    """Say of each case which parts of its inputs changed, or why they cannot be looked at."""
+    # Looking at many files waits for the disk, or the network, most of the time.
+    threads = ThreadPoolExecutor(4 * default_threads())
     try:
-        found, stamp = find_inputs(case), path.stat().st_mtime_ns
-        differing = changed(found, record.get("inputs", {}), stamp)
-        if not differing and stamp != found.stamp:
-            # So that the next build need not read the files again.
-            set_stamp(path, found.stamp)
-        return differing
+        seen = list(threads.map(_looked_at, cases))
+        to_read = [(place, found) for place, found in enumerate(seen) if isinstance(found, Inputs)]
+        advance = told(len(to_read)) if told is not None and to_read else lambda _: None
+        read = threads.map(lambda each: _read_again(cases[each[0]], each[1]), to_read)
+        for (place, _), found in zip(to_read, read, strict=True):
+            seen[place] = found
+            advance("inputs read again")
+    finally:
+        # After Ctrl-C those that wait are not read.
+        threads.shutdown(cancel_futures=True)
+    return cast("list[list[str] | str]", seen)
+
+
+def _looked_at(each: _Recorded) -> list[str] | str | Inputs:
+    """Compare without reading; return the inputs where only that can tell."""
+    case, path, record = each
+    try:
+        found = find_inputs(case)
+        differing = changed(found, record.get("inputs", {}), path.stat().st_mtime_ns)
     except (OSError, ValueError) as error:
         return str(error)
+    return found if differing is None else differing
+
+
+def _read_again(each: _Recorded, found: Inputs) -> list[str] | str:
+    _, path, record = each
+    try:
+        differing = changed_content(found, record.get("inputs", {}))
+        if not differing:
+            # So that the next build need not read the files again.
+            set_stamp(path, found.stamp)
+    except OSError as error:
+        return str(error)
+    return differing
 
 
 def move(store: Store, case: Case, split: str | None) -> None:
