@@ -264,3 +264,28 @@ sys.exit(main(["--version"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "drrproj: error: interrupted\n")
+
+
+def test_a_folder_of_records_that_cannot_be_read_is_not_an_empty_one(tmp_path, subjects, capsys):
+    out = tmp_path / "out"
+    build(find_cases(subjects)[:1], out, SMALL, workers=1)
+    (out / "records").rename(tmp_path / "records")
+    (out / "records").touch()
+    said = f"drrproj: error: cannot read {out / 'records'}: Not a directory\n"
+    assert run(capsys, "check", out) == (1, "", said)
+    assert run(capsys, "merge", out, "-o", tmp_path / "merged") == (1, "", said)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_record_that_cannot_be_read_is_told_and_check_goes_on(tmp_path, subjects, capsys):
+    out = tmp_path / "out"
+    build(find_cases(subjects)[:2], out, SMALL, workers=1)
+    record = out / "records" / "s0001.json"
+    record.unlink()
+    record.mkdir()
+    (out / "images" / "s0002_lateral.png").unlink()
+    told = list(problems(open_store(out)))
+    assert told[0] == f"cannot read {record}: Is a directory"
+    assert told[1].startswith("s0002_lateral: ")
+    code, _, err = run(capsys, "build", subjects, "-o", out, *CHOICES)
+    assert (code, err) == (2, f"drrproj: error: cannot read {record}: Is a directory\n")

@@ -23,6 +23,11 @@ def problems(store: Store) -> Iterator[str]:
         A build that did not end, records that are damaged or of another configuration, pictures and masks that are
         missing, damaged or unlike their record, files that no record speaks of, patients on both sides of a split, one
         CT as two patients.
+
+    Raises
+    ------
+    OSError
+        If a folder of the dataset cannot be read.
     """
     ended = unfinished(store)
     if ended is not None:
@@ -34,7 +39,7 @@ def problems(store: Store) -> Iterator[str]:
     for path in store.record_paths():
         try:
             record = read_record(path)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             yield str(error)
             continue
         case = record["case"]

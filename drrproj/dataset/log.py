@@ -83,7 +83,7 @@ def unfinished(store: Store) -> str | None:
         done = start["cases"] - start["to_make"] + len(made)
         how_far = f"{done} of {start['cases']} cases"
         return f"its last build, or merge, did not end ({how_far}), or is still at work; run the same again"
-    if not any((store.path / "records").glob("*.json")):
+    if not store.record_paths():
         return "it holds no case; build it"
     return None
 

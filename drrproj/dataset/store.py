@@ -188,8 +188,15 @@ class Store:
         return self.path / "records" / f"{case_id}.json"
 
     def record_paths(self) -> list[Path]:
-        """Files of the records, ordered by case."""
-        return sorted(path for path in (self.path / "records").glob("*.json") if not path.name.startswith("."))
+        """Files of the records, ordered by case.
+
+        Raises
+        ------
+        OSError
+            If their folder cannot be read.
+        """
+        folder = self.path / "records"
+        return sorted(folder / name for name in _names_in(folder) if name.endswith(".json") and name[0] != ".")
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Records of all cases, ordered by case: kept, dropped and failed ones.
@@ -203,10 +210,15 @@ class Store:
             yield read_record(path)
 
     def files(self) -> set[str]:
-        """Return the places of all images and masks that are there, as records name them."""
+        """Return the places of all images and masks that are there, as records name them.
+
+        Raises
+        ------
+        OSError
+            If a folder cannot be read.
+        """
         # Listed, because asking for every file on its own is slow on network file systems.
-        folders = [name for name in _OF_VIEWS if (self.path / name).is_dir()]
-        return {f"{folder}/{name}" for folder in folders for name in os.listdir(self.path / folder)}
+        return {f"{folder}/{name}" for folder in _OF_VIEWS for name in _names_in(self.path / folder)}
 
     def sweep(self, files_of_case: Mapping[str, Collection[str]], cases: Collection[str] = ()) -> list[str]:
         """Delete what an interruption left: halves of files, and pictures and masks of cases without a record of them.
@@ -343,6 +355,8 @@ def read_record(path: Path) -> dict[str, Any]:
     ------
     ValueError
         If it is damaged, or lies under another case's name.
+    OSError
+        If it is not there, or cannot be read.
     """
     try:
         record = _read_json(path)
@@ -551,6 +565,16 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     )
 
 
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        # A copy left it out because it was empty.
+        return []
+    except OSError as error:
+        raise type(error)(f"cannot read {folder}: {error.strerror}") from error
+
+
 def _is_part(path: Path) -> bool:
     """Whether a kill left this: the half of a file that was to take its place."""
     return _PART.fullmatch(path.name) is not None
@@ -559,6 +583,10 @@ def _is_part(path: Path) -> bool:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no such file: {path}") from error
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
