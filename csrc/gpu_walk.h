@@ -1,9 +1,9 @@
 // What one GPU thread does: convert a voxel, follow a ray, or finish eight pixels of a structure. Every body is a
 // function of its thread's number alone, so that a loop on the host runs the same source as a kernel does.
 //
-// A ray is set up in double. On the walk its two moving coordinates are 64-bit fixed-point numbers, 32 bits of voxel
-// and 32 bits of fraction: adding a slab's motion is exact, the voxel comes for free, and what the rounding of the
-// motion (2^-33 of a voxel) sums up to stays below that of a float.
+// A ray is set up in double. On the walk its two moving coordinates are fixed-point numbers, 32 bits of voxel and 32
+// bits of fraction: adding a slab's motion is exact, the voxel comes for free, and what the rounding of the motion
+// (2^-33 of a voxel) sums up to stays below that of a float.
 #pragma once
 
 #include <cmath>
@@ -137,28 +137,68 @@ DRRPROJ_HOST_DEVICE inline Ray ray_of(const DeviceView& view, const DeviceGrid& 
     }
     clip(ray.u, ray.du, low_1, high_1, ray.begin, ray.end);
     clip(ray.v, ray.dv, low_2, high_2, ray.begin, ray.end);
+    // Where a ray would enter that passes by may be more than a whole number holds.
+    if (!(ray.begin < ray.end)) ray.begin = ray.end = low_0;
     return ray;
 }
 
 constexpr double kOne = 4294967296.0;  // one voxel in fixed point
 
-// A coordinate of a ray on its walk.
-struct Coordinate {
-    std::int64_t at, motion;
-    Crossing<float> crossing;  // of fractions in fixed point
+// The next float towards zero: a fraction stays below one.
+DRRPROJ_HOST_DEVICE inline float truncated(std::uint32_t number) {
+#if defined(__CUDA_ARCH__)
+    return __uint2float_rz(number);
+#else
+    const float nearest = static_cast<float>(number);
+    return static_cast<double>(nearest) > number ? std::nextafter(nearest, 0.0f) : nearest;
+#endif
+}
 
-    DRRPROJ_HOST_DEVICE Coordinate(double at_first, double per_slab)
-        : at(static_cast<std::int64_t>(floor(at_first * kOne))),
-          motion(static_cast<std::int64_t>(floor(per_slab * kOne + 0.5))),
-          crossing(crossing_of(static_cast<float>(per_slab))) {
-        crossing.slope *= static_cast<float>(1.0 / kOne);
+// Between 0 and 1; on a GPU a part of the instruction that made the number.
+DRRPROJ_HOST_DEVICE inline float saturated(float number) {
+#if defined(__CUDA_ARCH__)
+    return __saturatef(number);
+#else
+    return smaller(larger(number, 0.0f), 1.0f);
+#endif
+}
+
+// A coordinate of a ray on its walk: the voxel, and how far it has come in it, from the side of the lower neighbour.
+class Coordinate {
+  public:
+    DRRPROJ_HOST_DEVICE Coordinate(double at_first, double per_slab) {
+        const auto at = static_cast<std::int64_t>(floor(at_first * kOne));
+        const auto motion = static_cast<std::int64_t>(floor(per_slab * kOne + 0.5));
+        voxel = static_cast<std::int32_t>(at >> 32);
+        part_ = static_cast<std::uint32_t>(at);
+        motion_voxel_ = static_cast<std::int32_t>(motion >> 32);
+        motion_part_ = static_cast<std::uint32_t>(motion);
+        // A coordinate that does not move crosses at 1e30 slabs: the part that is left of a voxel is never zero.
+        const float slabs = smaller(1.0f / fabsf(static_cast<float>(per_slab)), 1e30f);
+        const bool falls = per_slab < 0.0;
+        slope_ = (falls ? slabs : -slabs) * static_cast<float>(1.0 / kOne);
+        slabs_ = falls ? 0.0f : slabs;
     }
-    DRRPROJ_HOST_DEVICE std::int32_t voxel() const { return static_cast<std::int32_t>(at >> 32); }
-    DRRPROJ_HOST_DEVICE float leaves() const {
-        // From the voxel's centre, in as many bits as a float holds: one that is still never reaches the other side.
-        const auto bits = (static_cast<std::uint32_t>(at) ^ 0x80000000u) & 0xFFFFFF00u;
-        return crossing_share(static_cast<float>(static_cast<std::int32_t>(bits)), crossing);
+    // Rounded once, or what is left of a voxel could be rounded away.
+    DRRPROJ_HOST_DEVICE float leaves() const { return saturated(fmaf(truncated(part_), slope_, slabs_)); }
+    DRRPROJ_HOST_DEVICE void next() {
+#if defined(__CUDA_ARCH__)
+        // Of a sum of 64 bits nvcc keeps the lower half twice, because it is asked for alone.
+        asm("add.cc.u32 %0, %0, %2; addc.s32 %1, %1, %3;"
+            : "+r"(part_), "+r"(voxel)
+            : "r"(motion_part_), "r"(motion_voxel_));
+#else
+        part_ += motion_part_;
+        voxel += motion_voxel_ + (part_ < motion_part_ ? 1 : 0);
+#endif
     }
+
+    std::int32_t voxel;
+
+  private:
+    std::int32_t motion_voxel_;
+    std::uint32_t part_, motion_part_;
+    float slope_, slabs_;  // it leaves its voxel after slabs_ + part_ * slope_
 };
 
 // What a slab asks of the voxels: where the ray enters it, how much of it lies in which voxel, and which coordinate is
@@ -169,6 +209,35 @@ struct Slab {
     bool u_first;
     int x;
     float begin;  // where the ray's part of it begins, from x on
+};
+
+// What a slab's voxels hold: of entry, behind the first crossing, behind both.
+template <class Voxel>
+struct Met {
+    Voxel entry, middle, exit;
+};
+
+// The voxel in which a ray enters a slab, and how many voxels on those behind the first crossing and behind both lie.
+template <class Voxel>
+struct Place {
+    const Voxel* entry;
+    std::int32_t to_middle, to_exit;
+
+    // A voxel behind a crossing without a share is as `otherwise`: it is not met, and may lie outside of the memory.
+    // That of entry lies in the padding at the farthest.
+    DRRPROJ_HOST_DEVICE Met<Voxel> read(const Shares<float>& shares, Voxel otherwise) const {
+        return {at(entry), shares.middle > 0.0f ? at(entry + to_middle) : otherwise,
+                shares.exit > 0.0f ? at(entry + to_exit) : otherwise};
+    }
+
+  private:
+    DRRPROJ_HOST_DEVICE static Voxel at(const Voxel* voxel) {
+#if defined(__CUDA_ARCH__)
+        return __ldg(voxel);  // nothing writes to voxels while rays read them
+#else
+        return *voxel;
+#endif
+    }
 };
 
 // number * stride + offset, in one instruction: the compiler does not see that a high word has 32 bits.
@@ -182,13 +251,7 @@ DRRPROJ_HOST_DEVICE inline std::int64_t moved(std::int32_t number, std::int32_t 
 #endif
 }
 
-// What a slab's voxels hold: of entry, behind the first crossing, behind both.
-template <class Voxel>
-struct Met {
-    Voxel entry, middle, exit;
-};
-
-// Reads the voxels that a ray meets; goes with it along x. Addresses and steps are in bytes, to be added as they are.
+// Where a ray is among voxels; goes with it along x. Addresses and strides are in bytes, to be added as they are.
 template <class Voxel>
 class Cursor {
   public:
@@ -198,29 +261,17 @@ class Cursor {
           stride_x_(static_cast<std::int64_t>(ray.stride_x) * kBytes),
           stride_u_(ray.stride_u * kBytes),
           stride_v_(ray.stride_v * kBytes),
-          step_u_(ray.du < 0.0 ? -stride_u_ : stride_u_),
-          step_v_(ray.dv < 0.0 ? -stride_v_ : stride_v_) {}
+          step_u_(ray.du < 0.0 ? -ray.stride_u : ray.stride_u),
+          step_v_(ray.dv < 0.0 ? -ray.stride_v : ray.stride_v) {}
 
-    // A voxel without a share is as `otherwise`: it is not met, and may lie outside of the memory.
-    DRRPROJ_HOST_DEVICE Met<Voxel> read(const Slab& slab, Voxel otherwise) const {
+    DRRPROJ_HOST_DEVICE Place<Voxel> place(const Slab& slab) const {
         const std::int64_t entry = moved(slab.u, stride_u_, moved(slab.v, stride_v_, slab_));
-        return {slab.shares.entry > 0.0f ? at(entry) : otherwise,
-                slab.shares.middle > 0.0f ? at(entry + (slab.u_first ? step_u_ : step_v_)) : otherwise,
-                slab.shares.exit > 0.0f ? at(entry + (step_u_ + step_v_)) : otherwise};
+        return {reinterpret_cast<const Voxel*>(entry), slab.u_first ? step_u_ : step_v_, step_u_ + step_v_};
     }
     DRRPROJ_HOST_DEVICE void next() { slab_ += stride_x_; }
 
   private:
     static constexpr std::int32_t kBytes = sizeof(Voxel);
-    DRRPROJ_HOST_DEVICE static Voxel at(std::int64_t address) {
-        const auto* const voxel = reinterpret_cast<const Voxel*>(address);
-#if defined(__CUDA_ARCH__)
-        return __ldg(voxel);  // nothing writes to voxels while rays read them
-#else
-        return *voxel;
-#endif
-    }
-
     std::int64_t slab_, stride_x_;
     std::int32_t stride_u_, stride_v_, step_u_, step_v_;
 };
@@ -236,9 +287,9 @@ DRRPROJ_HOST_DEVICE inline void walk(const Ray& ray, Collect& collect) {
         const float at_u = u.leaves(), at_v = v.leaves();
         const Shares<float> shares =
             decltype(is_whole)::value ? slab_shares(at_u, at_v) : slab_shares(at_u, at_v, begin, end);
-        collect.slab(is_whole, Slab{u.voxel(), v.voxel(), shares, at_u < at_v, x, begin});
-        u.at += u.motion;
-        v.at += v.motion;
+        collect.slab(is_whole, Slab{u.voxel, v.voxel, shares, at_u < at_v, x, begin});
+        u.next();
+        v.next();
         ++x;
     };
     // Only the slabs with the ray's two ends are not whole; one piece of code takes both.
@@ -301,7 +352,7 @@ struct ImageCollector {
 
     template <class IsWhole>
     DRRPROJ_HOST_DEVICE void slab(IsWhole, const Slab& slab) {
-        sum.add(image.read(slab, 0.0f), slab.shares);
+        sum.add(image.place(slab).read(slab.shares, 0.0f), slab.shares);
         image.next();
     }
     DRRPROJ_HOST_DEVICE void pause() { sum.pause(); }
@@ -353,42 +404,39 @@ constexpr int kImage = 1, kIntegral = 2;
 template <int What, class Code>
 struct LabelCollector {
     static constexpr int kUnrolled = 1;
-    Cursor<float> image;
-    Cursor<Code> codes;
+    const float* image;
+    const Code* codes;
+    Cursor<Code> cursor;
     const Collected& collected;
     std::int64_t ray;
     float size_x;
     Sum sum{};
     int code = 0;
     float run = 0.0f, run_integral = 0.0f, part = 0.0f, background = 0.0f;
-    float x_end = 0.0f;
 
     template <class IsWhole>
     DRRPROJ_HOST_DEVICE void slab(IsWhole, const Slab& slab) {
         const Shares<float>& shares = slab.shares;
         const auto here = static_cast<Code>(code);
-        const Met<Code> met = codes.read(slab, here);
-        codes.next();
+        const Place<Code> place = cursor.place(slab);
+        const Met<Code> met = place.read(shares, here);
+        cursor.next();
         Met<float> mu{};
         if (What & kImage) {
-            mu = image.read(slab, 0.0f);
-            image.next();
+            mu = Place<float>{image + (place.entry - codes), place.to_middle, place.to_exit}.read(shares, 0.0f);
             sum.add(mu, shares);
         }
-        float x = static_cast<float>(slab.x) + slab.begin;
         if (met.entry == here && met.middle == here && met.exit == here) {
-            const float all = IsWhole::value ? 1.0f : shares.entry + shares.middle + shares.exit;
-            run += all;
+            run += IsWhole::value ? 1.0f : shares.entry + shares.middle + shares.exit;
             if (What & kIntegral)
                 part = multiply_add(shares.entry, mu.entry,
                                     multiply_add(shares.middle, mu.middle, multiply_add(shares.exit, mu.exit, part)));
-            x_end = x + all;
             return;
         }
+        float x = static_cast<float>(slab.x) + slab.begin;
         take(met.entry, shares.entry, mu.entry, x);
         take(met.middle, shares.middle, mu.middle, x);
         take(met.exit, shares.exit, mu.exit, x);
-        x_end = x;
     }
     DRRPROJ_HOST_DEVICE void pause() {
         if (What & kImage) sum.pause();
@@ -447,10 +495,10 @@ struct CollectLabels {
         const Ray ray = rays.ray(grid, line, column);
         const std::int64_t at = line * rays.columns + column;
         const float mm = static_cast<float>(ray.mm_per_slab);
-        LabelCollector<What, Code> collector{
-            {image, grid, ray}, {codes, grid, ray}, collected, at, static_cast<float>(ray.size_x)};
+        LabelCollector<What, Code> collector{image,     codes, {codes, grid, ray},
+                                             collected, at,    static_cast<float>(ray.size_x)};
         walk(ray, collector);
-        collector.settle(collector.x_end);
+        collector.settle(static_cast<float>(ray.end));
         collected.mm_per_slab[at] = mm;
         if ((What & kImage) && line_integrals.images) line_integrals.keep(at, collector.sum.total * mm);
         if ((What & kIntegral) && background_line_integrals.images)
