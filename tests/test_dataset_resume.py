@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -290,6 +291,14 @@ def test_a_kill_leaves_no_new_picture_under_an_old_record(tmp_path, plain, monke
     assert content_of(out) == content_of(tmp_path / "fresh")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
+def test_a_pipe_is_no_ct(tmp_path, plain):
+    os.mkfifo(tmp_path / "ct.nii")
+    case = dataclasses.replace(plain[0], ct=tmp_path / "ct.nii")
+    with pytest.raises(ValueError, match=r"ct\.nii is neither a file nor a folder, but a device or a pipe"):
+        find_inputs(case)
+
+
 @pytest.mark.parametrize("names", ["labels.mhd", "labels.nhdr", "labels.hdr", "labels.npy"])
 def test_the_voxels_beside_a_header_are_inputs(tmp_path, names):
     said = {
@@ -422,7 +431,7 @@ def test_another_patient_or_split_is_in_the_record_without_the_ct(tmp_path, subj
     if offline:
         subjects.rename(tmp_path / "offline")
     done, said = rebuilt(cases, out, splits=lists)
-    assert done.made == (lost is not None)
+    assert done.made == (lost is not None and not offline)
     assert said[0] == (
         "4 cases are given another patient or split, in the record alone: "
         + ", ".join(f"s000{number} (patient right, not left; split val, not train)" for number in range(1, 5))
@@ -464,8 +473,8 @@ def test_pictures_that_cannot_be_made_again_stay(tmp_path, subjects):
     before = content_of(out)
     subjects.rename(tmp_path / "offline")
     done, (unknown, stale) = rebuilt(cases, out)
-    assert done.statuses == {"kept": 3, "stale": 1}
-    assert unknown.startswith("3 cases are not compared with their inputs, which cannot be read: s0002 (no such file")
+    assert (done.made, done.statuses) == (0, {"kept": 3, "stale": 1})
+    assert unknown.startswith("3 cases are not compared with the inputs, which cannot be read: s0002 (no such file")
     assert stale.startswith("1 case is to be made again, which cannot be done now; what is there stays: s0001 (no such")
     assert done.left_out["s0001"][0] == "stale"
     assert "no such file or folder" in done.left_out["s0001"][1]

@@ -33,7 +33,7 @@ class Summary:
     ----------
     store : Store
     found, made : int
-        Cases asked for; those made now. The others were there from before.
+        Cases asked for; those made now, failed ones among them. The others were there from before.
     statuses : dict of str to int
         Of all cases asked for: ``kept``, ``dropped``, ``failed``, and ``stale``: to be made again, and cannot be made
         now, so that the pictures and masks that are there stay.
@@ -175,7 +175,7 @@ def _build(
         waiting = [case for case in cases if case.case_id not in statuses]
         _warn("made again for changed inputs", standing.changed)
         _warn("given another patient or split, in the record alone", standing.moved)
-        _warn("not compared with their inputs, which cannot be read", standing.unknown)
+        _warn("not compared with the inputs, which cannot be read", standing.unknown)
         stale: dict[str, str] = {}
         advance = told(len(waiting)) if told is not None else lambda _: None
         with Log(store.path) as log:
@@ -199,7 +199,7 @@ def _build(
             log.write({"event": "end", "statuses": counts, "seconds": round(time.monotonic() - start, 3)})
     kept = Counter(split_of[case_id] or "none" for case_id, status in statuses.items() if status == "kept")
     why = {case: (statuses[case], left_out[case]) for case in sorted(left_out)}
-    return Summary(store, len(cases), len(waiting), counts, dict(kept), why, time.monotonic() - start)
+    return Summary(store, len(cases), len(waiting) - len(stale), counts, dict(kept), why, time.monotonic() - start)
 
 
 def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: list[str], prune: bool) -> None:

@@ -169,6 +169,9 @@ def _in_words() -> Iterator[None]:
 def _files_at(place: Path) -> dict[str, Path]:
     if place.is_dir():
         return dict(_files_below(os.fspath(place), ""))
+    if place.exists() and not place.is_file():
+        # To read a pipe would be to wait for ever.
+        raise ValueError(f"{place} is neither a file nor a folder, but a device or a pipe; pass a file")
     return {path.name: path for path in (place, *_voxels_of(place))}
 
 
