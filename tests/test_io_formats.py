@@ -201,6 +201,19 @@ def test_slicer_segmentation_that_is_damaged(tmp_path):
         drrproj.read_labels(path)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("structures", [None, ["liver"]])
+def test_slicer_segments_that_share_their_voxels_are_refused(tmp_path, layers, structures):
+    array = np.ones((7, 6, 5) if layers == 1 else (layers, 7, 6, 5), np.uint8)
+    fields = slicer_fields([("heart", layers - 1, 1), ("liver", layers - 1, 1)])
+    if layers > 1:
+        fields["space directions"] = np.vstack([np.full(3, np.nan), LINEAR.T * [-1, -1, 1]])
+    path = write_nrrd(tmp_path / "twice.seg.nrrd", array, **fields)
+    said = rf"twice\.seg\.nrrd: its segments heart and liver are both value 1 of layer {layers - 1}, .* LabelValue"
+    with pytest.raises(ValueError, match=said):
+        drrproj.read_labels(path, structures=structures)
+
+
 def test_nrrd_of_label_ids_has_names_beside_it(tmp_path):
     path = write_nrrd(tmp_path / "seg.nrrd", np.full((7, 6, 5), 51, np.uint8))
     (tmp_path / "seg.json").write_text('{"51": "heart"}')

@@ -194,6 +194,11 @@ def test_folder_of_masks(masks):
     assert labels.array.flags.f_contiguous
 
 
+def test_a_mask_whose_ending_is_in_capitals_is_no_less_a_mask(masks):
+    (masks / "heart.nii.gz").rename(masks / "HEART.NII.GZ")
+    assert drrproj.read_labels(masks).names == {1: "HEART", 2: "aorta", 3: "spleen"}
+
+
 def test_folder_with_ids_given(masks):
     labels = drrproj.read_labels(masks, names={1: "spleen", 51: "heart", 52: "aorta", 400: "liver"})
     np.testing.assert_array_equal(labels.array, ids())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,7 @@ def read_labels(
             array, affine, header = read_nrrd(path)
             segments = slicer_segments(header)
             if segments:
-                return _from_slicer(path, array, affine, segments, chosen, structures)
+                return _from_slicer(array, affine, segments, chosen, structures)
             labels = LabelVolume(array, affine)
         elif kind == "metaimage":
             array, affine = read_metaimage(path)
@@ -199,7 +200,6 @@ def _count(number: int) -> str:
 
 
 def _from_slicer(
-    path: str | os.PathLike[str],
     array: npt.NDArray[Any],
     affine: npt.NDArray[np.float64],
     segments: Sequence[Segment],
@@ -212,6 +212,14 @@ def _from_slicer(
         if not 0 <= segment.layer < len(layers) or segment.value <= 0:
             raise ValueError(
                 f"its segment {segment.name} is on layer {segment.layer} of {len(layers)}, value {segment.value}"
+            )
+    name_at: dict[tuple[int, int], str] = {}
+    for name, segment in zip(labels, segments, strict=True):
+        other = name_at.setdefault((segment.layer, segment.value), name)
+        if other != name:
+            raise ValueError(
+                f"its segments {other} and {name} are both value {segment.value} of layer {segment.layer}, so which "
+                "voxels are whose is not said; save it again with 3D Slicer, or give each a LabelValue of its own"
             )
     by_name = dict(zip(labels, segments, strict=True))
     wanted = selected(labels, structures)
@@ -231,7 +239,7 @@ def _masks_of(folder: Path) -> list[Path]:
     return [
         file
         for file in sorted(folder.iterdir())
-        if file.name.endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
+        if file.name.lower().endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
     ]
 
 
@@ -268,7 +276,7 @@ def _from_folder(
 
 
 def _structure(file: Path) -> str:
-    return file.name.removesuffix(".gz").removesuffix(".nii")
+    return re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
 
 
 def _mask(file: Path, prefer: Prefer | None) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
