@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "instruction_sets": list(backends.cpu_instruction_sets()),
+        "commit": _commit(),
         "versions": {
             "drrproj": drrproj.__version__,
             "python": platform.python_version(),
@@ -33,6 +35,19 @@ def describe() -> dict[str, Any]:
 def load() -> float | None:
     """How many processes wanted a core over the last minute; None where the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _commit() -> str | None:
+    """Of the tree that this file lies in, with ``-dirty`` where it was changed since; None where git does not know."""
+    tree = Path(__file__).resolve().parent.parent
+    # A copy without a repository of its own, unpacked inside of another, is not of that one's commit.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    command = ["git", "--no-optional-locks", "-C", str(tree), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _cpu_model() -> str:
