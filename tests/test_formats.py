@@ -572,7 +572,7 @@ class TestCOCO:
             ([[]], "three or more points"),
             ([[1, 1, 3, 3, 2]], "three or more points"),
             ([[1, 1, 3, 3, 2, 2, 4]], "three or more points"),
-            ([[1, 1, 3, 3, 2, float("nan")]], "three or more points"),
+            ([[1, 1, 3, 3, 2, float("nan")]], "are numbers from -6 to 12; got nan"),
             ([["1", "1", "3", "3", "2", "2"]], "three or more points"),
             (["1,1,3,3"], "three or more points"),
             (None, "run lengths have size and counts; got None"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -68,20 +67,28 @@ def mask_of_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]
     Raises
     ------
     ValueError
-        If a polygon is not three or more pairs of finite numbers.
+        If a polygon is not three or more pairs of numbers, or is further outside of the picture than that is long.
     """
     coco = _pycocotools()
     if not polygons:
         return np.zeros(shape, np.bool_)
+    long = max(shape)
     for polygon in polygons:
         # pycocotools takes four numbers for a box.
         if not (
             isinstance(polygon, (list, tuple))
             and len(polygon) >= 6
             and len(polygon) % 2 == 0
-            and all(isinstance(number, (int, float)) and math.isfinite(number) for number in polygon)
+            and all(isinstance(number, (int, float)) for number in polygon)
         ):
             raise ValueError(f"a polygon is x, y, x, y, ... of three or more points; got {_beginning(polygon)}")
+        # pycocotools walks along the edges, and far ones take all memory, or more than its 32 bits.
+        odd = next((number for number in polygon if not -long <= number <= 2 * long), None)
+        if odd is not None:
+            raise ValueError(
+                f"a polygon's coordinates on a picture of {shape[1]} x {shape[0]} pixels are numbers from {-long} to "
+                f"{2 * long}; got {_beginning(odd)}"
+            )
     encoded = coco.frPyObjects([list(polygon) for polygon in polygons], *shape)
     mask: BoolArray = np.ascontiguousarray(coco.decode(coco.merge(encoded))).astype(np.bool_)
     return mask
