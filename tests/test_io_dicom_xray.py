@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from device_stand_ins import stand_in
 from synthetic_dicom import STUDY, XRAY_TAGS, ct_values, write_ct, write_xray
 
 import drrproj
+from drrproj import physics
 
 ISOCENTER = np.array([12.0, -30.0, 55.0])
 
@@ -301,6 +304,65 @@ def test_line_integrals_beyond_16_take_a_larger_step(tmp_path):
     np.testing.assert_allclose(dataset.pixel_array * slope, shot.line_integral[0], atol=slope / 2 + 1e-5)
 
 
+def exposed(shot):
+    """The radiograph with noise, scatter and blur, which take open pixels below 0."""
+    signal = physics.acquire(
+        physics.monochromatic(shot),
+        exposure=physics.Exposure(photons_per_pixel=500.0),
+        seed=3,
+        scatter=physics.Scatter(0.5, 40.0),
+        detector_blur_mm=1.0,
+    )
+    return signal.as_radiograph()
+
+
+@pytest.mark.parametrize("factor", [1, 100])
+def test_noise_below_zero_is_stored_with_an_intercept(ct, tmp_path, factor):
+    noisy = exposed(drrproj.project(ct, arm(ct)))
+    noisy = dataclasses.replace(noisy, line_integral=noisy.line_integral * np.float32(factor))
+    image = noisy.line_integral[0]
+    assert image.min() < -0.03 * factor
+    drrproj.write_dicom(tmp_path / "x.dcm", noisy, window=(-0.02 * factor, 2.0 * factor))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    mapping = dataset.RealWorldValueMappingSequence[0]
+    values = dataset.pixel_array * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
+    np.testing.assert_allclose(values, image, atol=0.502 * mapping.RealWorldValueSlope)
+    assert mapping.RealWorldValueIntercept % mapping.RealWorldValueSlope == 0
+    shown = pydicom.pixels.apply_voi_lut(dataset.pixel_array, dataset) / 65535
+    np.testing.assert_allclose(shown, np.clip((image / factor + 0.02) / 2.02, 0, 1), atol=3e-4)
+
+
+def test_dciodvfy_finds_no_error_in_one_with_noise(ct, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", exposed(drrproj.project(ct, arm(ct))))
+    assert dciodvfy(tmp_path / "x.dcm") == []
+
+
+def test_the_text_says_what_is_simulated(ct, tmp_path):
+    def texts(shot):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot)
+        dataset = pydicom.dcmread(tmp_path / "x.dcm")
+        explained = dataset.RealWorldValueMappingSequence[0].LUTExplanation
+        assert dataset.DerivationDescription.startswith(f"{explained} along each ray")
+        return dataset.ImageComments, dataset.DerivationDescription
+
+    shot = drrproj.project(ct, arm(ct))
+    comments, derivation = texts(shot)
+    assert "With " not in comments
+    assert "Without beam of many energies, blur of the focal spot, scatter, quantum noise, blur of the det" in comments
+    assert derivation.startswith("Line integral of linear attenuation")
+    comments, derivation = texts(exposed(shot))
+    assert "X-rays. With scatter, quantum noise, blur of the detector. Without beam of many energies, blur" in comments
+    assert derivation.startswith("Minus logarithm of the signal over that of the open beam")
+    assert "voxels (bilinear model, 70 keV)" in derivation
+    beam = physics.tungsten(90, {"aluminium": 3.0})
+    signal = physics.polychromatic(physics.material_paths(ct, arm(ct)), beam)
+    comments, derivation = texts(signal.as_radiograph())
+    assert "With beam of many energies. Without blur of the focal spot, scatter" in comments
+    assert f"voxels (beam of many energies, 90 kVp, mean {beam.mean_energy_kev:.4g} keV)" in derivation
+    raw = drrproj.Volume(np.full((9, 9, 9), 0.02), np.diag([9.0, 9.0, 9.0, 1.0]), unit="1/mm")
+    assert "voxels (1/mm as given)" in texts(drrproj.project(raw, drrproj.Geometry.radiograph("PA", raw)))[1]
+
+
 def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
     def change(dataset, k):
         dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 100", "Müller^Jürgen"
@@ -413,10 +475,11 @@ def test_pictures_that_are_no_dx(ct, tmp_path):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, intent="display")
     with pytest.raises(ValueError, match="for processing has no window"):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, intent="processing", window=(0, 1))
-    negative = drrproj.Volume(np.full((8, 8, 8), -0.1), np.diag([4, 4, 4, 1]), unit="1/mm")
-    shot = drrproj.project(negative, drrproj.Geometry.radiograph("PA", negative, shape=(8, 8)))
-    with pytest.raises(ValueError, match="a DX image holds no negative values"):
-        drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    for value in (np.nan, -np.inf):
+        image = shot.line_integral.copy()
+        image[0, 3, 5] = value
+        with pytest.raises(ValueError, match=r"^a DX image holds finite .* NaN or infinite in 1 of 2240 pixels; mend"):
+            drrproj.write_dicom(tmp_path / "x.dcm", dataclasses.replace(shot, line_integral=image))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -464,6 +527,43 @@ def test_chosen_segments(shot, tmp_path):
         drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "pa.png")
 
 
+@pytest.mark.parametrize("label", [51, np.int64(51), "heart"])
+def test_one_segment_may_be_asked_for_without_a_list(shot, tmp_path, label):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", shot, tmp_path / "x.dcm", label)
+    assert [item.SegmentLabel for item in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence] == ["heart"]
+
+
+def test_each_segment_says_which_path_its_mask_asks_for(ct, shot, tmp_path):
+    labels = drrproj.LabelVolume(np.indices(ct.shape)[0] // 12 + 1, ct.affine, {1: "right half", 2: "left half"})
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+
+    def segments(**changes):
+        projected = drrproj.project(ct, shot.geometry, labels=labels, outputs=("mask",), **changes)
+        drrproj.write_dicom_seg(tmp_path / "seg.dcm", projected, tmp_path / "x.dcm")
+        return pydicom.dcmread(tmp_path / "seg.dcm")
+
+    def rules(seg):
+        steps = (item.SegmentationAlgorithmIdentificationSequence[0] for item in seg.SegmentSequence)
+        return {
+            item.SegmentLabel: step.AlgorithmParameters for item, step in zip(seg.SegmentSequence, steps, strict=True)
+        }
+
+    met, longer = (segments(min_path_mm={"left half": least}) for least in (0, 1e-4))
+    assert rules(met) == dict.fromkeys(("right half", "left half"), "mask=ray meets the structure")
+    assert rules(longer)["left half"] == "mask=ray meets the structure for more than 0.0001 mm"
+    assert rules(longer)["right half"] == "mask=ray meets the structure"
+    assert longer.PixelData == met.PixelData
+    assert longer.SOPInstanceUID != met.SOPInstanceUID
+
+
+def test_a_radiograph_that_does_not_say_how_its_masks_came_about_gets_none_invented(shot, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", shot)
+    drrproj.write_dicom_seg(tmp_path / "seg.dcm", dataclasses.replace(shot, record={}), tmp_path / "x.dcm")
+    for item in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence:
+        assert "AlgorithmParameters" not in item.SegmentationAlgorithmIdentificationSequence[0]
+
+
 def test_names_that_dicom_would_split_or_cut_stay_apart(ct, tmp_path):
     array = np.zeros(ct.shape, np.uint8)
     for place in range(3):
@@ -487,7 +587,7 @@ def test_the_image_of_another_view_is_refused(ct, shot, tmp_path):
 
 def test_masks_that_are_no_segments(ct, shot, tmp_path):
     drrproj.write_dicom(tmp_path / "x.dcm", shot)
-    with pytest.raises(ValueError, match="this radiograph has no masks to write"):
+    with pytest.raises(ValueError, match="this radiograph has no masks; pass labels="):
         drrproj.write_dicom_seg(tmp_path / "seg.dcm", drrproj.project(ct, arm(ct)), tmp_path / "x.dcm")
     drrproj.write_dicom(tmp_path / "y.dcm", drrproj.project(ct, drrproj.Geometry.radiograph("AP", ct, shape=(8, 9))))
     with pytest.raises(ValueError, match=r"y\.dcm: the image has 8 x 9 pixels, the radiograph 40 x 56"):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from drrproj.extras import from_extra
+from drrproj.io.chosen_masks import chosen_masks
 from drrproj.io.dicom_files import dicom_files, quiet_pydicom, read_dataset, short_text
 from drrproj.io.dicom_pose import own_geometry
 from drrproj.io.endings import require_dicom_name
@@ -27,7 +28,7 @@ def write_dicom_seg(
     path: str | os.PathLike[str],
     radiograph: Radiograph,
     image: str | os.PathLike[str],
-    labels: Iterable[str | int] | None = None,
+    labels: Iterable[str | int] | str | int | None = None,
 ) -> None:
     """Write the masks of one view as a DICOM SEG object of its image.
 
@@ -42,7 +43,7 @@ def write_dicom_seg(
         Of one view, with masks.
     image : str or path
         The DX image of the same view that :func:`write_dicom` wrote; the segmentation joins its patient and study.
-    labels : iterable of str or int, optional
+    labels : str or int, or iterable of them, optional
         Names or ids of the structures; by default all that are on the picture. A structure that is not gets no segment.
 
     Raises
@@ -79,15 +80,8 @@ def write_dicom_seg(
         from pydicom.uid import generate_uid
     require_dicom_name(path)
     require_one_view(radiograph)
-    if radiograph.masks is None:
-        raise ValueError('this radiograph has no masks to write; ask for outputs=(..., "mask") with labels')
-    chosen = radiograph.masks if labels is None else [labels] if isinstance(labels, str) else labels
-    name_of = dict(zip(radiograph.masks.label_ids, radiograph.masks, strict=True))
-    masks = {}
-    for label in chosen:
-        mask = radiograph.masks[label][0]
-        if mask.any():
-            masks[label if isinstance(label, str) else name_of[label]] = mask
+    of_labels, places = chosen_masks(radiograph, labels)
+    masks = {name: of_labels[name][0] for name, place in places.items() if of_labels.areas[place, 0]}
     if not masks:
         raise ValueError("none of the structures is on this picture, so there is no segment to write")
     files = dicom_files(image)
@@ -107,10 +101,9 @@ def write_dicom_seg(
         # Room for the number that tells them apart.
         called = unique_names([name[:56] for name in called])
     pixels = np.stack(list(masks.values()), axis=-1)[None].astype(np.uint8)
-    digest = hashlib.sha256(pixels.tobytes() + "\n".join([str(source.SOPInstanceUID), *masks]).encode()).hexdigest()
-    algorithm = highdicom.AlgorithmIdentificationSequence(
-        "drrproj", codes.cid7162.NeighborhoodAnalysis, __version__, parameters={"mask": "ray meets the structure"}
-    )
+    rules = [_rule(radiograph, name) for name in masks]
+    named = "\n".join([str(source.SOPInstanceUID), *masks, *(str(rule) for rule in rules)])
+    digest = hashlib.sha256(pixels.tobytes() + named.encode()).hexdigest()
     segments = [
         highdicom.seg.SegmentDescription(
             number,
@@ -118,10 +111,12 @@ def write_dicom_seg(
             codes.SCT.AnatomicalStructure,
             codes.SCT.AnatomicalStructure,
             "AUTOMATIC",
-            algorithm,
+            highdicom.AlgorithmIdentificationSequence(
+                "drrproj", codes.cid7162.NeighborhoodAnalysis, __version__, parameters=rule
+            ),
             display_color=CIELabColor.from_rgb(*label_color(name)),
         )
-        for number, (name, segment) in enumerate(zip(masks, called, strict=True), start=1)
+        for number, (name, segment, rule) in enumerate(zip(masks, called, rules, strict=True), start=1)
     ]
     with quiet_pydicom():
         segmentation = highdicom.seg.Segmentation(
@@ -148,3 +143,11 @@ def write_dicom_seg(
     segmentation.save_as(buffer)
     with replaced(path) as file:
         file.write(buffer.getvalue())
+
+
+def _rule(radiograph: Radiograph, name: str) -> dict[str, str] | None:
+    """Say which pixels are in a mask; None where the record of the radiograph does not say it."""
+    least = (radiograph.record.get("min_path_mm") or {}).get(name)
+    if least is None:
+        return None
+    return {"mask": "ray meets the structure" + (f" for more than {least:g} mm" if least else "")}
