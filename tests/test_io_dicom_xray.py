@@ -59,6 +59,22 @@ def test_the_tags_are_the_pose(tmp_path, primary, secondary, modality):
     assert_pose(view, *pose_of_the_standard(primary, secondary))
 
 
+@pytest.mark.parametrize(
+    ("file", "view"),
+    [
+        ("1.2.840.1.5", "1.2.840.1.5"),
+        ("1.2.840.1.6", "1.2.840.1.6"),
+        ("1.2.840.1.5.dcm", "1.2.840.1.5"),
+        ("run.2.IMA", "run.2"),
+        ("arm.DICOM", "arm"),
+        ("IM0001", "IM0001"),
+    ],
+)
+def test_the_view_is_called_as_the_file_without_its_ending(tmp_path, file, view):
+    """Of a UID nothing is taken away, or all pictures of a series would be called alike."""
+    assert drrproj.read_geometry(write_xray(tmp_path / file), ISOCENTER).names == (view,)
+
+
 def test_lao_and_cranial_are_positive(tmp_path):
     """PS3.3 C.8.7.5.1.2: the detector moves to the patient's left for +, and towards the head for +."""
     for name, side in (("PositionerPrimaryAngle", 0), ("PositionerSecondaryAngle", 2)):

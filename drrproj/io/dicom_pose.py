@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ __all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "holds_own_views", "own_geometry"
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
 """Where the record of a radiograph stands in a DICOM file that drrproj wrote."""
 
+# A UID has dots too, and what follows its last one is no ending.
+_ENDING = re.compile(r"\.(dcm|dicom|ima)$", re.IGNORECASE)
 _MODALITIES = ("XA", "RF", "DX", "CR", "RG")
 _KEYWORDS = (
     "Modality",
@@ -70,7 +73,7 @@ def read_pose(
             known = ", ".join(_MODALITIES)
             raise ValueError(f"its {tag_text('Modality')} is {modality or 'missing'}; an X-ray's is one of {known}")
         shape = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
-        stem = Path(path).stem
+        stem = _ENDING.sub("", Path(path).name)
         given = (sdd, sod, primary_angle, secondary_angle, pixel_spacing)
         if isocenter is None and all(value is None for value in given):
             own = own_geometry(dataset)

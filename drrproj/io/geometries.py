@@ -56,8 +56,8 @@ def read_geometry(
     Returns
     -------
     Geometry
-        From drrproj's own files equal to the one written, bit by bit. From DICOM named by the file's name, with the
-        number of the frame where there are several.
+        From drrproj's own files equal to the one written, bit by bit. From DICOM named by the file's name without
+        ``.dcm``, ``.dicom`` or ``.ima``, with the number of the frame where there are several.
 
     Raises
     ------
