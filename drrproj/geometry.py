@@ -8,7 +8,6 @@ owns the frames, the angles and the view names; everything else in the package o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -23,6 +22,7 @@ from drrproj.label_volume import LabelVolume
 from drrproj.positioner import positioner_axes
 from drrproj.short_text import counted, listed, shown
 from drrproj.volume import Volume
+from drrproj.warned import warn
 
 __all__ = [
     "RADIOGRAPH_VIEWS",
@@ -558,12 +558,10 @@ class Geometry:
         rows, columns = _detector_shape(shape)
         spacing = _pixel_spacing(max(height / rows, width / columns) if pixel_spacing is None else pixel_spacing)
         if (spacing * (rows, columns) + 2 * FIT_PIXELS * spacing < (height, width)).any():
-            warnings.warn(
+            warn(
                 f"view {view}: the volume does not fit the detector, which is {spacing[0] * rows:.0f} x "
                 f"{spacing[1] * columns:.0f} mm; it needs {height:.0f} x {width:.0f} mm, or pixels of "
                 f"{max(height / rows, width / columns):.3g} mm",
-                UserWarning,
-                stacklevel=2,
             )
         row_step, column_step = -spacing[0] * _SUPERIOR, spacing[1] * image_right
         if beam == "parallel":

@@ -7,7 +7,6 @@ import itertools
 import os
 import pickle
 import platform
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from drrproj.supersampling import Average
 from drrproj.threads import checked_threads
 from drrproj.version import __version__
 from drrproj.volume import Volume
+from drrproj.warned import warn
 
 __all__ = ["Projector", "project"]
 
@@ -37,7 +37,6 @@ Output = Literal["line_integral", "path_length", "mask", "label_line_integral", 
 _OUTPUTS: tuple[Output, ...] = get_args(Output)
 _BY_DEFAULT: tuple[Output, ...] = ("line_integral", "path_length", "mask")
 Form = Literal["dense", "crops"]
-_CALLER = 3  # a warning's stacklevel: from a check of this file to whoever called a Projector
 _HARDLY_ATTENUATION = -500.0
 """Attenuation is not negative but for noise and edges; most of a CT's air is below this in HU."""
 _HARDLY_HU = -50.0
@@ -287,12 +286,10 @@ class Projector:
         self._walks = prepared_walks(engine, volume, model, walked, structures, shortest, wanted)
         pieces = max(getattr(walk.prepared, "pieces", 1) for walk in self._walks)
         if pieces > 1:
-            warnings.warn(
+            warn(
                 f"the GPU's memory does not hold the volume: it is walked in {pieces} pieces, which every call copies "
                 'there anew; crop it, resample it, see whether backend="cpu" is faster, or give back what torch and '
                 "CuPy keep for later (torch.cuda.empty_cache(), cupy.get_default_memory_pool().free_all_blocks())",
-                UserWarning,
-                stacklevel=_CALLER - 1,
             )
         self._record = pickle.dumps(
             {
@@ -566,9 +563,7 @@ def _warn_of_unit(volume: Volume) -> None:
         other = "Hounsfield units, in which air is -1000 and water 0? Bring other scales to that first"
     else:
         return
-    warnings.warn(
-        f"the volume's unit is {volume.unit}, and it has {found}: are they {other}", UserWarning, stacklevel=_CALLER
-    )
+    warn(f"the volume's unit is {volume.unit}, and it has {found}: are they {other}")
 
 
 def _has_air_beside(array: npt.NDArray[Any]) -> bool:
@@ -580,11 +575,9 @@ def _has_air_beside(array: npt.NDArray[Any]) -> bool:
 def _warn_of_mirrored_labels(volume: Volume, labels: LabelVolume) -> None:
     exchanged = mirrored_along(volume, labels)
     if exchanged is not None:
-        warnings.warn(
+        warn(
             f"the labels look mirrored against the CT, {exchanged} exchanged: mirrored back they fit its tissues far "
             "better; check the affine of the label file and its frame (RAS or LPS)",
-            UserWarning,
-            stacklevel=_CALLER,
         )
 
 
@@ -610,11 +603,9 @@ def _check_views(volume: Volume, corners: npt.NDArray[np.float64], geometry: Geo
         if before_detector <= 0 and not geometry.is_parallel[view]:
             raise ValueError(f"view {name!r} misses the volume: the volume lies behind the detector")
         if behind_source >= 0 and not geometry.is_parallel[view] and _holds(volume, geometry.sources[view]):
-            warnings.warn(
+            warn(
                 f"view {name!r}: the source is inside the volume, and what lies behind it is not in the image; "
                 "check sod and isocenter",
-                UserWarning,
-                stacklevel=_CALLER,
             )
         if behind_source < 0 and min(within_edges) < 0:
             row, column = solved[view, 2:] / solved[view, 1]

@@ -13,8 +13,8 @@ import drrproj
 
 PACKAGE = Path(drrproj.__file__).parent
 VALUES = {"grid", "volume", "label_volume", "geometry", "attenuation", "radiograph", "display"}
-# What checks and words the values of all the others.
-CHECKS = {"short_text", "given_numbers", "affines"}
+# What checks and words the values of all the others, and warns of them.
+CHECKS = {"short_text", "given_numbers", "affines", "warned"}
 # Each room and the rooms it may import; every room may know the version.
 ARROWS = {
     "version": set(),
@@ -22,6 +22,7 @@ ARROWS = {
     "extras": set(),
     "device_arrays": {"extras"},
     "short_text": set(),
+    "warned": set(),
     "hounsfield": set(),
     "name_patterns": set(),
     "given_numbers": {"short_text"},
@@ -39,7 +40,7 @@ ARROWS = {
     "radiograph": CHECKS | {"geometry", "device_arrays"},
     "output_arrays": CHECKS | {"volume", "device_arrays"},
     "display": CHECKS | {"radiograph", "extras"},
-    "backends": set(),
+    "backends": {"warned"},
     "interchange": CHECKS | {"geometry", "grid", "volume"},
     "label_walks": CHECKS | VALUES | {"backends", "device_arrays", "output_arrays"},
     "mirrored": {"volume", "label_volume", "hounsfield"},
@@ -51,11 +52,12 @@ ARROWS = {
     "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"directions", "extras", "overlaps", "positioner"},
-    "dataset": VALUES | {"extras", "project", "io", "backends", "threads"},
+    "dataset": VALUES | {"warned", "extras", "project", "io", "backends", "threads"},
     "cli": VALUES
     | {
         "name_patterns",
         "short_text",
+        "warned",
         "extras",
         "materials",
         "paxray",
@@ -121,6 +123,11 @@ def test_imports_point_down_the_list_of_rooms(path):
 def test_file_formats_and_compilers_are_imported_only_by_their_owners(path):
     imported = {name.split(".")[0] for name in imported_modules(path)}
     assert {name: OWNERS[name] for name in imported & OWNERS.keys() if room_of(path) not in OWNERS[name]} == {}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_whoever_called_the_package_is_warned_in_one_way(path):
+    assert "warnings.warn(" not in path.read_text() or room_of(path) == "warned"
 
 
 def test_importing_drrproj_imports_none_of_the_heavy_libraries(tmp_path):

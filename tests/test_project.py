@@ -9,7 +9,7 @@ import numpy as np
 import phantoms
 import pytest
 
-from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, project
+from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, physics, project
 
 SHAPE = (20, 16, 24)
 AFFINE = phantoms.affine_around(np.array([5.0, -3.0, 90.0]), np.diag([2.0, 2.0, 3.0]), SHAPE)
@@ -339,3 +339,26 @@ def test_projecting_changes_none_of_its_inputs(backend):
     project(Volume(array, AFFINE), PA, labels=LabelVolume(ids, AFFINE), backend=backend)
     np.testing.assert_array_equal(array, 30)
     np.testing.assert_array_equal(ids, IDS)
+
+
+def test_warnings_point_at_the_line_of_the_caller():
+    grey = Volume(np.random.default_rng(5).random(SHAPE, np.float32), AFFINE)
+    inside = Geometry.c_arm(
+        sdd=900, sod=10, isocenter=CT.center, primary_angle=0, secondary_angle=0, pixel_spacing=9, shape=(20, 20)
+    )
+
+    def twice(call):
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("default")
+            for _ in range(2):
+                call()
+        return [(warning.filename, str(warning.message)[:12]) for warning in heard]
+
+    unit, source = (__file__, "the volume's"), (__file__, "view 'view0'")
+    assert twice(lambda: project(grey, PA)) == [unit]
+    assert twice(lambda: Projector(grey)) == [unit]
+    assert twice(lambda: physics.material_paths(grey, PA)) == [unit]
+    assert twice(lambda: project(CT, inside)) == [source]
+    projector = Projector(CT)
+    assert twice(lambda: projector.project(inside)) == [source]
+    assert twice(lambda: Geometry.radiograph("PA", CT, pixel_spacing=0.1)) == [(__file__, "view PA: the")]

@@ -7,13 +7,13 @@ and knows nothing of the rest of the package.
 from __future__ import annotations
 
 import importlib
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from drrproj.warned import warn
 
 __all__ = [
     "NAMES",
@@ -171,19 +171,11 @@ def choose(name: str) -> tuple[str, Backend]:
         if not isinstance(loaded, str):
             if name == "auto" and candidate == "numba":
                 what = f"using the slower Numba backend: {_REMEDIES['cpu']}"
-                warnings.warn(what, RuntimeWarning, stacklevel=_level_outside_the_package())
+                warn(what, RuntimeWarning)
             return candidate, loaded
         reasons.append(f"{candidate}: {loaded}" if name == "auto" else loaded)
     what = "no backend is available" if name == "auto" else f"backend {name!r} is not available"
     raise BackendUnavailable(f"{what}: {'; '.join(reasons)}")
-
-
-def _level_outside_the_package() -> int:
-    """Return the ``stacklevel`` that makes the caller's warning point at the line that called into this package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "drrproj":
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def cpu_instruction_sets() -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import dataclasses
 import difflib
 import json
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -34,6 +33,7 @@ from drrproj.dataset.store import Store, open_store, read_record
 from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
 from drrproj.io.png import write_overlay
 from drrproj.short_text import counted
+from drrproj.warned import warn
 
 __all__ = ["add_to"]
 
@@ -390,7 +390,7 @@ def _opened(path: Path) -> Store:
     store = open_store(path)
     ended = unfinished(store)
     if ended is not None:
-        warnings.warn(f"{path}: {ended}", stacklevel=2)
+        warn(f"{path}: {ended}")
     return store
 
 

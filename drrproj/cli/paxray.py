@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
 from drrproj.extras import require
 from drrproj.io.kinds import kind_of
+from drrproj.warned import warn
 
 __all__ = ["add_to"]
 
@@ -188,11 +188,9 @@ def _warn_of_array_axes(path: Path, pictures: Sequence[drrproj.Picture]) -> None
     if axes[1] == "A" and "lateral" in views:
         wrong.append("lateral mirrored, the patient's front on image right")
     if wrong:
-        warnings.warn(
+        warn(
             f"{path}: its array runs as {axes}, and the authors' code, which ignores that, would make it so: "
             f"{'; '.join(wrong)}; use --mode physical for pictures that stand as radiographs do",
-            UserWarning,
-            stacklevel=2,
         )
 
 

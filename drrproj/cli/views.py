@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ import drrproj
 from drrproj.cli.commands import named_path
 from drrproj.cli.results import is_text
 from drrproj.io.geometries import holds_views
+from drrproj.warned import warn
 
 __all__ = ["add_view_arguments", "views_of", "warn_of_cut_views"]
 
@@ -134,6 +134,4 @@ def warn_of_cut_views(arguments: argparse.Namespace, geometry: drrproj.Geometry,
     """Say which views do not show the whole CT; Geometry.radiograph speaks for those of --view."""
     for name, fits in zip(geometry.names, geometry.fits(ct), strict=True):
         if not fits and name not in map(str.upper, _radiographs(arguments)):
-            warnings.warn(
-                f"view {name} does not show the whole CT; drrproj view draws where it lies", UserWarning, stacklevel=2
-            )
+            warn(f"view {name} does not show the whole CT; drrproj view draws where it lies")

@@ -6,7 +6,6 @@ import concurrent.futures
 import os
 import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from drrproj.dataset.resume import Told, look, move, why_left_out
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, create_store, few
 from drrproj.dataset.workers import being_imported_by_a_worker, made
+from drrproj.warned import warn
 
 __all__ = ["Summary", "build"]
 
@@ -216,15 +216,11 @@ def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: li
         # Last, so that after a kill the next build knows of its pictures.
         store.record_path(case).unlink()
     if foreign:
-        _say(f"{store.path}: no record speaks of {few(foreign)}; {'it stays' if len(foreign) == 1 else 'they stay'}")
+        warn(f"{store.path}: no record speaks of {few(foreign)}; {'it stays' if len(foreign) == 1 else 'they stay'}")
 
 
 def _warn(what: str, why: Mapping[str, str]) -> None:
     """Say how many cases are what, and of the first ones why."""
     if why:
         named = few([f"{case} ({reason})" if reason else case for case, reason in why.items()])
-        _say(f"{len(why)} case{'s are' if len(why) > 1 else ' is'} {what}: {named}")
-
-
-def _say(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
+        warn(f"{len(why)} case{'s are' if len(why) > 1 else ' is'} {what}: {named}")

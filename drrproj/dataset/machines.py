@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import sys
 import time
-import warnings
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from drrproj.dataset.interrupts import ctrl_c_waits
 from drrproj.extras import from_extra
+from drrproj.warned import warn
 
 __all__ = ["LOCAL", "dask_executor", "finished", "killed_its_worker"]
 
@@ -113,10 +113,9 @@ def finished(jobs: Collection[Future[Any]], executor: Executor | None) -> set[Fu
         elif not is_told and time.monotonic() - seen > _PATIENCE_S:
             is_told = True
             address = client.scheduler.address
-            warnings.warn(
+            warn(
                 f"the cluster at {address} has had no worker for {_PATIENCE_S:g} s, and the build waits for one: start "
                 f"some (dask worker {address} --nthreads 1), or end it with Ctrl-C; the cases made so far are whole",
-                stacklevel=2,
             )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.store import Store, create_store, differences, few, files_of, open_store, read_record
 from drrproj.io.replace import replaced
+from drrproj.warned import warn
 
 __all__ = ["merge"]
 
@@ -67,7 +67,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
         merged = create_store(folder, first.configuration, first.declared_classes, first.groups)
         foreign = _copied(stores, merged)
     if foreign:
-        warnings.warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}", stacklevel=2)
+        warn(f"{merged.path}: not of this dataset, and left where they are: {few(foreign)}")
     return merged
 
 

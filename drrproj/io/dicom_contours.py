@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from drrproj.io.dicom_files import DicomFile, read_dataset, tag_text, text
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.label_volume import LabelVolume
 from drrproj.volume import Volume
+from drrproj.warned import warn
 
 __all__ = ["fill_contours", "read_contours"]
 
@@ -67,7 +67,7 @@ def read_contours(
     if empty:
         remarks.insert(0, f"left out {', '.join(empty)}: points or lines, no closed contours")
     if remarks:
-        warnings.warn(f"{file.name}: {'; '.join(remarks)}", stacklevel=4)
+        warn(f"{file.name}: {'; '.join(remarks)}")
     return LabelVolume(
         values.T, volume.affine, dict(members), overlaps=overlaps, frame_of_reference=volume.frame_of_reference
     )

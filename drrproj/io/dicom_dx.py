@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +25,7 @@ from drrproj.positioner import positioner_angles, positioner_axes
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
 from drrproj.volume import Volume
+from drrproj.warned import warn
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -40,12 +40,8 @@ _SOP_CLASSES = {
 }
 # Names of CID 4010, DX View.
 _VIEW_CODES = {"AP": "AnteroPosterior", "PA": "PosteroAnterior", "LL": "LeftLateral", "RL": "RightLateral"}
-_NOTE = (
-    "Simulated radiograph (DRR): computed from a CT, not taken with X-rays. No scatter, noise or detector response. "
-    "Not for diagnosis."
-)
 
-# Line integrals are stored in steps of 1/4096, up to 16; where that is not enough, in the next power of two.
+# Line integrals are stored in steps of 1/4096, over a range of 16; where that is not enough, in the next power of two.
 _STEP = 2.0**-12
 _LEVELS = 2**16 - 1
 
@@ -60,9 +56,10 @@ def write_dicom(
 ) -> None:
     """Write one view as a DICOM Digital X-Ray (DX) image.
 
-    The pixels are the line integral in steps of 1/4096 (of the next power of two where it exceeds 16), dense is bright;
-    the file says so in its Real World Value Mapping. That it is simulated stands in its series description, its
-    comments and its derivation. Its tags hold source to detector distance, pixel spacing, view, the patient's
+    The pixels are the line integral in steps of 1/4096 (of the next power of two where its range exceeds 16), dense is
+    bright; the file says so in its Real World Value Mapping, with an intercept below 0 where noise or scatter takes
+    open pixels there. That it is simulated stands in its series description; its comments say what of beam, scatter,
+    noise and detector is, and its derivation of what. Its tags hold source to detector distance, pixel spacing, view, the patient's
     directions in the picture, and, where the picture is upright on a C-arm, the positioner's angles; Distance Source to
     Patient is measured to the middle of the CT. A private element holds the whole record, with the view's matrix.
 
@@ -88,8 +85,8 @@ def write_dicom(
     TypeError
         If ``radiograph`` is none, or the voxels of ``study`` are on a GPU.
     ValueError
-        If there are several views or no line integral, the window is empty, the line integral is negative, or the name
-        has the ending of another format.
+        If there are several views or no line integral, the window is empty, the line integral is NaN or infinite
+        somewhere, or the name has the ending of another format.
     OSError
         If the file cannot be written.
     ModuleNotFoundError
@@ -97,7 +94,7 @@ def write_dicom(
 
     Accuracy
     --------
-    Half a step of the stored values, 1/8192, for line integrals up to 16. ``dciodvfy`` of dicom3tools finds no error in
+    Half a step of the stored values, 1/8192, for line integrals from 0 to 16. ``dciodvfy`` of dicom3tools finds no error in
     either object (``tests/test_io_dicom_xray.py``).
 
     Source
@@ -128,10 +125,11 @@ def write_dicom(
         raise ValueError("a DX image for processing has no window; leave it out")
     require_dicom_name(path)
     image = line_integral_of_one_view(radiograph)
+    _check_finite(image)
     shown = display_of(image, window)
     low, high = shown.low, shown.high
-    step = _step(image)
-    stored = np.rint(image / np.float32(step)).astype("<u2")
+    step, first = _scale(image)
+    stored = np.rint(image / np.float32(step) - np.float32(first)).astype("<u2")
     record = json.dumps(radiograph.record, default=str)
     dataset = FileDataset("", {}, preamble=b"\0" * 128)
     dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -156,13 +154,13 @@ def write_dicom(
     dataset.Manufacturer, dataset.ManufacturerModelName, dataset.SoftwareVersions = "drrproj", "drrproj", __version__
     dataset.ImageType = ["DERIVED", "SECONDARY", ""]
     dataset.DerivationDescription = _derivation(radiograph)
-    dataset.ImageComments = _NOTE
+    dataset.ImageComments = _comments(radiograph)
     dataset.ImageLaterality, dataset.AnatomicRegionSequence = "U", []
     dataset.AcquisitionContextSequence = []
-    _add_pixels(dataset, stored, step)
+    _add_pixels(dataset, stored, step, first * step, _quantity(radiograph))
     if intent == "presentation":
         # PS3.3 C.11.2.1.2.1: black at or below center - 0.5 - (width - 1) / 2, white above its mirror.
-        dataset.WindowCenter = f"{(low + high) / (2 * step) + 0.5:.10g}"
+        dataset.WindowCenter = f"{(low + high) / (2 * step) - first + 0.5:.10g}"
         dataset.WindowWidth = f"{max((high - low) / step, 1) + 1:.10g}"
     _add_geometry(dataset, radiograph)
     block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
@@ -173,14 +171,23 @@ def write_dicom(
         file.write(buffer.getvalue())
 
 
-def _step(image: npt.NDArray[np.float32]) -> float:
+def _check_finite(image: npt.NDArray[np.float32]) -> None:
+    wrong = int(np.count_nonzero(~np.isfinite(image)))
+    if wrong:
+        raise ValueError(
+            f"a DX image holds finite numbers, and the line integral is NaN or infinite in {wrong} of {image.size} "
+            "pixels; mend the volume or the image first"
+        )
+
+
+def _scale(image: npt.NDArray[np.float32]) -> tuple[float, int]:
+    """Return the step of the stored values, and how many steps from 0 the first of them stands."""
     low, high = float(image.min()), float(image.max())
-    if low < -_STEP / 2:
-        raise ValueError(f"a DX image holds no negative values, and the line integral goes down to {low:.4g}")
     step = _STEP
-    while round(high / step) > _LEVELS:
+    # 0 is a stored value, so that what is exactly 0 comes back as 0.
+    while round(high / step) - (first := min(round(low / step), 0)) > _LEVELS:
         step *= 2
-    return step
+    return step, first
 
 
 def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Volume | None) -> None:
@@ -207,10 +214,7 @@ def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Vol
     if "StudyInstanceUID" not in dataset:
         with files[0].open() as stream:
             _add_own_study(dataset, hashlib.sha256(stream.read()).hexdigest())
-        warnings.warn(
-            f"{study}: it has no {tag_text('StudyInstanceUID')}, so its pictures have a study of their own",
-            stacklevel=3,
-        )
+        warn(f"{study}: it has no {tag_text('StudyInstanceUID')}, so its pictures have a study of their own")
     if not text(source, "PatientID"):
         _add_own_patient(dataset)
 
@@ -240,19 +244,53 @@ def _digest(volume: Volume) -> str:
     return contents.hexdigest()
 
 
+def _quantity(radiograph: Radiograph) -> str:
+    record = radiograph.record
+    if "acquisition" in record or (record.get("signal") or {}).get("kind") == "polychromatic":
+        return "Minus logarithm of the signal over that of the open beam"
+    of_density = (record.get("attenuation") or {}).get("unit", "1/mm") != "1/mm"
+    return f"Line integral of {'density' if of_density else 'linear attenuation'}"
+
+
 def _derivation(radiograph: Radiograph) -> str:
     record = radiograph.record
-    model, volume = record.get("attenuation") or {}, record["volume"]
-    energy = f"{model['model']} model, {model['energy_kev']:g} keV" if model.get("energy_kev") else "1/mm as given"
+    model, volume, signal = record.get("attenuation") or {}, record["volume"], record.get("signal") or {}
+    if signal.get("kind") == "polychromatic":
+        spectrum = signal["spectrum"]
+        peak = f"{spectrum['kvp']:g} kVp, " if "kvp" in spectrum else ""
+        beam = f"beam of many energies, {peak}mean {spectrum['mean_energy_kev']:.4g} keV"
+    elif not model:
+        beam = "1/mm as given"
+    else:
+        energy = signal.get("energy_kev", model.get("energy_kev"))
+        beam = f"{model['model']} model" + (f", {energy:g} keV" if energy else "")
     size = " x ".join(str(number) for number in volume["shape"])
     description = (
-        f"Line integral of linear attenuation along each ray, computed by drrproj {__version__} from a CT of {size} "
-        f"voxels ({energy}). Geometry and settings in private element ({PRIVATE_GROUP:04x},1001)."
+        f"{_quantity(radiograph)} along each ray, computed by drrproj {__version__} from a CT of {size} "
+        f"voxels ({beam}). Geometry and settings in private element ({PRIVATE_GROUP:04x},1001)."
     )
     return description[:1024]
 
 
-def _add_pixels(dataset: Dataset, stored: npt.NDArray[Any], step: float) -> None:
+def _comments(radiograph: Radiograph) -> str:
+    """Say what of a real picture the image has, and what not."""
+    record = radiograph.record
+    acquisition = record.get("acquisition") or {}
+    parts = {
+        "beam of many energies": (record.get("signal") or {}).get("kind") == "polychromatic",
+        "blur of the focal spot": bool(acquisition.get("focal_spot")),
+        "scatter": bool(acquisition.get("scatter")),
+        "quantum noise": bool(acquisition.get("exposure")),
+        "blur of the detector": bool(acquisition.get("detector_blur_mm")),
+        "electronic noise": bool(acquisition.get("electronic_noise_quanta")),
+    }
+    groups = {"With": [part for part, is_in in parts.items() if is_in]}
+    groups["Without"] = [part for part in parts if part not in groups["With"]]
+    said = " ".join(f"{word} {', '.join(named)}." for word, named in groups.items() if named)
+    return f"Simulated radiograph (DRR): computed from a CT, not taken with X-rays. {said} Not for diagnosis."
+
+
+def _add_pixels(dataset: Dataset, stored: npt.NDArray[Any], step: float, first: float, quantity: str) -> None:
     from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
@@ -264,10 +302,10 @@ def _add_pixels(dataset: Dataset, stored: npt.NDArray[Any], step: float) -> None
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", "1", "US"
     dataset.PresentationLUTShape, dataset.LossyImageCompression, dataset.BurnedInAnnotation = "IDENTITY", "00", "NO"
     mapping = Dataset()
-    mapping.LUTLabel, mapping.LUTExplanation = "LINE_INTEGRAL", "Line integral of linear attenuation"
+    mapping.LUTLabel, mapping.LUTExplanation = "LINE_INTEGRAL", quantity
     mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
     mapping.add_new("RealWorldValueLastValueMapped", "US", _LEVELS)
-    mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, step
+    mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = first, step
     mapping.MeasurementUnitsCodeSequence = [_code(Code("1", "UCUM", "no units"))]
     dataset.RealWorldValueMappingSequence = [mapping]
     dataset.add_new("PixelData", "OW", stored.tobytes())

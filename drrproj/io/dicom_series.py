@@ -8,7 +8,6 @@ already: it becomes a shear of the affine.
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from drrproj.io.dicom_files import (
 from drrproj.io.dicom_pixels import Int16IsTooSmall, decoded_frames, rescale, stored_slice
 from drrproj.io.nifti import blaming
 from drrproj.volume import Unit, Volume
+from drrproj.warned import warn
 
 __all__ = ["read_series"]
 
@@ -169,7 +169,7 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     if copies:
         left_out["copy of a slice", copies[0]] += len(copies)
     if left_out:
-        warnings.warn(f"{path}: left out {_listed(left_out)}", stacklevel=3)
+        warn(f"{path}: left out {_listed(left_out)}")
     return Volume(
         array, _affine(slices, step), unit, space="LPS", frame_of_reference=_frame_of_reference(slices) or None
     )
