@@ -560,15 +560,31 @@ def test_pictures_of_a_damaged_record_stay_while_the_case_is_not_in_the_source(t
     assert not [name for name in content_of(out) if "s0002" in name]
 
 
-@pytest.mark.parametrize("inputs_of_record", [[], None, {"ct": "x"}])
-def test_a_record_with_damaged_inputs_is_told_and_made_again(tmp_path, plain, inputs_of_record):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("inputs", value) for value in ([], None, {"ct": "x"}, {"ct": {"bytes": 1, "sha256": []}})),
+        *(("reasons", value) for value in (None, "x", ["x"], [{"rule": "r"}])),
+        ("patient", ["p"]),
+        ("status", None),
+        ("split", {"train": 1}),
+        *(("views", {"lateral": {part: value}}) for part, value in (("image", None), ("areas", [1]), ("absent", "x"))),
+        ("views", {"lateral": {"areas": {"heart": "1"}}}),
+    ],
+)
+def test_a_record_with_damaged_values_is_told_and_made_again(tmp_path, plain, key, value):
     out = tmp_path / "out"
     build(plain, out, SMALL, workers=1)
     before = content_of(out)
     path = out / "records" / "s1.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": inputs_of_record}))
+    record = json.loads(path.read_text())
+    if key == "views":
+        record["views"]["lateral"] |= value["lateral"]
+    else:
+        record[key] = value
+    path.write_text(json.dumps(record))
     first, *_ = problems(open_store(out))
-    assert first == f"{path}: what it says of its inputs is damaged; build again, which makes its case again"
+    assert first == f"{path}: what it says of its {key} is damaged; build again, which makes its case again"
     assert rebuilt(plain, out)[0].made == 1
     assert content_of(out) == before
 

@@ -52,6 +52,24 @@ NOT_ON_VIEW = "it has voxels, but no ray of this view"
 """How the reason begins of a class that was made, and is not on one picture."""
 
 _OF_A_VIEW = ("image", "masks", "geometry", "display", "areas", "absent")
+# What a record is made of. ``...`` stands for every key; a list, for any number of the same.
+_KINDS = {
+    "patient": str,
+    "status": str,
+    "reasons": [{"rule": str, "severity": str, "message": str}],
+    "split": str | None,
+    "inputs": {...: {...: str | int}},
+    "views": {
+        ...: {
+            "image": str,
+            "masks": str,
+            "geometry": dict,
+            "display": dict,
+            "areas": {...: int},
+            "absent": {...: str},
+        }
+    },
+}
 _OF_VIEWS = ("images", "masks")
 _FOLDERS = (*_OF_VIEWS, "records")
 _ENDING_IN = {"images": ".png", "masks": ".npz"}
@@ -372,13 +390,28 @@ def read_record(path: Path) -> dict[str, Any]:
     lacking = [key for key in _OF_A_VIEW if not all(isinstance(view, dict) and key in view for view in views)]
     if lacking:
         raise ValueError(f"{path}: its views lack {', '.join(lacking)}; build again, which makes its case again")
-    # A record that no build wrote may say nothing of its inputs.
-    inputs = record.get("inputs", {})
-    if not isinstance(inputs, dict) or not all(isinstance(part, dict) for part in inputs.values()):
-        raise ValueError(f"{path}: what it says of its inputs is damaged; build again, which makes its case again")
+    for key, kind in _KINDS.items():
+        # A record that no build wrote may say nothing of its inputs.
+        if key in record and not _is_of_kind(record[key], kind):
+            raise ValueError(f"{path}: what it says of its {key} is damaged; build again, which makes its case again")
     if record["case"] != path.stem:
         raise ValueError(f"{path}: this is the record of {record['case']}, under another name; delete it")
     return record
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is_of_kind(each, kind[0]) for each in value)
+    if not isinstance(kind, dict):
+        return isinstance(value, kind)
+    if not isinstance(value, dict):
+        return False
+    if isinstance(kind.get(...), type):
+        # Of hundreds of classes, in each of a million records.
+        return set(map(type, value.values())) <= {kind[...]}
+    if ... in kind:
+        return all(_is_of_kind(each, kind[...]) for each in value.values())
+    return all(key in value and _is_of_kind(value[key], each) for key, each in kind.items())
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
