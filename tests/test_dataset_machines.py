@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from faulty_poses import Held
@@ -61,15 +61,16 @@ def test_a_cluster_without_workers_is_told_of(cluster, monkeypatch):
 def test_a_cluster_that_lost_its_workers_is_told_of_and_waited_for(tmp_path, cluster, monkeypatch):
     told = []
 
-    def warn(text, **_):
-        told.append(text)
+    def show(message, *_, **__):
+        told.append(str(message))
         cluster.scale(1)
 
     monkeypatch.setattr(machines, "_PATIENCE_S", 0)
     monkeypatch.setattr(machines, "_SECONDS_BETWEEN_LOOKS", 0.05)
-    monkeypatch.setattr(machines, "warnings", SimpleNamespace(warn=warn))
     cases = find_cases(write_subjects(tmp_path / "subjects", range(1, 4)))
-    with sys.modules["distributed"].Client(cluster) as client:
+    with sys.modules["distributed"].Client(cluster) as client, warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
         done = build(cases, tmp_path / "out", SMALL, executor=client.get_executor(pure=False))
     assert done.statuses == {"kept": 3}
     address = cluster.scheduler_address
