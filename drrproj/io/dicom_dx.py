@@ -59,7 +59,7 @@ def write_dicom(
     The pixels are the line integral in steps of 1/4096 (of the next power of two where its range exceeds 16), dense is
     bright; the file says so in its Real World Value Mapping, with an intercept below 0 where noise or scatter takes
     open pixels there. That it is simulated stands in its series description; its comments say what of beam, scatter,
-    noise and detector is, and its derivation of what. Its tags hold source to detector distance, pixel spacing, view, the patient's
+    noise and detector is in it. Its tags hold source to detector distance, pixel spacing, view, the patient's
     directions in the picture, and, where the picture is upright on a C-arm, the positioner's angles; Distance Source to
     Patient is measured to the middle of the CT. A private element holds the whole record, with the view's matrix.
 
@@ -94,8 +94,8 @@ def write_dicom(
 
     Accuracy
     --------
-    Half a step of the stored values, 1/8192, for line integrals from 0 to 16. ``dciodvfy`` of dicom3tools finds no error in
-    either object (``tests/test_io_dicom_xray.py``).
+    Half a step of the stored values, 1/8192, for line integrals from 0 to 16. ``dciodvfy`` of dicom3tools finds no
+    error in either object (``tests/test_io_dicom_xray.py``).
 
     Source
     ------
