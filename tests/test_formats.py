@@ -709,7 +709,7 @@ class TestYOLO:
         for name in ("x", "background"):
             write_grey(tmp_path / "images" / "train" / f"{name}.png", np.zeros((10, 20), np.uint8))
         (tmp_path / "labels" / "train" / "x.txt").write_text(
-            "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n\n1 0.9 0.9 1 0.9 1 1 0.9 1\n0 0 0 1 0 1 1\n".replace("\n\n", "\n")
+            "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n\n1 0.9 0.9 1 0.9 1 1 0.9 1\n0 0 0 1 0 1 1\n \n"
         )
         (tmp_path / "set.yaml").write_text("path: .\ntrain: images/train\nval:\nnc: 2\nnames: [lung, heart]\n")
         images = formats.read_yolo(tmp_path / "set.yaml")
@@ -725,7 +725,7 @@ class TestYOLO:
             ("2 0 0 1 0 1 1", "line 1: not a class"),
             ("0 0 0 1", "line 1: not a class"),
             ("0 0 0 1 1", "three points"),
-            ("0 0 0 1 1 nan 1", "not finite"),
+            ("0 0 0 1 1 nan 1", "line 1: coordinates are shares"),
         ],
     )
     def test_damaged_texts_are_said(self, line, message, tmp_path):
@@ -739,9 +739,9 @@ class TestYOLO:
         with pytest.raises(ValueError, match="a_PA is in no split"):
             formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}, split=None))
 
-    @pytest.mark.parametrize("split", ["path", "names", "nc"])
-    def test_a_split_that_is_a_key_of_the_yaml_is_refused(self, split, tmp_path):
-        with pytest.raises(ValueError, match=f"a_PA is in the split {split}, a key of its own in data.yaml"):
+    @pytest.mark.parametrize("split", ["path", "names", "nc", "images"])
+    def test_a_split_that_is_a_word_of_the_format_is_refused(self, split, tmp_path):
+        with pytest.raises(ValueError, match=f"a_PA is in the split {split}, a word of YOLO's own"):
             formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}, split=split))
 
     def test_every_letter_in_a_class_comes_back(self, tmp_path):

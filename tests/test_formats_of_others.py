@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from drrproj.dataset.formats import read_yolo
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
+from drrproj.io.grey import write_grey
 
 SHAPE = (16, 20)
 
@@ -28,3 +30,99 @@ class TestPolygons:
         wanted = np.zeros(SHAPE, bool)
         wanted[:8] = True
         np.testing.assert_array_equal(mask, wanted)
+
+
+class TestYOLO:
+    YAML = "train: images/train\nval: images/val\nnames: [lung, heart]\n"
+    TRIANGLE = "0.1 0.1 0.5 0.1 0.5 0.5"
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        pytest.importorskip("yaml", reason="data.yaml is read with it")
+        pytest.importorskip("pycocotools.mask", reason="it fills polygons")
+        for split, name in (("train", "a"), ("val", "b")):
+            for part in ("images", "labels"):
+                (tmp_path / part / split).mkdir(parents=True)
+            write_grey(tmp_path / "images" / split / f"{name}.png", np.zeros(SHAPE, np.uint8))
+            (tmp_path / "labels" / split / f"{name}.txt").write_text(f"1 {self.TRIANGLE}\n")
+        (tmp_path / "data.yaml").write_text(self.YAML)
+        return tmp_path
+
+    def read(self, folder, yaml=None, text=None):
+        if yaml is not None:
+            (folder / "data.yaml").write_text(yaml)
+        if text is not None:
+            (folder / "labels" / "train" / "a.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return [(image.name, image.split, list(image.masks())) for image in read_yolo(folder)]
+
+    A, B = ("a", "train", ["heart"]), ("b", "val", ["heart"])
+
+    @pytest.mark.parametrize(
+        ("yaml", "found"),
+        [
+            ("train: [images/train]\nval: images/val\n", [A, B]),
+            ("train: [images/train, images/val]\nval:\n", [A, ("b", "train", ["heart"])]),
+            ("path:\ntrain: ./images/train\nval: images/val/\ntest:\n", [A, B]),
+            ("path: ''\ntrain: images/train\nval: images/val\nscores: [0.5, images/val]\nimages: 3\n", [A, B]),
+        ],
+    )
+    def test_folders_are_found_however_they_are_named(self, folder, yaml, found):
+        assert self.read(folder, f"{yaml}names: [lung, heart]\n") == found
+
+    def test_texts_are_where_labels_stands_in_place_of_the_last_images(self, folder):
+        (folder / "images" / "train").rename(folder / "moved")
+        (folder / "train" / "images" / "x").mkdir(parents=True)
+        (folder / "moved").rename(folder / "train" / "images" / "x" / "images")
+        (folder / "labels" / "train").rename(folder / "train" / "images" / "x" / "labels")
+        yaml = f"train: ../{folder.name}/train/images/x/images\nval: images/val\nnames: [lung, heart]\n"
+        assert self.read(folder, yaml) == [self.A, self.B]
+
+    @pytest.mark.parametrize(
+        ("yaml", "message"),
+        [
+            ("train: pictures\nval: images/val\n", "train must name folders of pictures, .* got 'pictures'"),
+            ("train: images/train\nval: [images/val, 3]\n", "val must name folders of pictures, .* got 3"),
+            ("train: images/train\nval: {a: images/val}\n", "val must name folders of pictures"),
+            ("path: 3\ntrain: images/train\n", "its path must be a folder; got 3"),
+            ("path: [a]\ntrain: images/train\n", "its path must be a folder"),
+        ],
+    )
+    def test_folders_that_are_none_are_refused(self, folder, yaml, message):
+        with pytest.raises(ValueError, match=rf"data\.yaml: {message}"):
+            self.read(folder, f"{yaml}names: [lung, heart]\n")
+
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            ("{0: lung, b: heart}", "it needs names, one for each of the classes 0, 1, 2"),
+            ('{"0": lung}', "it needs names, one for each"),
+            ("[lung, no]", "the names of classes must be texts; got False"),
+            ("{0: lung, 1: }", "the names of classes must be texts; got None"),
+        ],
+    )
+    def test_names_are_texts_numbered_from_0(self, folder, names, message):
+        with pytest.raises(ValueError, match=rf"data\.yaml: {message}"):
+            self.read(folder, f"train: images/train\nnames: {names}\n")
+
+    def test_blank_lines_are_passed_over_but_counted(self, folder):
+        assert self.read(folder, text=f"\n1 {self.TRIANGLE}\n  \n0 {self.TRIANGLE}\n\n")[0][2] == ["heart", "lung"]
+        with pytest.raises(ValueError, match=r"a\.txt, line 2: not a class"):
+            self.read(folder, text=f"\n2 {self.TRIANGLE}\n")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (f"-1 {TRIANGLE}", ", line 1: not a class and pairs of numbers: -1 is no number of a class"),
+            (f"1.0 {TRIANGLE}", ", line 1: not a class and pairs of numbers: 1.0 is no number of a class"),
+            ("1 -0.02 0.1 0.5 0.1 0.5 0.5", ", line 1: coordinates are shares of the picture, 0 to 1; got 1 -0.02"),
+            ("1 0.1 0.1 0.5 0.1 0.5 2.5", ", line 1: coordinates are shares of the picture"),
+            ("1 0.1 0.1 0.5 0.1 0.5 1e8", ", line 1: coordinates are shares of the picture"),
+            (b"\xff\xfe", ": not a text file: "),
+        ],
+    )
+    def test_texts_that_mean_nothing_are_refused(self, folder, text, message):
+        with pytest.raises(ValueError, match=rf"labels/train/a\.txt{message}"):
+            self.read(folder, text=text)
+
+    def test_a_polygon_may_leave_its_picture_by_rounding(self, folder):
+        assert self.read(folder, text="1 -0.005 -0.01 1.01 0 1 1")[0][2] == ["heart"]

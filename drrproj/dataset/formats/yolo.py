@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from drrproj.io.replace import replaced
 
 __all__ = ["read_yolo", "write_yolo"]
 
-_KEYS = {"path", "names", "nc"}
+# What a split cannot be called: keys of data.yaml, and the folder in whose place YOLO looks for texts.
+_TAKEN = {"path", "names", "nc", "images"}
+_BEYOND = 0.01  # as far as Ultralytics lets a polygon leave its picture
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
@@ -55,8 +57,8 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     Raises
     ------
     ValueError
-        If there is no picture, one has no split or the split ``path``, ``names`` or ``nc``, or a mask is of another
-        shape than its picture or of a class that is not listed.
+        If there is no picture, one has no split or the split ``path``, ``names``, ``nc`` or ``images``, or a mask is of
+        another shape than its picture or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
@@ -64,8 +66,8 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     """
     require_pictures(images)
     for image in images:
-        if image.split in _KEYS:
-            raise ValueError(f"{image.name} is in the split {image.split}, a key of its own in data.yaml; rename it")
+        if image.split in _TAKEN:
+            raise ValueError(f"{image.name} is in the split {image.split}, a word of YOLO's own; rename it")
         if image.split is None:
             raise ValueError(f"{image.name} is in no split, and YOLO needs train and val; make splits first")
     with new_folder(folder) as root:
@@ -91,13 +93,14 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
 def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
     """Read a set in YOLO's segmentation format.
 
-    Several lines of one class are one mask. A pixel belongs to a polygon if its centre does.
+    Several lines of one class are one mask; blank lines mean nothing. A pixel belongs to a polygon if its centre does.
 
     Parameters
     ----------
     data : str or path
-        ``data.yaml``, or the folder that has one. Its ``train``, ``val`` and ``test`` name folders of pictures; the
-        texts are in the folder where ``labels`` stands in place of ``images``.
+        ``data.yaml``, or the folder that has one. Its ``train``, ``val`` and ``test`` name folders of pictures, one or
+        a list, and so does another key whose value begins with ``images/``; the texts are in the folder where
+        ``labels`` stands in place of the last ``images``. Folders are below ``path``, or beside the file without it.
 
     Returns
     -------
@@ -109,29 +112,27 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
     FileNotFoundError
         If a file or folder is not there.
     ValueError
-        If a file is not of this format, or a picture has colours.
+        If a file is not of this format, a picture has colours, or a polygon leaves its picture by more than 1 % of it,
+        which Ultralytics' YOLO refuses too.
     ModuleNotFoundError
         If PyYAML is not installed, or pycocotools when a mask is asked for.
     """
     path = Path(data)
     path = path / "data.yaml" if path.is_dir() else path
     content = _read_yaml(path)
-    names = content.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or sorted(names) != list(range(len(names))):
-        raise ValueError(f"{path}: it needs names, one for each of the classes 0, 1, 2, ...")
-    classes = tuple(str(names[place]) for place in range(len(names)))
-    root = path.parent / content.get("path", "")
+    classes = _classes(path, content.get("names"))
+    below = content.get("path") or "."
+    if not isinstance(below, str):
+        raise ValueError(f"{path}: its path must be a folder; got {below!r}")
+    root = path.parent / below
     images = []
-    for split in ("train", "val", "test", *(key for key in content if key not in ("train", "val", "test"))):
-        place = content.get(split)
-        if split in ("path", "names") or not (isinstance(place, str) and place.startswith(("images", "./images"))):
-            continue
-        if not (root / place).is_dir():
-            raise FileNotFoundError(f"{path}: {split} is in {root / place}, and there is no such folder")
-        for picture in sorted(file for file in (root / place).iterdir() if file.suffix.lower() in _PICTURES):
-            text = root / place.replace("images", "labels", 1) / f"{picture.stem}.txt"
+    for split, folder in _folders(path, content):
+        if not (root / folder).is_dir():
+            raise FileNotFoundError(f"{path}: {split} is in {root / folder}, and there is no such folder")
+        parts = list(folder.parts)
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+        for picture in sorted(file for file in (root / folder).iterdir() if file.suffix.lower() in _PICTURES):
+            text = root.joinpath(*parts, f"{picture.stem}.txt")
             case, view = case_and_view(picture.stem)
             pixels = partial(read_grey, picture)
             masks = partial(_read_masks, text, classes, pixels)
@@ -139,6 +140,34 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
     if not images:
         raise ValueError(f"{path}: no picture in its folders; train, val and test must name folders below images")
     return restore_particulars(path.parent, LabelledImages(classes, tuple(images)))
+
+
+def _classes(path: Path, names: Any) -> tuple[str, ...]:
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or set(names) != set(range(len(names))):
+        raise ValueError(f"{path}: it needs names, one for each of the classes 0, 1, 2, ...")
+    for name in names.values():
+        # YAML takes no, off and ~ for other things than texts.
+        if not isinstance(name, str):
+            raise ValueError(f"{path}: the names of classes must be texts; got {name!r}, which needs quotation marks")
+    return tuple(names[place] for place in range(len(names)))
+
+
+def _folders(path: Path, content: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Yield the splits, and the folders of their pictures."""
+    usual = ("train", "val", "test")
+    for split in (*usual, *(key for key in content if key not in (*usual, "path", "names"))):
+        places = content.get(split)
+        if split in usual:
+            places = [] if places is None else places if isinstance(places, list) else [places]
+        else:
+            # Other keys may be anything; write_yolo's further splits are in such folders.
+            places = [places] if isinstance(places, str) and places.startswith(("images/", "./images/")) else []
+        for place in places:
+            if not isinstance(place, str) or "images" not in Path(place).parts:
+                raise ValueError(f"{path}: {split} must name folders of pictures, in or below images; got {place!r}")
+            yield split, Path(place)
 
 
 def _quoted(text: str) -> str:
@@ -163,17 +192,26 @@ def _read_masks(
         return {}
     rows, columns = pixels().shape
     masks: dict[str, BoolArray] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         place, *shares = line.split()
         try:
+            points = np.array(shares, np.float64).reshape(-1, 2)
+            if not (place.isascii() and place.isdigit()):
+                raise ValueError(f"{place} is no number of a class")
             name = classes[int(place)]
-            points = np.array(shares, np.float64).reshape(-1, 2) * (columns, rows)
         except (ValueError, IndexError) as error:
             raise ValueError(f"{path}, line {number}: not a class and pairs of numbers: {error}") from error
-        if not np.isfinite(points).all():
-            raise ValueError(f"{path}, line {number}: a number is not finite; got {line[:80]}")
+        if not ((points >= -_BEYOND) & (points <= 1 + _BEYOND)).all():
+            raise ValueError(f"{path}, line {number}: coordinates are shares of the picture, 0 to 1; got {line[:80]}")
         if len(points) < 3:
             raise ValueError(f"{path}, line {number}: a polygon needs three points; this one has {len(points)}")
+        points *= columns, rows
         mask = mask_of_polygons([points.ravel().tolist()], (rows, columns))
         masks[name] = np.logical_or(masks[name], mask) if name in masks else mask
     return masks
