@@ -45,6 +45,24 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def masks_of_damaged(path, read, first, last, seed):
+    """Change each of some bytes of a file, one after the other, and read the masks; return what was said."""
+    whole, masks, said = path.read_bytes(), read(), []
+    for place in np.random.default_rng(seed).integers(first, last, 60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            read()
+        except ValueError as error:
+            said.append(str(error))
+    path.write_bytes(whole[: (first + last) // 2])
+    with pytest.raises(ValueError, match=r"damaged") as error:
+        read()
+    path.write_bytes(whole)
+    assert len(said) > 20
+    assert {*read()} == {*masks}
+    return [*said, str(error.value)]
+
+
 class TestTheSet:
     def test_a_store_gives_its_kept_cases_with_everything_it_knows(self, images):
         assert images.classes == CLASSES
@@ -416,7 +434,11 @@ class TestPAXRay:
         ):
             formats.read_paxray(authors_paxray)[0].masks()
         (authors_paxray / "labels" / "RibFrac1frontal.npy").write_bytes(b"nothing")
-        with pytest.raises(ValueError, match="no stack of masks"):
+        with pytest.raises(ValueError, match=r"RibFrac1frontal\.npy: this is no stack of masks"):
+            formats.read_paxray(authors_paxray)[0].masks()
+        with (authors_paxray / "labels" / "RibFrac1frontal.npy").open("wb") as file:
+            np.savez(file, stack=np.zeros((166, 16, 16), bool))
+        with pytest.raises(ValueError, match=r"RibFrac1frontal\.npy: this is no stack of masks"):
             formats.read_paxray(authors_paxray)[0].masks()
         (authors_paxray / "labels" / "RibFrac1frontal.npy").unlink()
         with pytest.raises(FileNotFoundError, match=r"1 of the files .* such as .*RibFrac1frontal\.npy"):
@@ -430,6 +452,13 @@ class TestPAXRay:
             (authors_paxray / "paxray.json").write_text(text)
             with pytest.raises(ValueError, match=message):
                 formats.read_paxray(authors_paxray)
+
+    def test_damaged_stacks_are_said_by_file(self, authors_paxray):
+        path = authors_paxray / "labels" / "RibFrac1frontal.npy"
+        image = formats.read_paxray(authors_paxray)[0]
+        for message in masks_of_damaged(path, image.masks, 0, 128, 8):
+            assert message.startswith(f"{path}: ")
+            assert "pickle" not in message
 
     def test_a_folder_of_stacks_is_read(self, authors_paxray, tmp_path):
         write_grey(authors_paxray / "images" / "other.png", np.zeros((16, 16), np.uint8))
@@ -874,6 +903,54 @@ class TestWebDataset:
         )
         assert [sample["__key__"] for sample in stream] == [name]
 
+    def test_damaged_masks_are_said_by_file_and_member(self, images, tmp_path):
+        import tarfile
+
+        formats.write_webdataset(tmp_path, images)
+        path = tmp_path / "train-000000.tar"
+        with tarfile.open(path) as tar:
+            member = next(member for member in tar if member.name.endswith(".npz"))
+        image = formats.read_webdataset(tmp_path)[member.name.removesuffix(".npz")]
+        first, last = member.offset_data, member.offset_data + member.size
+        for message in masks_of_damaged(path, image.masks, first, last, 6):
+            assert message.startswith(f"{path}: {member.name}: ")
+            assert "pickle" not in message
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"names": ["lung"]}, "there is no masks and no shape in it"),
+            (
+                {"names": ["lung"], "masks": np.zeros((1, 4, 1), bool), "shape": [4, 5]},
+                r"masks of shape \(1, 4, 1\) in bool are none of \[4, 5\] in bits",
+            ),
+            (
+                {"names": ["lung"], "masks": np.zeros((1, 4, 1), np.uint8), "shape": [4, 50]},
+                r"masks of shape \(1, 4, 1\) in uint8 are none of \[4, 50\] in bits",
+            ),
+            ({"names": ["lung"], "masks": np.zeros((1, 4, 1), np.uint8), "shape": 4}, ".* are none of 4 in bits"),
+            (
+                {"names": ["lung"], "masks": np.zeros((2, 4, 1), np.uint8), "shape": [4, 5]},
+                r"masks of shape \(2, 4, 5\) do not go with names of shape \(1,\)",
+            ),
+        ],
+    )
+    def test_masks_that_do_not_fit_are_said(self, arrays, message, tmp_path):
+        import io
+        import tarfile
+
+        packed = io.BytesIO()
+        np.savez(packed, **arrays)
+        record = {"classes": ["lung"], "case": "a", "view": "PA", "split": None, "patient": "", "absent": {}}
+        members = {"png": b"", "npz": packed.getvalue(), "json": json.dumps(record).encode()}
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            for ending, content in members.items():
+                member = tarfile.TarInfo(f"a.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        with pytest.raises(ValueError, match=rf"x\.tar: a\.npz: {message}"):
+            formats.read_webdataset(tmp_path)["a"].masks()
+
     def test_two_splits_in_one_file_are_refused(self, tmp_path):
         masks = {"lung": np.ones((2, 2), bool)}
         two = [of_arrays(masks, name=name, split=split)[0] for name, split in (("a", None), ("b", "all"))]
@@ -891,6 +968,14 @@ class TestNPZ:
             for name, mask in zip(archive["names"], archive["masks"], strict=True):
                 np.testing.assert_array_equal(mask, masks_of("c", "LL")[name])
 
+    def test_damaged_masks_are_said_by_file(self, images, tmp_path):
+        formats.write_npz_images(tmp_path / "out", images)
+        path = tmp_path / "out" / "c_LL.npz"
+        image = formats.read_npz_images(tmp_path / "out")["c_LL"]
+        for message in masks_of_damaged(path, image.masks, 0, path.stat().st_size, 7):
+            assert message.startswith(f"{path}: ")
+            assert "pickle" not in message
+
     def test_masks_are_compressed(self, tmp_path):
         formats.write_npz_images(tmp_path / "out", of_arrays({"lung": np.ones((300, 300), bool)}))
         assert (tmp_path / "out" / "a_PA.npz").stat().st_size < 3000
@@ -899,6 +984,9 @@ class TestNPZ:
         formats.write_npz_images(tmp_path / "out", images)
         (tmp_path / "out" / "c_LL.npz").write_bytes(b"PK nothing")
         with pytest.raises(ValueError, match=r"c_LL\.npz: this is no NumPy archive"):
+            formats.read_npz_images(tmp_path / "out")["c_LL"].masks()
+        np.savez(tmp_path / "out" / "c_LL.npz", image=np.eye(2), masks=np.zeros((2, 2, 2), bool), names=["lung"])
+        with pytest.raises(ValueError, match=r"c_LL\.npz: masks of shape \(2, 2, 2\) do not go with names"):
             formats.read_npz_images(tmp_path / "out")["c_LL"].masks()
         np.savez(tmp_path / "out" / "c_LL.npz", image=np.zeros((2, 2)))
         with pytest.raises(ValueError, match=r"c_LL\.npz: there is no masks and no names in it"):

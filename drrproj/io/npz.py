@@ -13,7 +13,7 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.io.endings import require_ending
 from drrproj.io.kinds import NAMES, kind_of
-from drrproj.io.numpy_arrays import DAMAGE, read_archive
+from drrproj.io.numpy_arrays import DAMAGE, read_archive, write_archive
 from drrproj.io.one_view import require_radiograph
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
@@ -90,11 +90,8 @@ def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
             continue
         arrays[f"{name}_ids"] = np.array(images.label_ids, np.int64)
         arrays[f"{name}_names"] = np.array(list(images), np.str_)
-    # An archive of our own, because numpy's savez knows only the slow compression level and the time of day.
-    with replaced(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    with replaced(path) as file:
+        write_archive(file, arrays)
 
 
 def read_npz(path: str | os.PathLike[str]) -> Radiograph:

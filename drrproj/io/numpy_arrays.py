@@ -7,6 +7,7 @@ import os
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from drrproj.grid import Space
 from drrproj.io.sizes import cut_short, too_large
 
-__all__ = ["DAMAGE", "read_archive", "read_numpy"]
+__all__ = ["DAMAGE", "read_archive", "read_numpy", "write_archive"]
 
 DAMAGE = (
     EOFError,
@@ -93,6 +94,14 @@ def read_archive(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
             except MemoryError:
                 raise too_large(f"its entry {name}", size) from None
     return arrays
+
+
+def write_archive(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write an ``.npz``: as numpy's savez does, but at the fast level of compression, and without the time of day."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _check_size(stream: IO[bytes], there: int, what: str) -> int:

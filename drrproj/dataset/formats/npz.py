@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +21,10 @@ from drrproj.dataset.formats.labelled import (
     require_pictures,
 )
 from drrproj.dataset.formats.particulars import class_list, restore_particulars, write_particulars
+from drrproj.io.numpy_arrays import DAMAGE, read_archive, write_archive
 from drrproj.io.replace import replaced
 
-__all__ = ["pack_arrays", "read_npz_images", "write_npz_images"]
+__all__ = ["named_masks", "read_arrays", "read_npz_images", "write_npz_images"]
 
 
 def write_npz_images(folder: str | os.PathLike[str], images: LabelledImages) -> None:
@@ -56,7 +56,7 @@ def write_npz_images(folder: str | os.PathLike[str], images: LabelledImages) -> 
             names = [name for name in images.classes if name in masks]
             stack = np.array([masks[name] for name in names], np.bool_).reshape(len(names), *pixels.shape)
             with replaced(root / f"{image.name}.npz") as file:
-                pack_arrays(file, {"image": pixels, "masks": stack, "names": np.array(names, np.str_)})
+                write_archive(file, {"image": pixels, "masks": stack, "names": np.array(names, np.str_)})
         write_particulars(root, images)
 
 
@@ -91,12 +91,36 @@ def read_npz_images(folder: str | os.PathLike[str]) -> LabelledImages:
     return restore_particulars(root, LabelledImages(classes, tuple(images)))
 
 
-def pack_arrays(file: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write a NumPy archive that is the same on every day, at the fast compression level."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+def read_arrays(file: IO[bytes], origin: str, *wanted: str) -> dict[str, npt.NDArray[Any]]:
+    """Read some arrays of a NumPy archive; ``origin`` is what a message calls it.
+
+    Raises
+    ------
+    ValueError
+        If it is no archive, is damaged, or lacks one of the arrays.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            arrays = read_archive(archive)
+    except (ValueError, TypeError, *DAMAGE) as error:
+        raise ValueError(f"{origin}: this is no NumPy archive, or a damaged one: {error}") from error
+    missing = set(wanted) - arrays.keys()
+    if missing:
+        raise ValueError(f"{origin}: there is no {' and no '.join(sorted(missing))} in it")
+    return arrays
+
+
+def named_masks(names: npt.NDArray[Any], masks: npt.NDArray[Any], origin: str) -> dict[str, BoolArray]:
+    """Return masks by name.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many names as masks.
+    """
+    if names.ndim != 1 or masks.ndim != 3 or len(names) != len(masks):
+        raise ValueError(f"{origin}: masks of shape {masks.shape} do not go with names of shape {names.shape}")
+    return dict(zip(names.tolist(), masks, strict=True))
 
 
 def _read_image(path: Path) -> npt.NDArray[Any]:
@@ -105,17 +129,9 @@ def _read_image(path: Path) -> npt.NDArray[Any]:
 
 def _read_masks(path: Path) -> Mapping[str, BoolArray]:
     arrays = _read(path)
-    return dict(zip(arrays["names"].tolist(), arrays["masks"], strict=True))
+    return named_masks(arrays["names"], arrays["masks"], str(path))
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        # Opened here, because numpy leaves a file that is no archive open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: this is no NumPy archive, or a damaged one: {error}") from error
-    missing = {"image", "masks", "names"} - arrays.keys()
-    if missing:
-        raise ValueError(f"{path}: there is no {' and no '.join(sorted(missing))} in it")
-    return arrays
+    with path.open("rb") as file:
+        return read_arrays(file, str(path), "image", "masks", "names")

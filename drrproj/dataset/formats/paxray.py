@@ -22,6 +22,7 @@ from drrproj.dataset.formats.labelled import (
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.io.grey import read_grey, write_grey
+from drrproj.io.numpy_arrays import DAMAGE
 from drrproj.io.replace import replaced
 
 __all__ = ["read_paxray", "read_stacks", "write_paxray"]
@@ -227,10 +228,12 @@ def _labelled(name: str, split: str | None, picture: Path, stack: Path, classes:
 
 
 def _read_stack(path: Path, classes: tuple[str, ...]) -> Mapping[str, BoolArray]:
-    try:
-        stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: this is no stack of masks, or a damaged one: {error}") from error
+    # Opened first, because a file that may not be read is not damaged.
+    with path.open("rb"):
+        try:
+            stack = np.lib.format.open_memmap(path, mode="r")
+        except (ValueError, TypeError, *DAMAGE) as error:
+            raise ValueError(f"{path}: this is no stack of masks, or a damaged one: {error}") from error
     if stack.ndim != 3 or len(stack) != len(classes):
         raise ValueError(f"{path}: the shape should be ({len(classes)}, rows, columns); got {stack.shape}")
     return {name: np.asarray(channel) != 0 for name, channel in zip(classes, stack, strict=True)}

@@ -24,9 +24,10 @@ from drrproj.dataset.formats.labelled import (
     new_folder,
     require_pictures,
 )
-from drrproj.dataset.formats.npz import pack_arrays
+from drrproj.dataset.formats.npz import named_masks, read_arrays
 from drrproj.dataset.formats.particulars import restore_particulars, write_particulars
 from drrproj.io.grey import decode_grey, encode_grey
+from drrproj.io.numpy_arrays import write_archive
 from drrproj.io.replace import replaced
 
 __all__ = ["read_webdataset", "write_webdataset"]
@@ -144,6 +145,7 @@ def read_webdataset(folder: str | os.PathLike[str]) -> LabelledImages:
 @dataclass(frozen=True)
 class _Member:
     path: Path
+    name: str
     offset: int
     size: int
 
@@ -151,6 +153,9 @@ class _Member:
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name}"
 
 
 def _members(image: LabelledImage, classes: tuple[str, ...]) -> dict[str, bytes]:
@@ -164,7 +169,7 @@ def _members(image: LabelledImage, classes: tuple[str, ...]) -> dict[str, bytes]
         "names": np.array(names, np.str_),
         "shape": np.array([rows, columns]),
     }
-    pack_arrays(archive, arrays)
+    write_archive(archive, arrays)
     record = {
         "classes": list(classes),
         "case": image.case,
@@ -186,18 +191,20 @@ def _index(path: Path) -> dict[str, dict[str, _Member]]:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 key, _, ending = member.name.partition(".")
-                found.setdefault(key, {})[ending] = _Member(path, member.offset_data, member.size)
+                found.setdefault(key, {})[ending] = _Member(path, member.name, member.offset_data, member.size)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path}: this is no tar file, or a damaged one: {error}") from error
     return found
 
 
 def _pixels(member: _Member) -> npt.NDArray[Any]:
-    return decode_grey(member.read(), member.path)
+    return decode_grey(member.read(), str(member))
 
 
 def _masks(member: _Member) -> Mapping[str, BoolArray]:
-    with np.load(io.BytesIO(member.read()), allow_pickle=False) as archive:
-        names, packed, columns = archive["names"].tolist(), archive["masks"], int(archive["shape"][1])
-    unpacked = np.unpackbits(packed, axis=-1, count=columns).view(np.bool_)
-    return dict(zip(names, unpacked, strict=True))
+    arrays = read_arrays(io.BytesIO(member.read()), str(member), "masks", "names", "shape")
+    packed, shape = arrays["masks"], arrays["shape"].tolist()
+    whole = isinstance(shape, list) and len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)
+    if not whole or packed.dtype != np.uint8 or packed.shape[1:] != (shape[0], (shape[1] + 7) // 8):
+        raise ValueError(f"{member}: masks of shape {packed.shape} in {packed.dtype} are none of {shape} in bits")
+    return named_masks(arrays["names"], np.unpackbits(packed, axis=-1, count=shape[1]).view(np.bool_), str(member))
