@@ -208,7 +208,8 @@ class LabelVolume(Grid):
             names[new_id] = name
             unions[new_id] = tuple(sorted(set(ids)))
         # Somebody who selected before asks for the new ones as well.
-        selected = None if self.selected is None else (*self.selected, *(unions.keys() - self.groups.keys()))
+        added = [label_id for label_id in unions if label_id not in self.groups]
+        selected = None if self.selected is None else (*self.selected, *added)
         return self._with(names=names, groups=unions, selected=selected)
 
     def subset(self, structures: Iterable[int | str] | int | str) -> LabelVolume:
@@ -441,13 +442,15 @@ def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
     for key, name in given.items():
         if isinstance(key, str) and isinstance(name, int):
             raise TypeError(f"names go by id, {{{name}: {key!r}}}; got {{{key!r}: {name}}}")
-        label_id = int(key)
-        if label_id != key and not isinstance(key, str):
+        label_id = _as_id(key)
+        if label_id is None:
             raise ValueError(f"label names belong to whole ids; got {key!r}: {name!r}")
         if label_id <= 0:
             raise ValueError(f"label names belong to positive ids; got {key!r}: {name!r}")
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the name of label {label_id} must be a non-empty text; got {name!r}")
+        if label_id in checked:
+            raise ValueError(f"label {label_id} is named twice, {checked[label_id]!r} and {name!r}; keep one")
         if (odd := odd_character(name)) is not None:
             raise ValueError(f"label {label_id} is named {name!r}, and {odd!r} in it is no text; rename it")
         if name in owner:
@@ -458,10 +461,22 @@ def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
 
 
 def _checked_members(table: Mapping[int, Sequence[int]], what: str) -> Mapping[int, tuple[int, ...]]:
-    checked = {}
+    checked: dict[int, tuple[int, ...]] = {}
     for key, ids in table.items():
-        members = tuple(int(label_id) for label_id in ids)
-        if int(key) <= 0 or not members or min(members) <= 0:
+        value = _as_id(key) or 0
+        members = [_as_id(label_id) or 0 for label_id in ids] if isinstance(ids, Iterable) else []
+        if value <= 0 or not members or min(members) <= 0:
             raise ValueError(f"each {what} has a positive value and positive ids; got {key!r}: {ids!r}")
-        checked[int(key)] = tuple(sorted(set(members)))
+        if value in checked:
+            raise ValueError(f"{what} {value} is there twice; keep one")
+        checked[value] = tuple(sorted(set(members)))
     return MappingProxyType(checked)
+
+
+def _as_id(given: Any) -> int | None:
+    """Return the whole number that was given, by its digits too, as JSON has the ids of a table; None for others."""
+    try:
+        number = int(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if isinstance(given, str) or number == given else None

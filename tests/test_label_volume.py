@@ -120,6 +120,11 @@ def test_masks_that_make_no_labels_are_refused(masks, message):
         ({"overlaps": {20: ()}}, "each overlap has a positive value"),
         ({"overlaps": {0: (1, 2)}}, "each overlap has a positive value"),
         ({"groups": {20: (0, 1)}}, "each group has a positive value"),
+        ({"groups": {"lungs": (1, 2)}}, r"each group has a positive value and positive ids; got 'lungs': \(1, 2\)"),
+        ({"groups": {20: ("a", 1)}}, "each group has a positive value"),
+        ({"groups": {20: (1.5, 2)}}, "each group has a positive value"),
+        ({"groups": {20: 1}}, "each group has a positive value"),
+        ({"groups": {20: (1,), "20": (2,)}}, "group 20 is there twice; keep one"),
     ],
 )
 def test_overlaps_and_groups_of_what_is_no_id_are_refused(choices, message):
@@ -130,6 +135,21 @@ def test_overlaps_and_groups_of_what_is_no_id_are_refused(choices, message):
 def test_a_group_whose_id_voxels_have_is_refused():
     with pytest.raises(ValueError, match="group '7' has id 7, which voxels have already"):
         _ = lungs_and_heart(groups={7: (1, 2)}).label_ids
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({1: "a", "1": "b"}, r"label 1 is named twice, 'a' and 'b'; keep one$"),
+        ({"heart": "x"}, r"label names belong to whole ids; got 'heart': 'x'$"),
+        ({None: "x"}, r"label names belong to whole ids; got None: 'x'$"),
+        ({1.5: "x"}, r"label names belong to whole ids; got 1\.5: 'x'$"),
+        ({float("nan"): "x"}, "label names belong to whole ids; got nan: 'x'$"),
+    ],
+)
+def test_names_of_what_is_no_id_or_of_one_id_twice_are_refused(names, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        LabelVolume(np.zeros(SHAPE, np.uint8), np.eye(4), names)
 
 
 # --- groups -------------------------------------------------------------------------------------------------------
@@ -185,6 +205,13 @@ def test_groups_of_a_subset_are_made_of_all_structures():
     later = lungs_and_heart().subset(["heart"]).with_groups({"lungs": ["lung_left", "lung_right"]})
     assert later.label_ids == (5, 10)
     assert later.values_by_structure == {5: (5,), 10: (1, 2)}
+
+
+def test_groups_added_to_a_subset_follow_it_in_the_order_asked_for():
+    # 60 to 70 lie otherwise in a set of Python than in their order.
+    labels = LabelVolume(np.full(SHAPE, 59, np.uint8), np.eye(4)).subset([59])
+    later = labels.with_groups({f"group {number}": [59] for number in range(11)})
+    assert later.label_ids == (59, *range(60, 71))
 
 
 # --- what is kept -------------------------------------------------------------------------------------------------
