@@ -58,20 +58,26 @@ def decode_grey(encoded: bytes, origin: str | os.PathLike[str]) -> npt.NDArray[A
     Raises
     ------
     ValueError
-        If it is no picture, is damaged, or has colours. Three equal channels are grey.
+        If it is no picture, is damaged, has numbers beyond 16 bits, more pixels than Pillow opens, or colours. Three
+        equal channels are grey.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             mode, pixels = picture.mode, np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{origin}: this is no picture, or a damaged one: {error}") from error
     if mode == "RGB" and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])
     if mode in ("1", "L"):
         return pixels
-    if mode in ("I", "I;16"):
+    if mode in ("I", "I;16", "I;16B"):
+        # What Pillow calls I has 32 bits, whatever the file had.
+        if mode == "I" and pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+            raise ValueError(
+                f"{origin}: a grey picture has numbers from 0 to 65535; this one has {pixels.min()} to {pixels.max()}"
+            )
         return pixels.astype(np.uint16)
     raise ValueError(f"{origin}: a grey picture of 1, 8 or 16 bits is needed; this one is {mode}")
 
