@@ -6,6 +6,7 @@ The parts keep the grid of the CT they come from; everything else becomes air. S
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def body_mask(
     opening_mm : float, mm
         What is thinner than this in an axial slice cannot hold pieces together. 0 opens nothing.
     labels : LabelVolume, optional
-        Structures on the CT's own grid that are body in any case.
+        Structures on the CT's own grid that are body in any case; of a subset those in it.
 
     Returns
     -------
@@ -102,7 +103,8 @@ def body_mask(
     # Skin and fingers that the opening took lie within its reach of what is left.
     mask = _grown(mask, widths) & dense
     if labels is not None:
-        mask |= labels.array != 0
+        values = sorted({*itertools.chain(*labels.values_by_structure.values())})
+        mask |= np.isin(labels.array, np.array(values, labels.array.dtype))
     for place in range(mask.shape[axial]):
         slices: Any = tuple(place if axis == axial else slice(None) for axis in range(3))
         mask[slices] = ndimage.binary_fill_holes(mask[slices])
@@ -269,4 +271,5 @@ def _kept(volume: Volume, mask: Bools, outside_hu: float) -> Volume:
         )
     if dtype.kind != "f" and not np.iinfo(dtype).min <= outside_hu <= np.iinfo(dtype).max:
         raise ValueError(f"{dtype} cannot hold {outside_hu:g} HU; pass the CT as int16 or as floating point")
-    return Volume(np.where(mask, volume.array, dtype.type(outside_hu)), volume.affine, unit="HU")
+    kept = np.where(mask, volume.array, dtype.type(outside_hu))
+    return Volume(kept, volume.affine, unit="HU", frame_of_reference=volume.frame_of_reference)

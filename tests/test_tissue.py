@@ -76,9 +76,21 @@ def test_labels_are_body_in_any_case():
     ct = drrproj.Volume(hu, MM)
     assert not tissue.body_mask(ct)[ids > 0].any()
     assert tissue.body_mask(ct, labels=drrproj.LabelVolume(ids, MM))[ids > 0].all()
+    # What was not selected is background, and neither is a voxel of several structures of which one was.
+    ids[3, 3, 3], ids[40, 40, 10] = 9, 8
+    hu[40, 40, 10] = -1000
+    labels = drrproj.LabelVolume(ids, MM, {7: "arm", 6: "hand", 8: "clothes"}, overlaps={9: (6, 8)})
+    mask = tissue.body_mask(ct, labels=labels.subset(["arm", "hand"]))
+    assert mask[(ids == 7) | (ids == 9)].all()
+    assert not mask[40, 40, 10]
     for other in (drrproj.LabelVolume(ids, np.eye(4)), drrproj.LabelVolume(ids[1:], MM)):
         with pytest.raises(ValueError, match="must be on the CT's own grid"):
             tissue.body_mask(ct, labels=other)
+
+
+def test_parts_of_a_ct_stay_in_its_patient_space():
+    ct = drrproj.Volume(phantom()[0], MM, frame_of_reference="1.2.3")
+    assert tissue.body(ct).frame_of_reference == tissue.bones(ct).frame_of_reference == "1.2.3"
 
 
 def test_a_real_chest_loses_its_couch_and_no_structure():
