@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import drrproj
+from drrproj.dataset.measured_case import measured_case
 from drrproj.dataset.quality import RULES, Finding, QualityLimits, findings
 from drrproj.io.sample import read_sample
 
@@ -282,6 +283,17 @@ def test_metal_is_measured():
     assert messages(findings(with_hu(clean), LABELS), "metal", "warn") == [
         "1.7 ml above 2500 HU; metal or dense contrast medium"
     ]
+
+
+@pytest.mark.parametrize(
+    ("metal_hu", "voxels"), [(-0.5, 3), (0.5, 1), (-1, 3), (0, 1), (-2.5, 4), (-1e5, 4), (32766.5, 0), (1e5, 0)]
+)
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_metal_lies_above_a_limit_between_whole_numbers(metal_hu, voxels, dtype):
+    hu = np.array([0, 0, -1, 1], dtype).reshape(4, 1, 1)
+    ct = drrproj.Volume(hu, np.diag([10, 10, 10, 1]))
+    labels = drrproj.LabelVolume(np.ones(hu.shape, np.uint8), ct.affine, {1: "heart"})
+    assert measured_case(ct, labels, metal_hu).metal_ml == pytest.approx(voxels)
 
 
 def test_the_couch_is_seen_where_there_is_one():

@@ -7,6 +7,7 @@ of both. Directions are the patient's, from the affines: axis order and flips of
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.dataset.derive_partition import toward_ras
 from drrproj.label_volume import LabelVolume
 from drrproj.volume import Volume
 
@@ -61,8 +63,8 @@ class MeasuredCase:
 
 def measured_case(ct: Volume, labels: LabelVolume, metal_hu: float) -> MeasuredCase:
     """Measure a case. ``metal_hu``: what counts as metal lies above it."""
-    hu, hu_affine = _patient_axes(ct.array, ct.affine)
-    ids, id_affine = _patient_axes(labels.array, labels.affine)
+    hu, hu_affine = toward_ras(ct.array, ct.affine)
+    ids, id_affine = toward_ras(labels.array, labels.affine)
     same_grid = hu.shape == ids.shape and np.allclose(hu_affine, id_affine, atol=1e-3)
 
     values, voxels, centroids, backs = _count_runs(ids)
@@ -123,24 +125,6 @@ def _total_segmentator_name(name: str) -> str:
     if lobe := re.fullmatch(r"lung_(left|right)_lobe(upper|middle|lower)", name):
         return f"lung_{lobe[2]}_lobe_{lobe[1]}"
     return name
-
-
-def _patient_axes(array: Array, affine: Floats) -> tuple[Array, Floats]:
-    """View the array with its axes towards right, anterior, superior, as near as its grid allows; nothing is copied."""
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    order = max(
-        itertools.permutations(range(3)), key=lambda axes: sum(abs(cosines[row, axes[row]]) for row in range(3))
-    )
-    view = array.transpose(order)
-    columns, origin = affine[:3, list(order)], affine[:3, 3].copy()
-    for axis in range(3):
-        if columns[axis, axis] < 0:
-            view = np.flip(view, axis)
-            origin += columns[:, axis] * (view.shape[axis] - 1)
-            columns[:, axis] *= -1
-    turned = np.eye(4)
-    turned[:3, :3], turned[:3, 3] = columns, origin
-    return view, turned
 
 
 def _upward(array: Array) -> tuple[Array, tuple[int, ...]]:
@@ -281,7 +265,7 @@ def _sampled_hu(
 def _count_above(hu: Array, limit: float) -> int:
     slowest = int(np.argmax(np.abs(hu.strides)))
     # A number of the array's own type keeps numpy from converting every voxel to float64.
-    bound = hu.dtype.type(limit) if hu.dtype.kind == "f" else min(int(limit), int(np.iinfo(hu.dtype).max))
+    bound = hu.dtype.type(limit) if hu.dtype.kind == "f" else min(math.floor(limit), int(np.iinfo(hu.dtype).max))
     slabs: Iterable[Array] = np.moveaxis(_upward(hu)[0], slowest, 0)
     # Few slabs have any, and the greatest of whole numbers is found in a fifth of the time that counting takes.
     if hu.dtype.kind != "f":
