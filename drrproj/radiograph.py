@@ -50,6 +50,14 @@ class _ByLabel(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __contains__(self, label: object) -> bool:
+        # A mapping's own way would make the images, all of them.
+        return label in self._places
+
+    # A mapping compares its values, and whether two images are equal is no single truth.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         views, rows, columns = self._size
         structures = f"{counted(len(self), 'structure')}{': ' * bool(self._names)}{listed(self._names)}"
