@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 
 import highdicom
@@ -243,7 +244,7 @@ def test_an_rtstruct_needs_its_ct(tmp_path):
     with pytest.raises(ValueError, match=r"a contour of ring lies 0\.50 slices off the nearest slice"):
         drrproj.read_labels(path, volume=drrproj.Volume(ct.array, moved))
     moved[2, 3] += 2.5 + 500
-    with pytest.raises(ValueError, match="ring lies outside the CT passed"):
+    with pytest.raises(ValueError, match="outside the CT passed: ring, ball; pass the CT that it was drawn on"):
         drrproj.read_labels(path, volume=drrproj.Volume(ct.array, moved))
 
 
@@ -277,12 +278,131 @@ def test_an_outline_of_the_body_overlaps_with_all(tmp_path):
     assert set(drrproj.read_labels(path, volume=ct, structures=["ring", "ball"]).names.values()) == {"ring", "ball"}
 
 
-def test_a_damaged_contour_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            lambda item: item.ContourData.pop(),
+            "its ContourData .* for each point; got 269 numbers",
+        ),
+        (lambda item: delattr(item, "ContourData"), "a contour of ring has no ContourData"),
+        (lambda item: setattr(item, "ContourData", ["nan"] * 9), "three finite numbers for each point; got 9 numbers"),
+    ],
+)
+def test_a_damaged_contour_is_refused_where_it_is_asked_for(tmp_path, change, match):
     write_ct(tmp_path / "ct", ct_values(SHAPE))
     ct = drrproj.read_volume(tmp_path / "ct")
-    path = write_rtstruct(tmp_path / "rs.dcm", {"bad": [(circle(STRAIGHT, (5, 5), 2, 3)[:2], "CLOSED_PLANAR")]})
-    with pytest.raises(ValueError, match="a closed contour needs three points of three numbers or more; got 6 numbers"):
+    path = write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(STRAIGHT))
+    dataset = pydicom.dcmread(path)
+    with pydicom.config.disable_value_validation():
+        change(dataset.ROIContourSequence[0].ContourSequence[2])
+        dataset.save_as(path)
+    with pytest.raises(ValueError, match=match):
         drrproj.read_labels(path, volume=ct)
+    assert list(drrproj.read_labels(path, volume=ct, structures=["ball"]).names.values()) == ["ball"]
+
+
+def read_rois(tmp_path, rois, change=lambda dataset: None, **choices):
+    """Read structures on a straight CT: the labels, and what was said of them."""
+    write_ct(tmp_path / "ct", ct_values(SHAPE))
+    path = write_rtstruct(tmp_path / "rs.dcm", rois)
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        labels = drrproj.read_labels(path, volume=drrproj.read_volume(tmp_path / "ct"), **choices)
+    return labels, " | ".join(str(warning.message) for warning in caught)
+
+
+def test_a_contour_of_two_points_is_left_out_and_said(tmp_path):
+    rois = ring_and_ball(STRAIGHT)
+    plain, said = read_rois(tmp_path, rois)
+    assert said == ""
+    rois["ball"].append((circle(STRAIGHT, (5, 5), 2, 3)[:2], "CLOSED_PLANAR"))
+    rois["dot"] = [(circle(STRAIGHT, (5, 5), 2, 3)[:1], "CLOSED_PLANAR")]
+    labels, said = read_rois(tmp_path, rois)
+    assert "left out dot: points or lines, no closed contours" in said
+    assert "left out 1 contour of ball with less than three points" in said
+    np.testing.assert_array_equal(labels.array, plain.array)
+    assert read_rois(tmp_path, rois, structures=["ring"])[1] == ""
+    with pytest.raises(ValueError, match="no structure with closed contours in it, only dot; left out 1 contour"):
+        read_rois(tmp_path, rois, structures=["dot"])
+
+
+def test_a_structure_outside_the_ct_is_left_out_and_said(tmp_path):
+    rois = ring_and_ball(STRAIGHT)
+    plain, _ = read_rois(tmp_path, rois)
+    rois["couch"] = [(circle(STRAIGHT, (12, 60), 5, k), "CLOSED_PLANAR") for k in range(12)]
+    rois["feet"] = [(circle(STRAIGHT, (12, 8), 5, k + 0.5), "CLOSED_PLANAR") for k in range(40, 50)]
+    labels, said = read_rois(tmp_path, rois)
+    assert "left out couch, feet: outside the CT passed" in said
+    np.testing.assert_array_equal(labels.array, plain.array)
+    assert read_rois(tmp_path, rois, structures=["ball"])[1] == ""
+    with pytest.raises(ValueError, match="outside the CT passed: couch, feet; pass the CT"):
+        read_rois(tmp_path, rois, structures=["couch", "feet"])
+
+
+def test_a_contour_stored_twice_counts_once(tmp_path):
+    rois = ring_and_ball(STRAIGHT)
+    plain, _ = read_rois(tmp_path, rois)
+    rois["ball"] = rois["ball"] * 2
+    labels, said = read_rois(tmp_path, rois)
+    assert "left out 5 contours of ball that are there already" in said
+    np.testing.assert_array_equal(labels.array, plain.array)
+
+
+def test_a_structure_that_ends_empty_is_said(tmp_path):
+    rois = ring_and_ball(STRAIGHT)
+    # The same circle from another point on is no copy, and undoes the first one.
+    rois["undone"] = [(np.roll(circle(STRAIGHT, (5, 5), 3, 3), n, axis=0), "CLOSED_PLANAR") for n in (0, 1)]
+    _, said = read_rois(tmp_path, rois)
+    assert "undone is empty: no voxel has its centre inside its contours" in said
+
+
+def test_contours_of_one_structure_in_two_items_are_joined(tmp_path):
+    def halved(dataset):
+        first = dataset.ROIContourSequence[1]
+        second = pydicom.Dataset()
+        second.ReferencedROINumber, second.ContourSequence = first.ReferencedROINumber, first.ContourSequence[3:]
+        first.ContourSequence = first.ContourSequence[:3]
+        dataset.ROIContourSequence.append(second)
+
+    plain, _ = read_rois(tmp_path, ring_and_ball(STRAIGHT))
+    labels, said = read_rois(tmp_path, ring_and_ball(STRAIGHT), halved)
+    assert said == ""
+    np.testing.assert_array_equal(labels.array, plain.array)
+
+
+def test_two_structures_of_one_number_are_refused(tmp_path):
+    def same(dataset):
+        dataset.StructureSetROISequence[1].ROINumber = dataset.StructureSetROISequence[0].ROINumber
+
+    rois = {**ring_and_ball(STRAIGHT), "other": ring_and_ball(STRAIGHT)["ball"]}
+    with pytest.raises(ValueError, match="ring and ball have the same ROI number 0, so whose contours are whose"):
+        read_rois(tmp_path, rois, same)
+    assert dict(read_rois(tmp_path, rois, same, structures=["other"])[0].names) == {3: "other"}
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 2, 0), (0, 2, 1), (1, 0, 2)])
+@pytest.mark.parametrize("placed", [STRAIGHT, tilted()], ids=["straight", "tilted"])
+def test_the_slices_are_found_on_a_ct_that_was_reoriented(tmp_path, placed, order):
+    write_ct(tmp_path / "ct", ct_values(SHAPE), placed)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    path = write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(placed))
+    turned = drrproj.Volume(ct.array.transpose(order), ct.affine[:, [*order, 3]])
+    plain, labels = (drrproj.read_labels(path, volume=volume) for volume in (ct, turned))
+    np.testing.assert_array_equal(labels.array, plain.array.transpose(order))
+    np.testing.assert_array_equal(labels.affine, turned.affine)
+
+
+def test_a_ct_that_was_resampled_is_not_called_another(tmp_path):
+    write_ct(tmp_path / "ct", ct_values(SHAPE))
+    ct = drrproj.read_volume(tmp_path / "ct")
+    path = write_rtstruct(tmp_path / "rs.dcm", ring_and_ball(STRAIGHT))
+    resampled = drrproj.Volume(np.zeros((24, 20, 20), np.int16), ct.affine @ np.diag([1, 1, 0.6, 1]))
+    with pytest.raises(ValueError, match=r"off the nearest slice .* another one than .*, or was resampled since; pass"):
+        drrproj.read_labels(path, volume=resampled)
 
 
 @pytest.mark.parametrize("missing", ["ROINumber", "ReferencedROINumber", "SegmentSequence"])

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.grid import RAS_FROM
-from drrproj.io.dicom_files import DicomFile, read_dataset, tag_text, text
+from drrproj.io.dicom_files import DicomFile, quiet_pydicom, read_dataset, tag_text, text
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.label_volume import LabelVolume
 from drrproj.volume import Volume
 from drrproj.warned import warn
 
 __all__ = ["fill_contours", "read_contours"]
+
+Points = npt.NDArray[np.float64]
 
 # Share of a slice by which a contour may be beside the middle of its slice: points are written rounded.
 _OFF_SLICE = 0.2
@@ -34,38 +36,51 @@ def read_contours(
             "read_labels(path, volume=ct)"
         )
     dataset = read_dataset(file)
-    rois = {int(roi.ROINumber): roi for roi in dataset.get("StructureSetROISequence") or ()}
-    contours = {
-        int(item.ReferencedROINumber): list(item.get("ContourSequence") or ())
-        for item in dataset.get("ROIContourSequence") or ()
-    }
-    closed = {
-        number: [_points(item) for item in contours.get(number, ()) if text(item, "ContourGeometricType") in _CLOSED]
-        for number in rois
-    }
-    labels = unique_names([text(roi, "ROIName") or f"ROI {number}" for number, roi in rois.items()])
-    number_of = dict(zip(labels, rois, strict=True))
-    wanted = selected(labels, structures)
-    empty = [label for label in wanted if not closed[number_of[label]]]
-    wanted = [label for label in wanted if label not in empty]
-    if not wanted:
-        raise ValueError(f"no structure with closed contours in it, only {', '.join(empty) or 'nothing'}")
-    for label in wanted:
-        _check_frame(rois[number_of[label]], label, volume)
-    members = numbered({label: place for place, label in enumerate(labels, 1) if label in wanted}, names)
+    rois = list(dataset.get("StructureSetROISequence") or ())
+    labels = unique_names([text(roi, "ROIName") or f"ROI {roi.ROINumber}" for roi in rois])
+    wanted = set(selected(labels, structures))
+    numbers = [int(roi.ROINumber) for roi in rois]
+    drawn: dict[int, list[Any]] = {}
+    for item in dataset.get("ROIContourSequence") or ():
+        drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence") or ())
 
-    grid = (volume.shape[2], volume.shape[1], volume.shape[0])
+    voxel_from_lps = volume.voxel_from_world @ RAS_FROM["LPS"]
+    places: dict[str, int] = {}
+    contours: dict[str, list[Points]] = {}
     remarks: list[str] = []
+    without: list[str] = []
+    for place, (label, number, roi) in enumerate(zip(labels, numbers, rois, strict=True), 1):
+        if label not in wanted:
+            continue
+        if numbers.count(number) > 1:
+            same = [other for other, its in zip(labels, numbers, strict=True) if its == number]
+            raise ValueError(f"{' and '.join(same)} have the same ROI number {number}, so whose contours are whose?")
+        closed, remark = _closed(drawn.get(number, ()), label)
+        remarks.extend(remark)
+        if not closed:
+            without.append(label)
+            continue
+        _check_frame(roi, label, volume)
+        places[label] = place
+        contours[label] = [points @ voxel_from_lps[:3, :3].T + voxel_from_lps[:3, 3] for points in closed]
+    if not contours:
+        raise ValueError("; ".join([f"no structure with closed contours in it, only {_named(without)}", *remarks]))
+    axis = _slice_axis([points for its in contours.values() for points in its])
+    outlines = {label: _Outline(label, its, volume, axis) for label, its in contours.items()}
+    beyond = [label for label, outline in outlines.items() if not outline.is_on_volume]
+    if len(beyond) == len(outlines):
+        raise ValueError(f"outside the CT passed: {_named(beyond)}; pass the CT that it was drawn on")
+    left_out = (without, "points or lines, no closed contours"), (beyond, "outside the CT passed")
+    remarks = [f"left out {_named(those)}: {why}" for those, why in left_out if those] + remarks
+    members = numbered({label: place for label, place in places.items() if label not in beyond}, names)
 
     def masks() -> Iterator[Structure]:
         for label_id, label in members:
-            mask, where, remark = _mask(closed[number_of[label]], label, volume)
+            mask, where, remark = outlines[label].mask()
             remarks.extend(remark)
             yield Structure(label_id, label, mask, where)
 
-    values, overlaps = combined(grid, masks(), names)
-    if empty:
-        remarks.insert(0, f"left out {', '.join(empty)}: points or lines, no closed contours")
+    values, overlaps = combined((volume.shape[2], volume.shape[1], volume.shape[0]), masks(), names)
     if remarks:
         warn(f"{file.name}: {'; '.join(remarks)}")
     return LabelVolume(
@@ -77,13 +92,40 @@ def read_contours(
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 
-def _points(item: Any) -> npt.NDArray[np.float64]:
+def _closed(items: Sequence[Any], label: str) -> tuple[list[Points], list[str]]:
+    """Return a structure's closed contours, each once, and what was left out of them."""
+    with quiet_pydicom():
+        closed = [_points(item, label) for item in items if text(item, "ContourGeometricType") in _CLOSED]
+    # A copy would undo its original, because filling counts crossings.
+    whole = {points.tobytes(): points for points in closed if len(points) > 2}
+    degenerate = sum(len(points) < 3 for points in closed)
+    copies = len(closed) - degenerate - len(whole)
+    remarks = []
+    if degenerate:
+        remarks.append(f"left out {_contours(degenerate)} of {label} with less than three points")
+    if copies:
+        remarks.append(f"left out {_contours(copies)} of {label} that {'is' if copies == 1 else 'are'} there already")
+    return list(whole.values()), remarks
+
+
+def _contours(count: int) -> str:
+    return f"{count} contour{'s' * (count > 1)}"
+
+
+def _named(labels: Sequence[str]) -> str:
+    return ", ".join(labels) or "nothing"
+
+
+def _points(item: Any, label: str) -> Points:
     try:
         points = np.array([float(value) for value in item.ContourData], dtype=np.float64)
     except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"a contour has no {tag_text('ContourData')}, or a damaged one: {error}") from error
-    if points.size < 9 or points.size % 3:
-        raise ValueError(f"a closed contour needs three points of three numbers or more; got {points.size} numbers")
+        raise ValueError(f"a contour of {label} has no {tag_text('ContourData')}, or a damaged one: {error}") from error
+    if not points.size or points.size % 3 or not np.isfinite(points).all():
+        raise ValueError(
+            f"a contour of {label} is damaged: its {tag_text('ContourData')} must be three finite numbers for each "
+            f"point; got {points.size} numbers"
+        )
     return points.reshape(-1, 3)
 
 
@@ -96,40 +138,55 @@ def _check_frame(roi: Any, label: str, volume: Volume) -> None:
         )
 
 
-def _mask(
-    contours: Sequence[npt.NDArray[np.float64]], label: str, volume: Volume
-) -> tuple[npt.NDArray[np.bool_], tuple[slice, ...], list[str]]:
-    """Fill a structure's contours, slice by slice, in the box around them."""
-    slices = volume.shape[2]
-    voxel_from_lps = volume.voxel_from_world @ RAS_FROM["LPS"]
-    in_voxels = [points @ voxel_from_lps[:3, :3].T + voxel_from_lps[:3, 3] for points in contours]
-    by_slice: dict[int, list[npt.NDArray[np.float64]]] = {}
-    for points in in_voxels:
-        k = round(float(points[:, 2].mean()))
-        off = float(np.abs(points[:, 2] - k).max())
-        if off > _OFF_SLICE:
-            raise ValueError(
-                f"a contour of {label} lies {off:.2f} slices off the nearest slice of the CT passed, so it was drawn "
-                "on another one; pass the CT that it was drawn on"
-            )
-        by_slice.setdefault(k, []).append(points[:, :2])
-    inside = sorted(k for k in by_slice if 0 <= k < slices)
-    flat = np.concatenate(in_voxels)
-    low = np.maximum(np.floor(flat.min(axis=0)), 0).astype(int)
-    high = np.minimum(np.ceil(flat.max(axis=0)) + 1, volume.shape).astype(int)
-    if not inside or (low[:2] >= high[:2]).any():
-        raise ValueError(f"{label} lies outside the CT passed; pass the CT that it was drawn on")
-    remarks = []
-    if len(inside) < len(by_slice):
-        remarks.append(f"{len(by_slice) - len(inside)} slices of {label} lie beyond the CT passed")
-    steps = np.diff(inside)
-    if steps.size and np.median(steps) > 1:
-        remarks.append(f"{label} is drawn on one slice in {np.median(steps):.0f} only, and the others stay empty")
-    where = (slice(inside[0], inside[-1] + 1), slice(low[1], high[1]), slice(low[0], high[0]))
-    mask = np.zeros(tuple(part.stop - part.start for part in where), np.bool_)
-    for k in inside:
-        mask[k - inside[0]] = fill_contours([points - low[:2] for points in by_slice[k]], mask.shape[1:])
-    return mask, where, remarks
+def _slice_axis(contours: Sequence[Points]) -> int:
+    """Return the axis of the CT's array along which contours, in voxels, do not extend: the one of its slices."""
+    extent = np.median([np.ptp(points, axis=0) for points in contours], axis=0)
+    # The last one, as a series is read, also where contours are as thin as a line.
+    return 2 if extent[2] <= 2 * _OFF_SLICE else int(np.argmin(extent))
+
+
+class _Outline:
+    """A structure's contours, in voxels, on the slices of a CT."""
+
+    def __init__(self, label: str, contours: Sequence[Points], volume: Volume, axis: int) -> None:
+        self._label, self._axis = label, axis
+        self._by_slice: dict[int, list[Points]] = {}
+        for points in contours:
+            k = round(float(points[:, axis].mean()))
+            off = float(np.abs(points[:, axis] - k).max())
+            if off > _OFF_SLICE and 0 <= k < volume.shape[axis]:
+                raise ValueError(
+                    f"a contour of {label} lies {off:.2f} slices off the nearest slice of the CT passed, which is "
+                    "another one than it was drawn on, or was resampled since; pass the CT that it was drawn on"
+                )
+            self._by_slice.setdefault(k, []).append(np.delete(points, axis, axis=1))
+        flat = np.delete(np.concatenate(contours), axis, axis=1)
+        self._inside = sorted(k for k in self._by_slice if 0 <= k < volume.shape[axis])
+        self._low = np.maximum(np.floor(flat.min(axis=0)), 0).astype(int)
+        self._high = np.minimum(np.ceil(flat.max(axis=0)) + 1, np.delete(volume.shape, axis)).astype(int)
+
+    @property
+    def is_on_volume(self) -> bool:
+        return bool(self._inside) and bool((self._low < self._high).all())
+
+    def mask(self) -> tuple[npt.NDArray[np.bool_], tuple[slice, ...], list[str]]:
+        """Fill the contours, slice by slice, in the box around them; the array's axes from last to first."""
+        label, inside, low, high = self._label, self._inside, self._low, self._high
+        remarks = []
+        if len(inside) < len(self._by_slice):
+            remarks.append(f"{len(self._by_slice) - len(inside)} slices of {label} lie beyond the CT passed")
+        steps = np.diff(inside)
+        if steps.size and np.median(steps) > 1:
+            remarks.append(f"{label} is drawn on one slice in {np.median(steps):.0f} only, and the others stay empty")
+        where = [slice(low[1], high[1]), slice(low[0], high[0])]
+        mask = np.zeros((inside[-1] + 1 - inside[0], high[1] - low[1], high[0] - low[0]), np.bool_)
+        for k in inside:
+            mask[k - inside[0]] = fill_contours([points - low for points in self._by_slice[k]], mask.shape[1:])
+        if not mask.any():
+            remarks.append(f"{label} is empty: no voxel has its centre inside its contours")
+        at = 2 - self._axis
+        where.insert(at, slice(inside[0], inside[-1] + 1))
+        return np.moveaxis(mask, 0, at), tuple(where), remarks
 
 
 def fill_contours(contours: Sequence[npt.NDArray[np.float64]], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
