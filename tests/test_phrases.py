@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from drrproj.dataset.phrases import _ANATOMY
 from drrproj.dataset.taxonomy import AnatomyClass, Taxonomy, read_taxonomy
 
 TOTAL = "totalsegmentator"
@@ -77,6 +78,9 @@ def levels(*names):
         (TOTAL, "L4-5", levels("L4", "L5")),
         (TOTAL, "T5 and T6 vertebral bodies", levels("T5", "T6")),
         (TOTAL, "5th and 6th thoracic vertebrae", levels("T5", "T6")),
+        (TOTAL, "Th11 to Th12", levels("T11", "T12")),
+        (TOTAL, "both humeri", ("humerus_left", "humerus_right")),
+        ("paxray++", "lung apices", ("apical zone lung",)),
         # What must not expand.
         ("paxray", "left lung and heart", ("lung_left", "heart")),
         ("paxray", "heart and left lung", ("heart", "lung_left")),
@@ -117,6 +121,17 @@ def test_a_phrase_names_every_structure_and_nothing_is_left(taxonomy, phrase, cl
         (TOTAL, "both middle lobes", ("lung_middle_lobe_right",), ("both",)),
         (TOTAL, "left 5th rib and 6th rib", ribs("left", 5), ("6th", "rib")),
         (TOTAL, "right upper lobe and lower lobe", ("lung_upper_lobe_right",), ("lower", "lobe")),
+        # Words of anatomy that end in s, and plurals of other endings.
+        ("paxray", "Opacity in the lung apices.", ("lung_overall",), ("apices",)),
+        ("paxray", "Fracture of the humerus; right lung clear", ("lung_right",), ("humerus",)),
+        (TOTAL, "bronchus sign", (), ("bronchus",)),
+        (TOTAL, "dilated bronchi and atria", (), ("bronchi", "atria")),
+        ("paxray", "The hila are normal, the pleurae thin", (), ("hila", "pleurae")),
+        # A vertebra's letter apart from its number: "L" may be the left, too.
+        (TOTAL, "T 12 fracture", (), ("T", "12")),
+        (TOTAL, "L-1 and heart", ("heart",), ("L", "1")),
+        (TOTAL, "Th 12", (), ("Th", "12")),
+        (TOTAL, "Th13", (), ("Th13",)),
     ],
 )
 def test_what_was_not_read_is_told(taxonomy, phrase, classes, unread):
@@ -131,6 +146,11 @@ def test_every_name_and_synonym_is_its_class(name):
             classes, unread = taxonomy.read(f"Seen: {phrase.upper()}.")
             assert anatomy.name in classes, phrase
             assert not unread, phrase
+
+
+@pytest.mark.parametrize("word", sorted(_ANATOMY))
+def test_every_word_of_the_short_list_is_told(word):
+    assert Taxonomy("mine", (AnatomyClass("thing", "g"),)).read(f"thing and {word}") == (("thing",), (word,))
 
 
 def test_names_that_differ_in_order_alone_keep_apart():

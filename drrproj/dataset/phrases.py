@@ -25,7 +25,12 @@ _ORDINALS = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),
     *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
 )
-_PLURALS = {"vertebrae": "vertebra", "bodies": "body"}
+_PLURALS = {
+    **{"vertebrae": "vertebra", "bodies": "body", "apices": "apex", "bronchi": "bronchus", "hila": "hilum"},
+    **{"atria": "atrium", "humeri": "humerus", "pleurae": "pleura", "scapulae": "scapula"},
+}
+# "T 12" may be a vertebra, and the L of "L 3 ribs" the left: they are told.
+_PARTS = {"C", "T", "Th", "TH", "L", "S"}
 _LEVELS = [
     f"{part}{number}" for part, last in (("c", 7), ("t", 12), ("l", 5), ("s", 1)) for number in range(1, last + 1)
 ]
@@ -36,7 +41,7 @@ _ANATOMY = {
     *("cardiophrenic", "diaphragm", "hemidiaphragm", "rib", "vertebra", "vertebral", "spine", "clavicle"),
     *("scapula", "shoulder", "humerus", "heart", "cardiac", "atrium", "ventricle", "aorta"),
     *("aortic", "mediastinum", "mediastinal", "trachea", "bronchus", "breast"),
-    *("lingula", "apices", "bibasilar", "bibasal", "sternum", "esophagus", "liver", "spleen", "stomach", "kidney"),
+    *("lingula", "bibasilar", "bibasal", "sternum", "esophagus", "liver", "spleen", "stomach", "kidney"),
 }
 # They end names, as in "heart size", and name nothing alone.
 _NO_ANATOMY = {"size", "field", "body", "structure", "shadow", "contour", "overall", "again"}
@@ -101,7 +106,7 @@ class Phrases:
     def __init__(self, meanings: Iterable[tuple[str, str]]) -> None:
         self._exact: dict[tuple[str, ...], list[str]] = {}
         self._bags: dict[frozenset[str], list[str]] = {}
-        self._heads = set(_ANATOMY)
+        self._heads = {_token(word).word for word in _ANATOMY}
         self._numbered: set[str] = set()
         for phrase, name in meanings:
             tokens = _tokens(phrase)
@@ -291,8 +296,12 @@ class Phrases:
         token = tokens[place]
         if token.kind or token.word in self._heads:
             return True
+        if token.text in _PARTS:
+            return place + 1 < len(tokens) and _is_count(tokens[place + 1])
         if not _is_count(token):
             return False
+        if place and tokens[place - 1].text in _PARTS:
+            return True
         following = tokens[place + 1].word if place + 1 < len(tokens) else _BREAK
         earlier, _ = _earlier(tokens, place)
         return following in self._numbered or bool(earlier and earlier.kind in ("number", "level"))
@@ -320,12 +329,13 @@ def _token(text: str) -> _Token:
     if ordinal or word in _ORDINALS:
         word = f"#{int(ordinal[1]) if ordinal else _ORDINALS.index(word) + 1}"
         return _Token(text, word, "number", word)
-    if word in _PLURALS:
-        word = _PLURALS[word]
-    elif len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+    word = _PLURALS.get(word, word)
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
         word = word[:-1]
     if word in ("and", "or"):
         return _Token(text, _JOIN)
+    if re.fullmatch(r"th[0-9]{1,2}", word):
+        word = f"t{word[2:]}"
     kind = (
         "side"
         if word in _SIDES or word in _BOTH

@@ -189,15 +189,16 @@ class Taxonomy:
         them: "5th rib on the left" is "left 5th rib". A name inside a longer one does not count: "left lower lobe" is
         that lobe, not the left lung. Joined words of one kind stand for each of them: sides ("left and right",
         "both", "bilateral"), places ("upper and lower"), numbers ("5th and 6th", "ribs 3 to 5", "3-5") and levels of
-        the spine ("T11-L2"). A noun may be left out where two such descriptions are joined: "left upper and right
-        lower lobe".
+        the spine ("T11-L2"; "Th11" is "T11"). A noun may be left out where two such descriptions are joined: "left
+        upper and right lower lobe".
 
         The limits. The joining words are English. Nothing is found within a word or across a full stop, semicolon,
         colon or bracket. Negation and findings mean nothing: "no fracture of the 5th rib" is that rib. "Lower lobes"
         without a side are both only where the taxonomy has a class of that name. A number before its noun is a count
         ("3 ribs"). In "left 5th rib and 6th rib" the side does not carry over. ``unread`` tells a side, a place, the
-        number of a structure, and a noun of the taxonomy or of a short list of common anatomy; other anatomy that the
-        taxonomy lacks passes in silence, and so does a word that changes what is meant, such as "above".
+        number of a structure, a level with its number apart ("T 12"), and a noun of the taxonomy or of a short list of
+        common anatomy; other anatomy that the taxonomy lacks passes in silence, and so does a word that changes what is
+        meant, such as "above".
 
         Parameters
         ----------
