@@ -783,6 +783,35 @@ def test_files_that_are_not_rtks_are_refused(text, reason, tmp_path):
         interchange.geometry_from_rtk(path, origin=(0, 0), spacing=(1, 1), size=(4, 4))
 
 
+def test_an_rtk_file_is_replaced_whole_or_left_as_it_was(tmp_path):
+    resource = pytest.importorskip("resource", reason="a limit of the file size stands for a full disk")
+    path = tmp_path / "geometry.xml"
+    one, many = (panel_geometry(np.random.default_rng(0), views=views) for views in (1, 40))
+    interchange.rtk_from_geometry(one, path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*geometry\.xml: File too large"):
+            interchange.rtk_from_geometry(many, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_rtk_file_goes_where_a_link_points_and_nowhere_else(tmp_path):
+    view = panel_geometry(np.random.default_rng(0))
+    (tmp_path / "link.xml").symlink_to(tmp_path / "geometry.xml")
+    interchange.rtk_from_geometry(view, tmp_path / "link.xml")
+    assert (tmp_path / "link.xml").is_symlink()
+    assert (tmp_path / "geometry.xml").read_text().startswith("<?xml")
+    with pytest.raises(OSError, match="it is a folder, a device or a pipe; pass a file name"):
+        interchange.rtk_from_geometry(view, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*none.g\.xml: No such file or directory"):
+        interchange.rtk_from_geometry(view, tmp_path / "none" / "g.xml")
+
+
 def test_named_radiographs_keep_their_side_in_other_words():
     ct = Volume(np.zeros((60, 50, 70), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
     ap, pa = (Geometry.radiograph(name, ct, pixel_spacing=1) for name in ("AP", "PA"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -204,7 +206,7 @@ def rtk_from_geometry(
     geometry : Geometry
         Cone beams, or parallel beams perpendicular to the detector; one pixel spacing for all views.
     path : path-like
-        Where to write the XML file.
+        Where to write the XML file. Replaced whole, or left as it was.
     world_from_rtk : array_like, shape (4, 4), optional
         From RTK's frame to RAS+ mm, without scaling; from LPS by default.
 
@@ -219,6 +221,8 @@ def rtk_from_geometry(
     ValueError
         If rows and columns are not perpendicular, a parallel beam is oblique, pixel spacings differ, or cone and
         parallel beams are mixed, which RTK refuses.
+    OSError
+        If the file cannot be written.
 
     Accuracy
     --------
@@ -253,12 +257,28 @@ def rtk_from_geometry(
         ElementTree.SubElement(projection, "Matrix").text = f"\n{rows_of_matrix}\n"
     ElementTree.indent(root)
     document = ElementTree.tostring(root, encoding="unicode")
-    Path(path).write_text(f'<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>\n{document}\n', encoding="utf-8")
+    _write(path, f'<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>\n{document}\n')
     return {
         "origin": [-(columns - 1) / 2 * column_spacing, -(rows - 1) / 2 * row_spacing, 0.0],
         "spacing": [column_spacing, row_spacing, 1.0],
         "size": [columns, rows, len(geometry)],
     }
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    # Not drrproj.io's writer, because this room does not know that one.
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write {os.fspath(path)}: it is a folder, a device or a pipe; pass a file name")
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, target)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {os.fspath(path)}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def _projection(panel: Panel) -> tuple[list[float], Float64Array]:
