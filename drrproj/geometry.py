@@ -28,6 +28,7 @@ __all__ = [
     "RADIOGRAPH_VIEWS",
     "Geometry",
     "Rays",
+    "distance_of_source",
     "names_of_views",
     "positive_distance",
 ]
@@ -54,6 +55,9 @@ _MEANT_BY = {
     "lat": f"{_LEFT} or {_RIGHT_SIDE}",
     "front": "PA (the front at the detector) or AP (the back at the detector)",
 }
+
+_SDD_MM = 1800.0
+"""Source to detector where nothing else is said: an upright chest stand."""
 
 DETECTOR_GAP_MM = 50.0
 """Distance from the far side of the volume to the detector in :meth:`Geometry.radiograph`: wall-stand and clothes."""
@@ -130,6 +134,15 @@ def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
 def positive_distance(value: float, what: str) -> float:
     """Check a distance in mm, or raise ValueError."""
     return one_number(value, f"{what} must be a positive distance in mm", above=0)
+
+
+def distance_of_source(sdd: float | None, beam: Beam) -> float:
+    """Return the distance in mm from source to detector that is given or, where none is, meant; or raise ValueError."""
+    if beam == "cone":
+        return _SDD_MM if sdd is None else positive_distance(sdd, "sdd")
+    if sdd is not None:
+        raise ValueError("sdd belongs to a cone; a parallel beam has no source: leave it out")
+    return float("inf")
 
 
 class Rays(NamedTuple):
@@ -473,7 +486,7 @@ class Geometry:
         view: str,
         volume: Volume | LabelVolume,
         *,
-        sdd: float = 1800.0,
+        sdd: float | None = None,
         beam: Beam = "cone",
         shape: tuple[int, int] = (512, 512),
         pixel_spacing: float | Sequence[float] | None = None,
@@ -491,8 +504,8 @@ class Geometry:
             letters are taken for capitals.
         volume : Volume or LabelVolume
             Gives place and size; its values do not matter.
-        sdd : float, mm
-            Source to detector; 1800 stands for an upright chest stand.
+        sdd : float, mm, optional
+            Source to detector, for a cone; by default 1800, an upright chest stand's.
         beam : {"cone", "parallel"}
             A point source, or a source at infinity (no magnification), as PAXRay has it.
         shape : (int, int)
@@ -508,7 +521,8 @@ class Geometry:
         Raises
         ------
         ValueError
-            If the view or beam is unknown, or the source would stand inside the volume.
+            If the view or beam is unknown, the source would stand inside the volume, or a parallel beam is given a
+            distance.
 
         Warns
         -----
@@ -538,21 +552,22 @@ class Geometry:
         view = view.upper()
         if beam not in ("cone", "parallel"):
             raise ValueError(f'beam must be "cone" or "parallel"; got {beam!r}')
+        distance = distance_of_source(sdd, beam)
         direction, image_right = RADIOGRAPH_VIEWS[view]
         corners, middle = volume.corners, volume.center
         from_center = corners - middle
         depth = float((from_center @ direction).max())
         center = middle + (depth + DETECTOR_GAP_MM) * direction
-        source = center - positive_distance(sdd, "sdd") * direction
-        if beam == "cone" and sdd <= 2 * depth + DETECTOR_GAP_MM:
+        if distance <= 2 * depth + DETECTOR_GAP_MM:
             raise ValueError(
-                f"sdd {sdd:g} mm puts the source inside the volume, which is {2 * depth:.0f} mm deep in this view; "
-                f"use more than {2 * depth + DETECTOR_GAP_MM:.0f} mm, or a view that says where its source stands "
-                "(Geometry.cone, --c-arm)"
+                f"sdd {distance:g} mm puts the source inside the volume, which is {2 * depth:.0f} mm deep in this "
+                f"view; use more than {2 * depth + DETECTOR_GAP_MM:.0f} mm, or a view that says where its source "
+                "stands (Geometry.cone, --c-arm)"
             )
         magnification = np.ones(8)
         if beam == "cone":
-            magnification = sdd / ((corners - source) @ direction)
+            source = center - distance * direction
+            magnification = distance / ((corners - source) @ direction)
         height = 2 * float(np.abs(magnification * (from_center @ _SUPERIOR)).max())
         width = 2 * float(np.abs(magnification * (from_center @ image_right)).max())
         rows, columns = _detector_shape(shape)

@@ -78,9 +78,21 @@ def test_the_file_of_a_pose_says_all_of_it(ct, tmp_path, command, extra, message
     assert capsys.readouterr().err.endswith(message)
 
 
-def test_a_parallel_beam_has_no_source_to_be_far_away(ct, tmp_path, capsys):
-    assert run("project", ct, "--beam", "parallel", "--sdd", 900, "-o", tmp_path / "out") == 2
-    assert capsys.readouterr().err == "drrproj: error: --sdd belongs to a cone; a parallel beam has no source\n"
+@pytest.mark.parametrize(
+    "command",
+    [["project"], ["view"], ["paxray", "--mode", "physical"], ["dataset", "build"]],
+    ids=lambda command: command[0],
+)
+def test_a_parallel_beam_has_no_source_to_be_far_away(ct, tmp_path, command, capsys):
+    assert run(*command, ct, "--beam", "parallel", "--sdd", 1800, "-o", tmp_path / "out") == 2
+    told = "drrproj: error: sdd belongs to a cone; a parallel beam has no source: leave it out\n"
+    assert capsys.readouterr().err == told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_radiograph_and_a_c_arm_have_one_beam(ct, tmp_path, capsys):
+    assert run("view", ct, "--view", "PA", *ARM, "--beam", "parallel", "-o", tmp_path / "out") == 2
+    assert capsys.readouterr().err == "drrproj: error: a C-arm's beam is a cone\n"
 
 
 @pytest.mark.parametrize("views", [[], ["--view", "PA"], ["--view", "pa"]])

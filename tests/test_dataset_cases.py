@@ -311,9 +311,16 @@ def test_turned_pa_views_are_those_of_a_c_arm(primary, secondary):
     np.testing.assert_allclose(view.views, arm.views, atol=1e-9)
 
 
-def test_plain_views_are_those_of_radiograph():
-    poses = Poses([parse_view(name) for name in ("PA", "AP", "LL", "RL")], shape=(32, 24))
-    expected = [drrproj.Geometry.radiograph(name, CT, shape=(32, 24)).views[0] for name in ("PA", "AP", "LL", "RL")]
+def test_the_record_of_poses_has_the_distance_that_was_meant():
+    assert Poses().as_record()["sdd"] == Poses(sdd=1800).as_record()["sdd"] == 1800
+    assert Poses(beam="parallel").as_record()["sdd"] is None
+
+
+@pytest.mark.parametrize("beam", ["cone", "parallel"])
+def test_plain_views_are_those_of_radiograph(beam):
+    names = ("PA", "AP", "LL", "RL")
+    poses = Poses([parse_view(name) for name in names], beam, shape=(32, 24))
+    expected = [drrproj.Geometry.radiograph(name, CT, beam=beam, shape=(32, 24)).views[0] for name in names]
     np.testing.assert_allclose(poses.geometry("case", CT).views, expected, atol=1e-9)
 
 
@@ -369,6 +376,7 @@ def test_variations_that_are_none():
         ({"sdd": -1800.0}, "sdd must be a positive distance"),
         ({"sdd": float("nan")}, "sdd must be a positive distance in mm; got nan"),
         ({"sdd": float("inf")}, "sdd must be a positive distance"),
+        ({"sdd": 1800.0, "beam": "parallel"}, "sdd belongs to a cone; a parallel beam has no source: leave it out"),
         ({"pixel_spacing": 0.0}, "pixel_spacing must be a positive distance in mm; got 0"),
         ({"pixel_spacing": float("nan")}, "pixel_spacing must be a positive distance"),
         ({"beam": "fan"}, "the beam is cone or parallel; got 'fan'"),

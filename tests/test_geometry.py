@@ -301,6 +301,7 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: Geometry.radiograph("PA", CT, beam="fan"), "beam.*'fan'"),
         (lambda: Geometry.radiograph("PA", CT, sdd=100), "sdd 100 mm puts the source inside the volume.*120 mm deep"),
         (lambda: Geometry.radiograph("PA", CT, sdd=0), "sdd must be a positive"),
+        (lambda: Geometry.radiograph("PA", CT, beam="parallel", sdd=1800), "sdd belongs to a cone; a parallel beam"),
         (lambda: Geometry.from_camera(np.eye(3), -np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), "R must be a rotation"),
         (lambda: Geometry.from_camera(np.eye(3), 2 * np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), "R must be a rot"),
         (lambda: Geometry.from_camera(np.eye(4), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), r"\(3, 3\).*\(4, 4\)"),

@@ -147,7 +147,7 @@ def _add_build(own: Commands) -> None:
         "(default: frontal and lateral)",
     )
     add("--beam", choices=("cone", "parallel"), default="cone", help="parallel as PAXRay has it (default: cone)")
-    add("--sdd", type=float, default=1800.0, metavar="MM", help="source to detector (default: 1800)")
+    add("--sdd", type=float, metavar="MM", help="source to detector, for a cone (default: 1800)")
     add("--shape", nargs=2, type=int, default=(512, 512), metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
     add("--pixel-spacing", type=float, metavar="MM", help="at the detector (default: the whole CT fits)")
 

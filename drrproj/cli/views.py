@@ -85,12 +85,12 @@ def _views_asked_for(
 ) -> drrproj.Geometry:
     views = _radiographs(arguments)
     beam: Literal["cone", "parallel"] = arguments.beam or "cone"
-    if beam == "parallel" and arguments.sdd is not None and not arguments.c_arm:
-        raise ValueError("--sdd belongs to a cone; a parallel beam has no source")
+    if beam == "parallel" and arguments.c_arm:
+        raise ValueError("a C-arm's beam is a cone")
     shape = _SHAPE if arguments.shape is None else tuple(arguments.shape)
-    sdd = {} if arguments.sdd is None else {"sdd": arguments.sdd}
     geometries = [
-        drrproj.Geometry.radiograph(view, ct, beam=beam, shape=shape, pixel_spacing=spacing, **sdd) for view in views
+        drrproj.Geometry.radiograph(view, ct, sdd=arguments.sdd, beam=beam, shape=shape, pixel_spacing=spacing)
+        for view in views
     ]
     if arguments.c_arm:
         missing = [
@@ -98,12 +98,12 @@ def _views_asked_for(
             for option, value in (("--sdd", arguments.sdd), ("--sod", arguments.sod), ("--pixel-spacing", spacing))
             if value is None
         ]
-        if missing or spacing is None or beam == "parallel":
-            raise ValueError(f"--c-arm needs {', '.join(missing)}" if missing else "a C-arm's beam is a cone")
+        if missing or spacing is None:
+            raise ValueError(f"--c-arm needs {', '.join(missing)}")
         primary, secondary = zip(*arguments.c_arm, strict=True)
         geometries.append(
             drrproj.Geometry.c_arm(
-                **sdd,
+                sdd=arguments.sdd,
                 sod=arguments.sod,
                 isocenter=ct.center if arguments.isocenter is None else arguments.isocenter,
                 primary_angle=primary,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.names import require_file_name
-from drrproj.geometry import DETECTOR_GAP_MM, RADIOGRAPH_VIEWS, Beam, Geometry, positive_distance
+from drrproj.geometry import DETECTOR_GAP_MM, RADIOGRAPH_VIEWS, Beam, Geometry, distance_of_source, positive_distance
 from drrproj.volume import Volume
 
 __all__ = ["PAXRAY_VIEWS", "Poses", "Variation", "View", "parse_view"]
@@ -110,8 +110,8 @@ class Poses:
     ----------
     views : sequence of View
     beam : {"cone", "parallel"}
-    sdd : float, mm
-        Source to detector, for a cone.
+    sdd : float, mm, optional
+        Source to detector, for a cone; by default 1800.
     shape : (int, int)
         Rows and columns.
     pixel_spacing : float, mm, optional
@@ -122,8 +122,8 @@ class Poses:
     ------
     ValueError
         If there is no view, or two have one name, capitals or not; if the beam is unknown, ``shape`` is not two
-        positive whole numbers, ``sdd`` or ``pixel_spacing`` is not a positive number, or the distance varies so far
-        that no patient has room before the source.
+        positive whole numbers, ``sdd`` or ``pixel_spacing`` is not a positive number, a parallel beam is given a
+        distance, or the distance varies so far that no patient has room before the source.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class Poses:
 
     views: Sequence[View] = PAXRAY_VIEWS
     beam: Beam = "cone"
-    sdd: float = 1800.0
+    sdd: float | None = None
     shape: tuple[int, int] = (512, 512)
     pixel_spacing: float | None = None
     variation: Variation = field(default_factory=Variation)
@@ -156,28 +156,28 @@ class Poses:
             raise ValueError(
                 f"the shape of the detector is rows and columns, both positive whole numbers; got {self.shape!r}"
             )
-        positive_distance(self.sdd, "sdd")
+        distance = distance_of_source(self.sdd, self.beam)
         if self.pixel_spacing is not None:
             positive_distance(self.pixel_spacing, "pixel_spacing")
         if self.beam == "parallel" and self.variation.distance:
             raise ValueError("a parallel beam has no distance to vary; leave it out or use a cone")
         if self.beam == "cone" and self._nearest_mm <= DETECTOR_GAP_MM:
             raise ValueError(
-                f"a distance of {self.sdd:g} mm varied by {self.variation.distance:g} mm brings the source through the "
+                f"a distance of {distance:g} mm varied by {self.variation.distance:g} mm brings the source through the "
                 f"patient, who stands {DETECTOR_GAP_MM:g} mm before the detector; vary it less"
             )
 
     @property
     def _nearest_mm(self) -> float:
         """The smallest distance from source to detector that can be drawn."""
-        return self.sdd - self.variation.distance
+        return distance_of_source(self.sdd, self.beam) - self.variation.distance
 
     def as_record(self) -> dict[str, Any]:
         """Plain values that say which poses a case gets."""
         return {
             "views": [asdict(view) for view in self.views],
             "beam": self.beam,
-            "sdd": self.sdd if self.beam == "cone" else None,
+            "sdd": distance_of_source(self.sdd, self.beam) if self.beam == "cone" else None,
             "shape": list(self.shape),
             "pixel_spacing": self.pixel_spacing,
             "variation": asdict(self.variation),
@@ -225,7 +225,7 @@ class Poses:
         plain = Geometry.radiograph(
             view.radiograph,
             ct,
-            sdd=self.sdd + float(distance[0]),
+            sdd=distance_of_source(self.sdd, self.beam) + float(distance[0]) if self.beam == "cone" else None,
             beam=self.beam,
             shape=self.shape,
             pixel_spacing=self.pixel_spacing,
