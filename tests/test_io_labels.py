@@ -141,7 +141,7 @@ def test_damaged_header_table_is_refused(tmp_path, damage):
         (
             "n.json",
             '{"1": "spleen", "tumour": [1, 2]}',
-            r'every entry must be one id and one name; got "tumour": \[1, 2\]',
+            r'every entry must be one id and one name, all in one order; got "tumour": \[1, 2\]',
         ),
         ("n.json", '{"spleen": 1, "liver": 1}', "label 1 has two names, 'spleen' and 'liver'"),
         ("n.tsv", "", "must name the columns index and name; got nothing"),

@@ -15,7 +15,7 @@ from drrproj.dataset.cases import find_cases
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits
-from drrproj.io.label_names import read_label_names
+from drrproj.io.label_names import find_label_names, read_label_names
 
 
 @pytest.mark.parametrize("name", ["\ud800x", "heart\0", "he\nart", "heart\r", "\x1b[31mheart", "he\u2028art", "\x85"])
@@ -39,6 +39,54 @@ def test_names_in_a_header_that_are_no_text_are_refused(tmp_path):
     nibabel.save(image, tmp_path / "labels.nii.gz")
     with pytest.raises(ValueError, match=r"labels.nii.gz: label 1 is named 'he\\nart'"):
         drrproj.read_labels(tmp_path / "labels.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("seg.json", '{"Modality": "CT", "SeriesNumber": 4}', "a record of how an image was made, which tells its Mod"),
+        ("seg.json", '{"EchoTime": 1, "SeriesNumber": 3}', "a record of how an image was made, which tells its Echo"),
+        ("seg.json", '{"Manual": true, "Sources": ["ct.nii.gz"]}', "a record of how an image was made"),
+        ("seg.json", '{"heart": {"volume": 3}, "dice": 0.9}', "no label names in it"),
+        ("seg.csv", "structure,volume_ml\nheart,600\n", "the first row must name the columns index and name; got stru"),
+        ("seg.tsv", "index\tvolume\n1\t3\n", "the first row must name the columns index and name; got index, volume"),
+        ("seg.csv", "", "the first row must name the columns index and name; got nothing"),
+    ],
+)
+def test_files_of_another_kind_are_passed_over_beside_a_label_file_and_refused_as_a_table(tmp_path, name, text, why):
+    (tmp_path / name).write_text(text)
+    assert find_label_names(tmp_path / "seg.nii.gz") == {}
+    with pytest.raises(ValueError, match=rf"seg\.(json|csv|tsv): .*{why}"):
+        read_label_names(tmp_path / name)
+
+
+def test_a_table_behind_a_file_of_another_kind_is_found(tmp_path):
+    (tmp_path / "seg.json").write_text('{"Modality": "CT", "SeriesNumber": 4}')
+    (tmp_path / "seg.csv").write_text("id,structure\n3,heart\n")
+    assert find_label_names(tmp_path / "seg.nii.gz") == {3: "heart"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("seg.json", '{"heart": 51, "liver": "5"}', r'every entry must be .*; got "liver": "5"'),
+        ("seg.json", '{"1": "heart", "lung": 2}', r'every entry must be .* all in one order; got "lung": 2'),
+        ("seg.json", '{"1": "heart", "2": null}', r'every entry must be .*; got "2": null'),
+        ("seg.json", '{"heart": 1, "liver": true}', r'every entry must be .*; got "liver": true'),
+        ("seg.json", '{"1": "heart", "2": "lung", "1": "liver"}', r'it has "1" twice, of which one would be lost'),
+        ("seg.json", '{"labels": {"heart": 1, "heart": 2}}', r'it has "heart" twice'),
+        ("seg.json", '{"1": "heart", "01": "liver"}', "label 1 has two names, 'heart' and 'liver'"),
+        ("seg.json", '{"heart": 1, "liver": 1}', "label 1 has two names, 'heart' and 'liver'"),
+        ("seg.tsv", "index,name\n1,heart\n", "got index,name, which a tab would have to separate"),
+        ("seg.csv", "Name;ID\nheart;1\n", "got name;id, which a comma would have to separate"),
+        ("seg.csv", "id,name\nx,heart\n", "every row must have one id and one name; got 'x,heart'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_whole_is_refused_wherever_it_is(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    for read in (lambda: find_label_names(tmp_path / "seg.nii.gz"), lambda: read_label_names(tmp_path / name)):
+        with pytest.raises(ValueError, match=rf"seg\.(json|csv|tsv): .*{message}"):
+            read()
 
 
 @pytest.mark.filterwarnings("ignore:view .* the volume does not fit the detector")

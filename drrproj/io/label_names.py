@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,23 @@ __all__ = ["find_label_names", "names_from_header", "read_label_names"]
 _ID_COLUMNS = ("index", "id", "label_id")
 _NAME_COLUMNS = ("name", "label_name", "structure")
 
+# Words of the records that BIDS and dcm2niix write beside an image, which are numbers and texts by name as well.
+_RECORD_WORDS = {
+    *("AcquisitionNumber", "AcquisitionTime", "Atlas", "BodyPartExamined", "ConversionSoftware", "ConvolutionKernel"),
+    *("Density", "Description", "EchoTime", "FlipAngle", "GeneratedBy", "ImageType", "InstitutionName", "Manual"),
+    *("Manufacturer", "ManufacturersModelName", "Modality", "PatientPosition", "ProtocolName", "RawSources"),
+    *("RepetitionTime", "Resolution", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SkullStripped"),
+    *("SliceThickness", "SoftwareVersions", "Sources", "SpatialReference", "TaskName"),
+}
+
 _LABEL_ENDINGS = (".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz", ".npy")
 
 # "unknown" and "caret" in the NIfTI registry: TotalSegmentator writes the one, Connectome Workbench the other.
 _CARET_CODES = (0, 30)
+
+
+class _NoTable(ValueError):
+    """A file that is of another kind than a table of names, which beside a label file is no mistake."""
 
 
 def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
@@ -32,8 +46,9 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     Parameters
     ----------
     path : str or path
-        ``.json``: ids to names or names to ids, at the top or under ``"labels"`` as nnU-Net's ``dataset.json`` has
-        them. ``.tsv`` or ``.csv``: columns ``index`` (or ``id``) and ``name``, as BIDS and TotalSegmentator have them.
+        ``.json``: ids to names, every one, or names to ids, at the top or under ``"labels"`` as nnU-Net's
+        ``dataset.json`` has them. ``.tsv`` or ``.csv``: columns ``index`` (or ``id``, ``label_id``) and ``name`` (or
+        ``label_name``, ``structure``), as BIDS and TotalSegmentator have them.
 
     Returns
     -------
@@ -45,8 +60,8 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is neither kind of table, holds no names, gives one id two names, or a name has a character that is no
-        text: a control character, such as NUL or a line end, or half of a surrogate pair.
+        If it is neither kind of table, holds no names, has a key twice, gives one id two names, or a name has a
+        character that is no text: a control character, such as NUL or a line end, or half of a surrogate pair.
 
     Examples
     --------
@@ -64,7 +79,14 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
 def find_label_names(label_path: str | os.PathLike[str]) -> dict[int, str]:
     """Read the table beside a label file: the same name with the ending .json, .tsv or .csv; empty where none is.
 
-    A JSON file without any id-and-name pair is passed over: BIDS puts acquisition records under that name.
+    Files of another kind have such names too, and are passed over: JSON with a key word of BIDS or dcm2niix, such as
+    ``Modality`` or ``EchoTime``, or without any pair of a whole number and a text, and rows whose first one does not
+    name both columns. What is neither that nor a whole table is refused.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_label_names`, where it is a table of names.
     """
     label_file = Path(label_path)
     stem = label_file.name.removesuffix(".gz")
@@ -72,7 +94,10 @@ def find_label_names(label_path: str | os.PathLike[str]) -> dict[int, str]:
     for ending in (".json", ".tsv", ".csv"):
         table = label_file.with_name(stem + ending)
         if table.is_file():
-            names = _read_table(table)
+            try:
+                names = _read_table(table)
+            except _NoTable:
+                continue
             if names:
                 return names
     return {}
@@ -111,6 +136,8 @@ def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
             return _unique(_pairs_from_json(text))
         if ending in (".tsv", ".csv"):
             return _unique(_pairs_from_rows(text, "\t" if ending == ".tsv" else ","))
+    except _NoTable as error:
+        raise _NoTable(f"{path}: {error}") from error
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
     raise ValueError(f"{path}: label names come as .json, .tsv or .csv")
@@ -118,26 +145,41 @@ def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
 
 def _pairs_from_json(text: str) -> list[tuple[int, str]]:
     try:
-        table: Any = json.loads(text)
+        table: Any = json.loads(text, object_pairs_hook=_once)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from error
     if isinstance(table, dict) and isinstance(table.get("labels"), dict):
         table = table["labels"]
-    if not isinstance(table, dict):
-        return []
-    pairs = [_pair(key, value) for key, value in table.items()]
-    if any(pairs) and not all(pairs):
-        odd = list(table.items())[pairs.index(None)]
-        raise ValueError(f"every entry must be one id and one name; got {json.dumps(odd[0])}: {json.dumps(odd[1])}")
-    return [pair for pair in pairs if pair]
+    entries = table if isinstance(table, dict) else {}
+    word = next((key for key in entries if key in _RECORD_WORDS), None)
+    if word is not None:
+        raise _NoTable(f"it is a record of how an image was made, which tells its {word}, and no table of names")
+    are_names = {key: _is_id(key) and isinstance(value, str) for key, value in entries.items()}
+    are_ids = {key: isinstance(value, int) and not isinstance(value, bool) for key, value in entries.items()}
+    if not any((*are_names.values(), *are_ids.values())):
+        raise _NoTable('no label names in it; it needs pairs such as {"51": "heart"}')
+    if all(are_names.values()):
+        return [(int(key), name) for key, name in entries.items()]
+    if all(are_ids.values()):
+        return [(label_id, name) for name, label_id in entries.items()]
+    fit = are_names if sum(are_names.values()) >= sum(are_ids.values()) else are_ids
+    odd = next(key for key in entries if not fit[key])
+    raise ValueError(
+        f"every entry must be one id and one name, all in one order; got {json.dumps(odd)}: {json.dumps(entries[odd])}"
+    )
 
 
-def _pair(key: str, value: Any) -> tuple[int, str] | None:
-    if isinstance(value, str) and key.strip().isdecimal():
-        return int(key), value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value, key
-    return None
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"it has {json.dumps(key)} twice, of which one would be lost; remove or rename one")
+        table[key] = value
+    return table
+
+
+def _is_id(text: str) -> bool:
+    return text.strip().isdecimal()
 
 
 def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
@@ -146,12 +188,16 @@ def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
     id_column = next((header.index(name) for name in _ID_COLUMNS if name in header), None)
     name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
     if id_column is None or name_column is None:
-        raise ValueError(f"the first row must name the columns index and name; got {', '.join(header) or 'nothing'}")
+        said = f"the first row must name the columns index and name; got {', '.join(header) or 'nothing'}"
+        words = set(re.split(r"\s*[,;\t]\s*", ",".join(header)))
+        if words & set(_ID_COLUMNS) and words & set(_NAME_COLUMNS):
+            raise ValueError(f"{said}, which {'a tab' if delimiter != ',' else 'a comma'} would have to separate")
+        raise _NoTable(said)
     pairs = []
     for row in rows:
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) <= max(id_column, name_column) or not row[id_column].strip().isdecimal():
+        if len(row) <= max(id_column, name_column) or not _is_id(row[id_column]):
             raise ValueError(f"every row must have one id and one name; got {delimiter.join(row)!r}")
         pairs.append((int(row[id_column]), row[name_column].strip()))
     return pairs
