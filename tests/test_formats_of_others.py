@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from drrproj.dataset.formats import read_yolo
+from drrproj.dataset.formats import read_coco, read_yolo
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
 from drrproj.io.grey import write_grey
 
@@ -30,6 +32,39 @@ class TestPolygons:
         wanted = np.zeros(SHAPE, bool)
         wanted[:8] = True
         np.testing.assert_array_equal(mask, wanted)
+
+
+LUNG, HEART = {"id": 1, "name": "lung"}, {"id": 2, "name": "heart"}
+A = {"id": 1, "file_name": "a.png", "height": 4, "width": 6}
+
+
+class TestCOCO:
+    def read(self, folder, categories, images):
+        (folder / "set.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+        return read_coco(folder / "set.json", folder)
+
+    @pytest.mark.parametrize(
+        ("categories", "images", "message"),
+        [
+            ([LUNG, {**HEART, "id": 1}], [A], "two categories have the id 1"),
+            ([LUNG, {**LUNG, "id": 2, "name": " lung"}], [A], "two categories have the name 'lung'"),
+            ([LUNG], [A, {**A, "file_name": "b.png"}], "two images have the id 1"),
+            ([LUNG], [A, {**A, "id": 2, "file_name": "x/a.png"}], "two pictures have the same name: a"),
+        ],
+    )
+    def test_what_would_be_lost_under_one_id_or_name_is_refused(self, categories, images, message, tmp_path):
+        with pytest.raises(ValueError, match=rf"set\.json: .*{message}"):
+            self.read(tmp_path, categories, images)
+
+    def test_the_same_record_twice_loses_nothing(self, tmp_path):
+        read = self.read(tmp_path, [LUNG, HEART, LUNG], [A, A])
+        assert (read.classes, [image.name for image in read]) == (("lung", "heart"), ["a"])
+
+    def test_two_files_of_one_picture_are_named(self, tmp_path):
+        self.read(tmp_path, [LUNG], [A])
+        (tmp_path / "b.json").write_bytes((tmp_path / "set.json").read_bytes())
+        with pytest.raises(ValueError, match=r"set\.json, .*b\.json: two pictures have the same name: a"):
+            read_coco([tmp_path / "set.json", tmp_path / "b.json"], tmp_path)
 
 
 class TestYOLO:

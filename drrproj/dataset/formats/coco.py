@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -177,7 +178,8 @@ def read_coco(
     FileNotFoundError
         If a file is not there.
     ValueError
-        If a file is not of this format, the files have different categories, or no ``image_folder`` came.
+        If a file is not of this format, two of its records have one id or two categories one name, the files have
+        different categories or list one picture, or no ``image_folder`` came.
     ModuleNotFoundError
         If pycocotools is not installed, when a mask is asked for.
     """
@@ -201,7 +203,10 @@ def read_coco(
         images += of_file
     if classes is None:
         raise ValueError("pass at least one file of annotations")
-    read = LabelledImages(classes, tuple(images))
+    try:
+        read = LabelledImages(classes, tuple(images))
+    except ValueError as error:
+        raise ValueError(f"{', '.join(map(str, files))}: {error}") from error
     return read if root is None else restore_particulars(root, read)
 
 
@@ -215,11 +220,12 @@ def _read_file(path: Path, image_folder: Path) -> tuple[tuple[str, ...], list[La
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     try:
-        category_names = {
-            category["id"]: category["name"].strip()
-            for category in sorted(content["categories"], key=lambda category: int(category["id"]))
-        }
-        records = {record["id"]: record for record in _flat(content["images"])}
+        categories = _by_id(content["categories"], "categories")
+        category_names = {place: categories[place]["name"].strip() for place in sorted(categories, key=int)}
+        doubled = [name for name, count in Counter(category_names.values()).items() if count > 1]
+        if doubled:
+            raise ValueError(f"two categories have the name {doubled[0]!r}, spaces around it aside; rename one")
+        records = _by_id(_flat(content["images"]), "images")
         of_image: dict[Any, list[tuple[str, Any]]] = {image_id: [] for image_id in records}
         for annotation in content["annotations"]:
             name = category_names[annotation["category_id"]]
@@ -244,6 +250,14 @@ def _read_file(path: Path, image_folder: Path) -> tuple[tuple[str, ...], list[La
     except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: this is no COCO file: {error}") from error
     return tuple(category_names.values()), images
+
+
+def _by_id(records: Iterable[dict[str, Any]], what: str) -> dict[Any, dict[str, Any]]:
+    found: dict[Any, dict[str, Any]] = {}
+    for record in records:
+        if found.setdefault(record["id"], record) != record:
+            raise ValueError(f"two {what} have the id {record['id']!r}, and one of them would be lost; renumber them")
+    return found
 
 
 def _flat(records: Iterable[Any]) -> Iterator[dict[str, Any]]:
