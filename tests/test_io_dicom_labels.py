@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from fractions import Fraction
 
@@ -74,11 +75,20 @@ def assert_same_voxels(labels, placed, masks):
 # --- SEG ----------------------------------------------------------------------------------------------------------
 
 
+def reading(placed):
+    """Hear what is said of a gantry that leans, for whose slices highdicom writes no distance."""
+    along = np.cross(placed.row_direction, placed.column_direction) @ placed.step
+    if np.isclose(along, np.linalg.norm(placed.step)):
+        return contextlib.nullcontext()
+    return pytest.warns(UserWarning, match="its slices are taken to be 4.698 mm apart")
+
+
 @PLACES
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
 def test_segments_lie_where_their_masks_have_them(tmp_path, placed, kind):
     masks = heart_and_lung()
-    labels = drrproj.read_labels(write_seg(tmp_path, placed, masks, kind))
+    with reading(placed):
+        labels = drrproj.read_labels(write_seg(tmp_path, placed, masks, kind))
     assert dict(labels.names) == {1: "heart", 2: "lung"}
     assert labels.frame_of_reference == FRAME
     assert_same_voxels(labels, placed, masks)
@@ -94,9 +104,10 @@ def test_a_seg_projects_as_its_mask_does(tmp_path, placed):
     if not np.array_equal(ct.array, ct_values(SHAPE)):  # the series is counted from its other end
         in_memory = drrproj.LabelVolume(in_memory.array[:, :, ::-1], ct.affine, in_memory.names)
     view = drrproj.Geometry.radiograph("AP", ct, shape=(40, 48))
+    with reading(placed):
+        read = drrproj.read_labels(path, volume=ct)
     from_file, from_array = (
-        drrproj.project(ct, view, labels=labels, threads=1).path_length
-        for labels in (drrproj.read_labels(path, volume=ct), in_memory)
+        drrproj.project(ct, view, labels=labels, threads=1).path_length for labels in (read, in_memory)
     )
     for name in masks:
         assert from_array[name].max() > 2
@@ -174,6 +185,72 @@ def test_masks_beside_dicom_are_not_chosen_unasked(tmp_path):
     (tmp_path / "liver.nii.gz").write_bytes(b"")
     with pytest.raises(ValueError, match=r"masks such as liver\.nii\.gz and DICOM files such as .* pass the SEG"):
         drrproj.read_labels(tmp_path)
+
+
+def measures(**values):
+    """Change what a SEG says of the distances of its slices; None takes it out."""
+
+    def change(seg):
+        shared = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        for name, value in values.items():
+            if value is None:
+                delattr(shared, name)
+            else:
+                setattr(shared, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"SpacingBetweenSlices": 4.9},
+        {"SpacingBetweenSlices": None, "SliceThickness": 5},
+        {"SpacingBetweenSlices": 0, "SliceThickness": 5},
+        {"SpacingBetweenSlices": 9, "SliceThickness": 5},
+    ],
+)
+def test_slices_that_are_not_adjacent_keep_their_thickness(tmp_path, said):
+    masks = one_structure([1, 4, 10])
+    labels = drrproj.read_labels(write_seg(tmp_path, STRAIGHT, masks, change=measures(**said)))
+    np.testing.assert_allclose(labels.voxel_size, [1.5, 2.0, 5.0])
+    assert_same_voxels(labels, STRAIGHT, masks)
+
+
+def one_structure(slices):
+    mask = np.zeros(SHAPE, bool)
+    mask[4:9, 3:8, slices] = True
+    return {"heart": mask}
+
+
+def test_a_seg_that_does_not_say_how_far_its_slices_are_apart_is_taken_by_its_nearest_frames(tmp_path):
+    path = write_seg(tmp_path, STRAIGHT, one_structure([1, 2, 4]), change=measures(SpacingBetweenSlices=None))
+    with pytest.warns(UserWarning, match=r"slices are taken to be 5 mm apart, .* is missing and its SliceThickness"):
+        labels = drrproj.read_labels(path)
+    assert_same_voxels(labels, STRAIGHT, one_structure([1, 2, 4]))
+
+
+def test_a_seg_of_one_slice_of_no_thickness(tmp_path):
+    said = measures(SpacingBetweenSlices=None, SliceThickness=0)
+    with pytest.raises(ValueError, match="its frames lie in one slice, and nothing says how thick it is: its Spac"):
+        drrproj.read_labels(write_seg(tmp_path, STRAIGHT, one_structure([3]), change=said))
+
+
+@pytest.mark.parametrize("value", [None, 99, "a sequence"])
+def test_a_frame_of_no_segment_is_one_sentence(tmp_path, value):
+    def change(seg):
+        item = seg.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0]
+        if value == "a sequence":
+            del item.ReferencedSegmentNumber
+            item.add_new("ReferencedSegmentNumber", "SQ", [pydicom.Dataset()])
+        else:
+            item.ReferencedSegmentNumber = value
+
+    path = write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=change)
+    wrong = r"it has frames of segment 99, which its SegmentSequence \(0062,0002\) lacks"
+    with pytest.raises(ValueError, match=wrong if value == 99 else r"seg\.dcm: the SEG breaks the standard"):
+        drrproj.read_labels(path)
 
 
 # --- contours -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,11 +13,15 @@ from drrproj.extras import from_extra
 from drrproj.io.dicom_files import DicomFile, numbers, one_number, quiet_pydicom, read_dataset, tag_text, text
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.label_volume import LabelVolume
+from drrproj.warned import warn
 
 __all__ = ["read_segmentation"]
 
 # Share of the slice spacing by which a frame may be off its place: positions are written rounded.
 _OFF = 0.1
+
+# What says how far it is to the next slice: the distance, else the thickness of slices that fill the space.
+_DISTANCES = ("SpacingBetweenSlices", "SliceThickness")
 
 
 def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures: Sequence[str] | None) -> LabelVolume:
@@ -29,7 +34,8 @@ def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures:
     try:
         with quiet_pydicom():
             segmentation = Segmentation.from_dataset(dataset, copy=False)
-    except (ValueError, AttributeError, KeyError, TypeError, RuntimeError) as error:
+    # highdicom puts the frames into a table of SQLite, which refuses numbers that are none.
+    except (ValueError, AttributeError, KeyError, TypeError, RuntimeError, sqlite3.Error) as error:
         raise ValueError(f"the SEG breaks the standard and cannot be read: {error}") from error
 
     items = [item for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
@@ -38,6 +44,8 @@ def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures:
     wanted = selected(labels, structures)
     members = numbered({label: number_of[label] for label in wanted}, names)
     frames = _Frames(segmentation)
+    if frames.remark:
+        warn(f"{file.name}: {frames.remark}")
     masks = (Structure(label_id, name, *frames.mask(number_of[name])) for label_id, name in members)
     values, overlaps = combined(frames.shape, masks, names)
     return LabelVolume(
@@ -64,13 +72,16 @@ class _Frames:
         positions = np.array([_needed(group, "PlanePositionSequence", "ImagePositionPatient", 3) for group in groups])
         orientation = _needed(groups[0], "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
         spacing = _needed(groups[0], "PixelMeasuresSequence", "PixelSpacing", 2)
-        self._slices, step = _places(positions, np.cross(*orientation), groups[0]["PixelMeasuresSequence"])
+        self._slices, step, self.remark = _places(positions, np.cross(*orientation), groups[0]["PixelMeasuresSequence"])
         self._segments = [
             int(group["SegmentIdentificationSequence"].ReferencedSegmentNumber)
             if group["SegmentIdentificationSequence"] is not None
             else 0
             for group in groups
         ]
+        unknown = set(self._segments) - {0} - {int(item.SegmentNumber) for item in segmentation.SegmentSequence}
+        if unknown:
+            raise ValueError(f"it has frames of segment {min(unknown)}, which its {tag_text('SegmentSequence')} lacks")
         self.shape = (int(self._slices.max()) + 1, int(segmentation.Rows), int(segmentation.Columns))
         self.affine = np.eye(4)
         self.affine[:3, :3] = np.column_stack([orientation[0] * spacing[1], orientation[1] * spacing[0], step])
@@ -118,29 +129,37 @@ def _needed(group: dict[str, Any], sequence: str, keyword: str, count: int) -> n
 
 def _places(
     positions: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], measures: Any
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the slice of each frame, and the step to the next slice, LPS mm.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], str]:
+    """Return the slice of each frame, the step to the next slice, LPS mm, and a remark on it.
 
-    Empty slices have no frame, so the distance between two slices is not the distance between two frames.
+    Empty slices have no frame, so the distance between two slices is not the distance between two frames: the file
+    says how far its slices are apart, or else how thick they are. The remark says where neither fits.
     """
     along = positions @ normal
-    first = int(np.argmin(along))
+    first, last = int(np.argmin(along)), int(np.argmax(along))
     gaps = np.diff(np.unique(np.round(along, 3)))
-    stated = one_number(measures, "SpacingBetweenSlices") or (
-        None if gaps.size else one_number(measures, "SliceThickness")
-    )
-    for size in (abs(stated or 0.0), float(gaps.min()) if gaps.size else 0.0):
-        if not size:
-            continue
-        slices = np.rint((along - along[first]) / size)
-        if not gaps.size:
-            return slices.astype(np.int64), size * normal
-        last = int(np.argmax(along))
-        step = (positions[last] - positions[first]) / slices[last] if slices[last] else np.zeros(3)
-        off = np.linalg.norm(positions - (positions[first] + slices[:, None] * step), axis=1)
-        if slices[last] and off.max() <= _OFF * size:
-            return slices.astype(np.int64), step
+    stated = {keyword: abs(one_number(measures, keyword) or 0.0) for keyword in _DISTANCES}
+    said = " and ".join(f"its {tag_text(keyword)} is {size or 'missing'}" for keyword, size in stated.items())
+    if not gaps.size:
+        distance = next(filter(None, stated.values()), None)
+        if distance is None:
+            raise ValueError(f"its frames lie in one slice, and nothing says how thick it is: {said}")
+        return np.zeros(len(along), np.int64), distance * normal, ""
+    for distance in (*filter(None, stated.values()), float(gaps.min())):
+        # A number that was rounded counts wrong over many slices, and positions that were rounded do over few.
+        for size in (distance, gaps.min() / max(round(gaps.min() / distance), 1)):
+            slices = np.rint((along - along[first]) / size)
+            if not slices[last] or abs(size - distance) > _OFF * distance:
+                continue
+            step = (positions[last] - positions[first]) / slices[last]
+            off = np.linalg.norm(positions - (positions[first] + slices[:, None] * step), axis=1)
+            if off.max() > _OFF * size or abs(step @ normal - distance) > _OFF * distance:
+                continue
+            remark = (
+                f"its slices are taken to be {distance:.4g} mm apart, as its nearest frames are, because {said}; "
+                "where only some slices hold frames, its structures are too thick"
+            )
+            return slices.astype(np.int64), step, "" if distance in stated.values() else remark
     raise ValueError(
-        f"its frames do not lie on evenly spaced slices: {gaps.min() if gaps.size else 0:.4g} to "
-        f"{gaps.max() if gaps.size else 0:.4g} mm apart, {tag_text('SpacingBetweenSlices')} {stated}"
+        f"its frames do not lie on evenly spaced slices: {gaps.min():.4g} to {gaps.max():.4g} mm apart, and {said}"
     )
