@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -47,6 +48,19 @@ def test_examples_of_help_are_valid(tmp_path, monkeypatch, capsys):
         for example in examples:
             globbed = [sorted(map(str, tmp_path.glob(word))) if "*" in word else [word] for word in example]
             assert run(*(word for words in globbed for word in words), "--overwrite") == 0, example
+
+
+@pytest.mark.parametrize("command", ["project", "paxray --mode physical --transfer matsu"])
+def test_the_energies_that_help_names_are_those_that_are_taken(command, ct, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(*command.split(), "--help")
+    told = re.search(r"photon energy[a-z ]*, (\d+) to (\d+)", " ".join(capsys.readouterr().out.split()))
+    assert told is not None
+    lowest, highest = map(int, told.groups())
+    for energy in (lowest, highest):
+        assert run(*command.split(), ct, *SMALL, "--energy", energy, "-o", tmp_path / str(energy)) == 0
+    for energy in (lowest - 0.1, highest + 0.1):
+        assert "energy_kev" in refused(capsys, *command.split(), ct, *SMALL, "--energy", energy, "-o", tmp_path / "no")
 
 
 # --- render -------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def add_to(commands: Commands) -> None:
     add("--sdd", type=float, metavar="MM", help="source to detector, for a cone (default: 1800)")
     add("--shape", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="pixels (default: 512 512)")
     add("--pixel-spacing", type=float, metavar="MM", help="at the detector (default: the whole CT fits)")
-    add("--energy", type=float, metavar="KEV", help="photon energy of the bilinear model, 30 to 150 (default: 70)")
+    add("--energy", type=float, metavar="KEV", help="photon energy of the bilinear model, 10 to 150 (default: 70)")
     add("--gamma", type=float, metavar="G", help=f"exponent of the transmission (default: {paxray.GAMMA})")
 
     add = parser.add_argument_group("physical and matsubara mode").add_argument
