@@ -158,6 +158,19 @@ void lowest_and_highest(const double (&position)[N], const double (&motion)[N], 
     high = highest;
 }
 
+// Of four lines that share u, the first gets that of the lanes which have a pixel in another line alone: where lines
+// are sheared, each ends at another lane.
+void take_missing_lanes(Packet* four) {
+    for (int i = 0; i < N; ++i) {
+        int line = 0;
+        while (line < kFour - 1 && four[line].column[i] < 0) ++line;
+        four->u[i] = four[line].u[i];
+        four->du[i] = four[line].du[i];
+        four->motion_u[i] = four[line].motion_u[i];
+        four->slope_u[i] = four[line].slope_u[i];
+    }
+}
+
 void set_up(Walk& walk, const Tile& tile) {
     const int packet_lines = walk.job.plan.packet_lines, packet_lanes = N / packet_lines;
     Extents& extents = walk.extents;
@@ -189,6 +202,7 @@ void set_up(Walk& walk, const Tile& tile) {
     walk.in_fours = fours == kFour && walk.count == tile.lines * lanes_of_packets;
     walk.fours_in_line = lanes_of_packets;
     for (int i = 0; i < walk.count && walk.in_fours; ++i) {
+        if (i % kFour == 0) take_missing_lanes(walk.packets + i);
         const Packet& first = walk.packets[i / kFour * kFour];
         Packet& packet = walk.packets[i];
         __builtin_memcpy(packet.u, first.u, sizeof(packet.u));
