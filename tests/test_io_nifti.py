@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import sys
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import nibabel
@@ -157,6 +159,38 @@ def test_intercept_that_does_not_fit_int16_gives_float32(tmp_path):
     ct = drrproj.read_volume(set_slope(write(tmp_path / "ct.nii", stored), 1.0, -1024.0))
     assert ct.array.dtype == np.float32
     assert ct.array.ravel().tolist() == [-1024.0, 64511.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ids", "slope", "inter"),
+    [
+        (np.int32, [0, 33554433], 1.0, 1.0),
+        (np.int32, [-(2**31), 2**31 - 1], 1.0, 2.0),
+        (np.uint16, [0, 16385], 1025.0, 0.0),
+        (np.int64, [-5, 2**62 + 1], 1.0, -7.0),
+        (np.uint64, [0, 2**64 - 5], 1.0, 4.0),
+        (np.uint64, [2**63 + 1, 2**64 - 1], 1.0, -(2.0**63)),
+        (np.int64, [-3, 2**40 + 1], -2.0, 3.0),
+        (np.int32, [0, 2 * 33554433], 0.5, 0.0),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_whole_numbers_that_float32_would_round_are_scaled_exactly(tmp_path, dtype, ids, slope, inter, compressed):
+    stored = np.array(ids, dtype).reshape(2, 1, 1)
+    image = nibabel.Nifti1Image(stored, LAS_OBLIQUE, dtype=dtype)
+    nibabel.save(image, tmp_path / "ct.nii")
+    path = set_slope(tmp_path / "ct.nii", slope, inter)
+    array = drrproj.read_volume(packed(path) if compressed else path).array
+    assert [int(number) for number in array.ravel()] == [
+        int(number * Fraction(slope) + Fraction(inter)) for number in ids
+    ]
+    assert array.flags.f_contiguous
+
+
+def test_label_ids_beyond_float32_come_through_an_intercept(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.array([[[0, 33554433]]], np.int32), LAS_OBLIQUE), tmp_path / "seg.nii")
+    labels = drrproj.read_labels(set_slope(tmp_path / "seg.nii", 1.0, 1.0))
+    assert list(labels.label_ids) == [1, 33554434]
 
 
 def test_unit_is_passed_on(tmp_path):
@@ -366,6 +400,25 @@ def test_analyze_lies_somewhere_only_when_told(tmp_path, kind, endianness):
     np.testing.assert_array_equal(ct.array, ct_array())
     assert nibabel.aff2axcodes(ct.affine) == ("L", "A", "S")
     assert ct.voxel_size.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("origin", "first"), [((1, 2, 3), (0, -2, -6)), ((0, 0, 0), (3, -5, -6)), ((99, 1, 1), (3, -5, -6))]
+)
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_an_origin_of_spm_places_an_analyze_file_as_nibabel_has_it(tmp_path, origin, first, endianness):
+    header = nibabel.Spm99AnalyzeHeader(endianness=endianness)
+    header.set_data_dtype(np.int16)
+    image = nibabel.Spm99AnalyzeImage(ct_array(), None, header)
+    image.header.set_zooms((1, 2, 3))
+    image.to_filename(tmp_path / "ct.img")
+    (tmp_path / "ct.mat").unlink(missing_ok=True)
+    contents = bytearray((tmp_path / "ct.hdr").read_bytes())
+    struct.pack_into(f"{endianness}3h", contents, 253, *origin)
+    (tmp_path / "ct.hdr").write_bytes(contents)
+    affine = drrproj.read_volume(tmp_path / "ct.hdr", prefer="pixdim").affine
+    assert affine[:3, 3].tolist() == list(first)
+    np.testing.assert_array_equal(affine, nibabel.load(tmp_path / "ct.img").affine)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """NIfTI and Analyze files: volumes in, one radiograph's line integral out.
 
 Voxels stay as they are on disk, number type and order: an unscaled int16 CT is mapped from the file, or unpacked once
-into the array that is then projected, and nothing is ever float64 that was not float64 on disk.
+into the array that is then projected. Scaled ones are int16 or float32, and wider only where that would round whole
+numbers, as those of labels.
 """
 
 # nibabel's methods carry no types.
@@ -41,6 +42,7 @@ _LOG.addHandler(logging.NullHandler())
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 1 << 22
+_WHOLE = 1 << 24  # float32 holds every whole number up to it
 _FILE_LIMIT = 2**63  # a place in a file is a signed number of 64 bits
 _IMAGE_ENDINGS = (".img.gz", ".img")
 
@@ -300,18 +302,37 @@ def _scaled(stored: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray
         return stored
     # What was unpacked is ours to change, and a second array of a CT is a lot; what is mapped is the file's.
     ours = stored.flags.writeable and stored.dtype.isnative
-    if slope == 1.0 and inter.is_integer() and stored.dtype.kind in "iu":
+    if stored.dtype.kind in "iu":
+        ends = int(stored.min()), int(stored.max())
         fits = np.iinfo(np.int16)
-        if fits.min <= int(stored.min()) + inter and int(stored.max()) + inter <= fits.max:
+        if slope == 1.0 and inter.is_integer() and fits.min <= ends[0] + inter and ends[1] + inter <= fits.max:
             # Both steps wrap around at 2**16, and since the sum fits, so does the wrapped sum.
             in_place = ours and stored.dtype.itemsize == fits.dtype.itemsize
             shifted: npt.NDArray[np.int16] = stored.view(np.int16) if in_place else stored.astype(np.int16)
             shifted += np.array(int(inter) % 2**16, np.uint16).astype(np.int16)
             return shifted
+        if any(abs(number) > _WHOLE for end in ends for number in (end, end * slope, end * slope + inter)):
+            return _scaled_exactly(stored, slope, inter, ends)
     scaled = stored.astype(np.float32, copy=not ours)
     scaled *= np.float32(slope)
     scaled += np.float32(inter)
     return scaled
+
+
+def _scaled_exactly(
+    stored: npt.NDArray[Any], slope: float, inter: float, ends: tuple[int, int]
+) -> npt.NDArray[np.int32 | np.int64 | np.uint64 | np.float64]:
+    """Scale whole numbers of which the least and the greatest are ``ends``, and which float32 would round."""
+    if slope.is_integer() and inter.is_integer():
+        low, high = sorted(end * int(slope) + int(inter) for end in ends)
+        for dtype in (np.int32, np.int64, np.uint64):
+            if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                # All steps wrap around at 2**64, and since the results fit, so do the wrapped ones.
+                scaled = stored.astype(np.uint64)
+                scaled *= np.uint64(int(slope) % 2**64)
+                scaled += np.uint64(int(inter) % 2**64)
+                return scaled.astype(dtype, copy=False)
+    return stored.astype(np.float64) * slope + inter
 
 
 def write_nifti(path: str | os.PathLike[str], radiograph: Radiograph) -> None:

@@ -34,7 +34,8 @@ def world_from_voxel(header: Nifti1Header, prefer: Prefer | None = None) -> Affi
         As nibabel reads it.
     prefer : {"sform", "qform", "pixdim"}, optional
         ``"sform"`` or ``"qform"`` settles a disagreement of the two. ``"pixdim"`` accepts a header that has neither:
-        its voxel axes are then taken for left, anterior, superior, as nibabel and SPM do.
+        its voxel axes are then taken for left, anterior, superior, as nibabel and SPM do, with the middle of the volume
+        at 0, or the origin there that SPM wrote into an Analyze header. A ``.mat`` file beside that is not read.
 
     Returns
     -------
@@ -60,7 +61,8 @@ def world_from_voxel(header: Nifti1Header, prefer: Prefer | None = None) -> Affi
 
 def _of_analyze(header: Nifti1Header, prefer: Prefer | None) -> Affine:
     if prefer == "pixdim":
-        return np.array(header.get_base_affine(), dtype=np.float64)
+        # With the origin that SPM wrote, where it is near the volume.
+        return np.array(header.get_best_affine(), dtype=np.float64)
     raise ValueError(
         "it is an Analyze file, which cannot say how the patient lies in it; convert it to NIfTI, or accept left, "
         'anterior, superior voxel axes with prefer="pixdim" (--prefer pixdim)'
