@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import shutil
@@ -25,7 +26,7 @@ from pydicom.uid import (
 from synthetic_dicom import FRAME, STRAIGHT, Placed, ct_values, oblique, tilted, write_ct
 
 import drrproj
-from drrproj.io.dicom_files import tag_text
+from drrproj.io.dicom_files import dicom_files, tag_text
 
 RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
 
@@ -363,6 +364,93 @@ def test_a_slice_that_is_cut_short_is_named(tmp_path):
         assert str(path) in refused(tmp_path, "damaged or cut short")
     path.write_bytes(contents[: contents.rindex(b"\xe0\x7f\x10\x00")])
     assert str(path) in refused(tmp_path, r"it has no PixelData \(7fe0,0010\)")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("name", ["slice.dcm", "slice.IMA", "IM0099", "1.2.840.113"])
+@pytest.mark.parametrize("length", [0, 1, 100, 131])
+def test_a_slice_that_ends_before_it_begins_is_not_passed_over(tmp_path, length, name, zipped):
+    folder = tmp_path / "ct"
+    path = write_ct(folder, ct_values())[-1]
+    (folder / name).write_bytes(path.read_bytes()[:length])
+    path.unlink()
+    what = f"it ends after {length} bytes" if length else "it is empty"
+    place = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", folder)) if zipped else folder
+    message = refused(place, f"the DICOM file is damaged or cut short: {what}; copy it again or remove it")
+    assert message.startswith(str(place / name))
+
+
+def test_what_is_called_a_dicom_file_and_is_none(tmp_path):
+    write_ct(tmp_path, ct_values())
+    # Passed over: what no scanner calls a slice.
+    for name in ("readme.txt", "empty.csv", "report.pdf"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "LICENSE").write_text("of the data")
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, ct_values())
+    (tmp_path / "slice.dcm").write_text("<html>not found</html>" * 20)
+    refused(tmp_path, r"slice\.dcm: the DICOM file is damaged or cut short: it does not begin as DICOM does; copy it")
+    (tmp_path / "slice.dcm").unlink()
+    (tmp_path / "IM0099").symlink_to(tmp_path / "moved away")
+    refused(tmp_path, r"IM0099: cannot be read: .*No such file")
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    write_ct(tmp_path / "store" / "ct", ct_values())
+    (tmp_path / "store" / "again").symlink_to(tmp_path / "store" / "ct")
+    (tmp_path / "store" / "ct" / "up").symlink_to(tmp_path / "store")
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "series").symlink_to(tmp_path / "store" / "ct")
+    for place in (tmp_path / "store", tmp_path / "case", tmp_path / "case" / "series"):
+        np.testing.assert_array_equal(drrproj.read_volume(place).array, ct_values())
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    write_ct(tmp_path, ct_values())
+    (tmp_path / "more").mkdir()
+    listed = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "more":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refused(tmp_path, "more: this folder cannot be read: Permission denied")
+
+
+def test_names_in_a_zip_that_are_none(tmp_path):
+    folder = tmp_path / "ct"
+    paths = write_ct(folder, ct_values())
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w") as archive:
+        for path in paths:
+            info = zipfile.ZipInfo(path.name)
+            info.filename = path.name if path != paths[3] else ""
+            archive.writestr(info, path.read_bytes())
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path / "ct.zip").array, ct_values())
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("\u00e9", b"")
+    contents = (tmp_path / "bad.zip").read_bytes()
+    (tmp_path / "bad.zip").write_bytes(contents.replace("\u00e9".encode(), b"\xff\xfe"))
+    with pytest.raises(ValueError, match=r"bad\.zip: the zip is damaged or cut short: .*can't decode byte 0xff"):
+        dicom_files(tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize("modality", ["CT", "RTPLAN"])
+def test_a_private_transfer_syntax(tmp_path, modality):
+    path = write_ct(tmp_path, ct_values())[5]
+    (tmp_path / "other").write_bytes(path.read_bytes())
+    dataset = pydicom.dcmread(tmp_path / "other")
+    dataset.file_meta.TransferSyntaxUID = "1.2.3.4.5"
+    dataset.Modality = modality
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.3"
+    pydicom.dcmwrite(tmp_path / "other", dataset, implicit_vr=False, little_endian=True)
+    if modality == "CT":
+        path.unlink()
+        refused(tmp_path, r"other: its pixels are stored in a private transfer syntax, 1\.2\.3\.4\.5; export it")
+        return
+    with pytest.warns(UserWarning, match="left out 1 RTPLAN object"):
+        ct = drrproj.read_volume(tmp_path)
+    np.testing.assert_array_equal(ct.array, ct_values())
 
 
 def test_folders_without_dicom(tmp_path):

@@ -37,6 +37,7 @@ __all__ = [
 
 _OTHER_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _START = 132  # a preamble of 128 bytes and the letters DICM
+_ENDINGS = (".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,19 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     """List the DICOM files of a folder and its sub-folders, of a zip, or the one file itself.
 
     Other files are passed over, and so are hidden ones, and a DICOMDIR, which lists what is there but holds nothing.
+    Links to folders are followed, each folder once.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder or file.
     ValueError
-        If the zip is damaged or has a password.
+        If a sub-folder cannot be read, the zip is damaged or has a password, or a file is called as a slice is and is
+        none: empty, cut short before its contents begin, or another kind of file.
     """
     place = Path(path)
     if place.is_dir():
-        members = (member for member in sorted(place.rglob("*")) if member.is_file())
-        found = [_file(member) for member in members if not _is_hidden(member.relative_to(place))]
+        found = [_file(member) for member in _files_in(place) if member.is_file() or _may_be_slice(member)]
     elif zipfile.is_zipfile(place):
         found = list(_members(place))
     elif place.exists():
@@ -99,12 +101,39 @@ def other_volumes(path: str | os.PathLike[str]) -> list[str]:
     """Name the volumes in other formats that lie in a folder or zip, by their endings."""
     place = Path(path)
     if place.is_dir():
-        names = [str(member.relative_to(place)) for member in sorted(place.rglob("*"))]
+        names = [str(member.relative_to(place)) for member in _files_in(place)]
     elif zipfile.is_zipfile(place):
         names = [member.filename for member in _archive(place).infolist()]
     else:
         names = []
     return [name for name in names if name.endswith(_OTHER_VOLUMES) and not _is_hidden(Path(name))]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """List what is no folder, in one order; what is hidden is left out."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: this folder cannot be read: {error.strerror}") from error
+
+    found = []
+    seen = {folder.resolve()}
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        # Of two ways to a folder the first counts, so that a link back up ends.
+        followed = []
+        for name in sorted(folders):
+            behind = Path(place, name).resolve()
+            if not name.startswith(".") and behind not in seen:
+                seen.add(behind)
+                followed.append(name)
+        folders[:] = followed
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _may_be_slice(path: Path) -> bool:
+    """Tell whether a name says DICOM, or nothing: a number or a UID."""
+    ending = path.suffix.lower()
+    return ending in (*_ENDINGS, "") or ending[1:].isdigit()
 
 
 def _is_hidden(path: Path) -> bool:
@@ -119,14 +148,14 @@ def _file(path: Path) -> DicomFile:
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: the zip is damaged or cut short: {error}; copy or download it again") from error
 
 
 def _members(path: Path) -> Iterator[DicomFile]:
     archive = _archive(path)
     for member in archive.infolist():
-        if not member.is_dir() and not _is_hidden(Path(member.filename)):
+        if not member.filename.endswith("/") and not _is_hidden(Path(member.filename)):
             yield DicomFile(f"{path}/{member.filename}", partial(_open_member, archive, member))
 
 
@@ -137,10 +166,21 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
 def _is_dicom_file(file: DicomFile) -> bool:
     try:
         with file.open() as stream:
-            return is_dicom(stream.read(_START))
+            start = stream.read(_START)
     except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # zipfile has a RuntimeError for a member that needs a password.
         raise ValueError(f"{file.name}: cannot be read: {error}") from error
+    if is_dicom(start):
+        return True
+    path = Path(file.name)
+    # A preamble is zeros, as a rule.
+    is_cut = len(start) < _START and not any(start[:128]) and b"DICM".startswith(start[128:])
+    if (is_cut and _may_be_slice(path)) or path.suffix.lower() in _ENDINGS:
+        what = (
+            "is empty" if not start else f"ends after {len(start)} bytes" if is_cut else "does not begin as DICOM does"
+        )
+        raise ValueError(f"{file.name}: the DICOM file is damaged or cut short: it {what}; copy it again or remove it")
+    return False
 
 
 @contextmanager
@@ -232,7 +272,8 @@ def _damage(file: DicomFile) -> Iterator[None]:
 
 def _pixels_at(stream: BinaryIO, dataset: FileDataset) -> int | None:
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is not None and (syntax.is_compressed or syntax.is_deflated):
+    # pydicom has no answer for a private syntax; what it is shows when the pixels are wanted.
+    if syntax is not None and (syntax.is_private or syntax.is_compressed or syntax.is_deflated):
         return None
     is_implicit, is_little = dataset.original_encoding
     at = stream.tell()

@@ -68,6 +68,10 @@ def decoded_frames(header: Header) -> npt.NDArray[Any]:
     except (KeyboardInterrupt, MemoryError, SystemExit):
         raise
     except BaseException as error:  # decoders in Rust panic with an exception that is no Exception
+        if syntax is not None and syntax.is_private:
+            raise ValueError(
+                f"its pixels are stored in a private transfer syntax, {syntax}; export it in one of the standard"
+            ) from error
         if syntax is None or not syntax.is_compressed:
             raise ValueError(f"its pixels cannot be read: {error}") from error
         decoder = _DECODERS.get(str(syntax).removeprefix("1.2.840.10008.1.2"))
