@@ -164,6 +164,9 @@ void define_prepare(py::module_& module, FindMemory memory_of, const Make& make,
             label_grid = grid_of(memory_of(labels), *labels_voxel_from_world, *labels_world_from_voxel);
             if (label_grid->type == NumberType::float32 || label_grid->type == NumberType::float64)
                 throw py::type_error("labels must be integers");
+            // More values than that would have codes wider than the voxels, which are read beyond their end.
+            if (label_grid->type <= NumberType::uint8 && values.size() > UINT8_MAX)
+                throw py::value_error("labels of 8 bits hold up to 255 values; got " + std::to_string(values.size()));
         }
         check_structures(values, first_value, value_indices, min_path_mm.size());
         return make(

@@ -96,6 +96,39 @@ def test_a_backend_writes_only_into_arrays_that_fit(backend):
     assert not image.any()
 
 
+def test_labels_of_8_bits_have_no_more_values_than_their_codes(backend):
+    """Their codes have 8 bits too: read as wider ones they would end in somebody else's memory."""
+    engine = backends.choose(backend)[1]
+    labels = LabelVolume(np.ones(SHAPE, np.uint8), np.eye(4))
+
+    def prepared(count, dtype):
+        return engine.prepare(
+            volume=None,
+            volume_voxel_from_world=None,
+            volume_world_from_voxel=None,
+            knots=(),
+            slope_changes=(),
+            labels=labels.array.astype(dtype),
+            labels_voxel_from_world=labels.voxel_from_world,
+            labels_world_from_voxel=labels.affine,
+            values=range(1, count + 1),
+            first_value=(0, 1),
+            value_indices=(0,),
+            min_path_mm=(0.0,),
+        )
+
+    view = Geometry.parallel((0, 0, -1), (15, 13, 50), (0, 1, 0), (1, 0, 0), (1, 1))
+    for count, dtype in ((255, np.uint8), (255, np.int8), (256, np.uint16), (256, np.int64)):
+        path = np.zeros((1, 1, 1, 1), np.float32)
+        engine.trace(prepared(count, dtype), view.views, (1, 1), {"path_length": path}, 1)
+        assert path == pytest.approx(SHAPE[2])
+    if backend == "numba":  # which has no codes
+        return
+    for dtype in (np.uint8, np.int8):
+        with pytest.raises(ValueError, match="labels of 8 bits hold up to 255 values; got 256"):
+            prepared(256, dtype)
+
+
 def test_more_label_values_than_a_large_tile_may_collect_give_the_same_paths(backend):
     rng = np.random.default_rng(91)
     affine = np.diag([0.9, 1.1, 0.7, 1.0])
