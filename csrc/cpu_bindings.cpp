@@ -46,6 +46,6 @@ PYBIND11_MODULE(_cpu, module) {
                py::arg("threads"));
     module.def("why_unavailable", [] { return std::optional<std::string>(); });
     module.def("instruction_sets", &drrproj::instruction_sets);
-    module.def("instruction_set", &drrproj::instruction_set);
+    module.def("instruction_set", [] { return drrproj::chosen_set().name; });
     module.def("use_instruction_set", &drrproj::use_instruction_set, py::arg("name"));
 }

@@ -1,5 +1,6 @@
 #include "instruction_sets.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -21,12 +22,23 @@ const InstructionSet kInstructionSets[] = {
     {"baseline", baseline::trace_tile, baseline::look_into_image, 8, [] { return true; }},
 };
 
-std::string& chosen_instruction_set() {
-    static std::string chosen = [] {
-        const char* wanted = std::getenv("DRRPROJ_ISA");
-        return wanted && *wanted ? std::string(wanted) : instruction_sets().front();
+// Null until it is first asked for. Another thread may choose anew while one, without Python's lock, looks it up.
+std::atomic<const InstructionSet*> chosen{nullptr};
+
+const InstructionSet& set_named(const std::string& name) {
+    for (const InstructionSet& set : kInstructionSets)
+        if (name == set.name && set.runs_here()) return set;
+    std::string runnable;
+    for (const std::string& known : instruction_sets()) runnable += (runnable.empty() ? "" : ", ") + known;
+    throw std::invalid_argument("instruction set '" + name + "' does not run here; there are: " + runnable);
+}
+
+const InstructionSet& first_choice() {
+    static const std::string wanted = [] {
+        const char* given = std::getenv("DRRPROJ_ISA");
+        return given && *given ? std::string(given) : instruction_sets().front();
     }();
-    return chosen;
+    return set_named(wanted);
 }
 
 }  // namespace
@@ -38,29 +50,16 @@ std::vector<std::string> instruction_sets() {
     return names;
 }
 
-const std::string& instruction_set() {
-    chosen_set();
-    return chosen_instruction_set();
-}
-
-void use_instruction_set(const std::string& name) {
-    const std::string before = chosen_instruction_set();
-    chosen_instruction_set() = name;
-    try {
-        chosen_set();
-    } catch (...) {
-        chosen_instruction_set() = before;
-        throw;
-    }
-}
+void use_instruction_set(const std::string& name) { chosen = &set_named(name); }
 
 const InstructionSet& chosen_set() {
-    for (const InstructionSet& set : kInstructionSets)
-        if (chosen_instruction_set() == set.name && set.runs_here()) return set;
-    std::string runnable;
-    for (const std::string& name : instruction_sets()) runnable += (runnable.empty() ? "" : ", ") + name;
-    throw std::invalid_argument("instruction set '" + chosen_instruction_set() +
-                                "' does not run here; there are: " + runnable);
+    const InstructionSet* set = chosen;
+    if (!set) {
+        const InstructionSet* first = &first_choice();
+        // Null still, or what was chosen meanwhile.
+        set = chosen.compare_exchange_strong(set, first) ? first : set;
+    }
+    return *set;
 }
 
 }  // namespace drrproj
