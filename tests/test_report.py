@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import drrproj
+from drrproj.cli import main
 from drrproj.dataset.report import report
 from drrproj.dataset.store import create_store
 from drrproj.io.grey import read_grey
@@ -238,6 +239,26 @@ def test_a_dataset_of_dropped_cases_has_a_page_and_an_empty_one_has_none(tmp_pat
     assert not (tmp_path / "page.html").exists()
     report(store, tmp_path / "page.html")
     assert "No case was kept." in Page((tmp_path / "page.html").read_text(encoding="utf-8")).text[None]
+
+
+def test_a_page_takes_the_place_of_no_data(store, tmp_path, capsys):
+    (tmp_path / "ct.nii.gz").write_bytes(b"a CT")
+    (tmp_path / "link.html").symlink_to("ct.nii.gz")
+    (tmp_path / "inside").symlink_to(store.path / "records")
+    before = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
+    for name in ("ct.nii.gz", "link.html", "page", "new.png"):
+        with pytest.raises(ValueError, match=rf"{name}.*: a page's name ends in \.html"):
+            report(store, tmp_path / name)
+    for page in (store.path / "page.html", store.path / "images" / "page.html", tmp_path / "inside" / "page.html"):
+        with pytest.raises(ValueError, match="is in the dataset"):
+            report(store, str(page))
+    for page in (store.path / "dataset.json", store.path / "records" / "chest_a.json", tmp_path / "ct.nii.gz"):
+        assert main(["dataset", "report", str(store.path), "-o", str(page)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "ct.nii.gz").read_bytes() == b"a CT"
+    assert {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()} == before
+    report(store, tmp_path / "PAGE.HTML", pictures=0)
+    assert (tmp_path / "PAGE.HTML").exists()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from drrproj import attenuation as attenuation_models
-from drrproj.cli.commands import Commands, add_command
+from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.results import output_folder
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
@@ -123,7 +123,7 @@ def add_to(commands: Commands) -> None:
     export.add_argument("--split", metavar="NAME", help="only the pictures of this split")
     page = add_command(own, "report", _report, "write one HTML page about a dataset", _REPORT_EXAMPLES)
     _add_out(page)
-    page.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE", help="the file to write, .html")
+    page.add_argument("-o", "--out", type=named_path, required=True, metavar="PAGE", help="the .html file to write")
     page.add_argument("--pictures", type=int, default=24, metavar="N", help="cases on the contact sheet (default: 24)")
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,14 +65,15 @@ def report(store: Store, path: str | os.PathLike[str], pictures: int = 24) -> No
     store : Store
         As :func:`drrproj.dataset.store.open_store` gives it.
     path : str or path
-        The file to write.
+        The file to write, whose name ends in ``.html``; not in the folder of the dataset.
     pictures : int
         Cases in the contact sheet; each adds about 40 KB a view with 88 classes.
 
     Raises
     ------
     ValueError
-        If there is no case, ``pictures`` is negative, or a file of the dataset is damaged.
+        If there is no case, ``pictures`` is negative, the page would take the place of another kind of file or lie in
+        the dataset, or a file of the dataset is damaged.
     OSError
         If a file of the dataset is missing or the page cannot be written.
 
@@ -81,13 +83,14 @@ def report(store: Store, path: str | os.PathLike[str], pictures: int = 24) -> No
     >>> from drrproj.dataset.report import report
     >>> from drrproj.dataset.store import create_store
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     report(create_store(folder, {}, ["heart"], {}), f"{folder}/report.html")
+    ...     report(create_store(f"{folder}/xrays", {}, ["heart"], {}), f"{folder}/xrays.html")
     Traceback (most recent call last):
         ...
     ValueError: the dataset has no case to report on; build it first
     """
     if pictures < 0:
         raise ValueError(f"pictures must not be negative; got {pictures}")
+    _require_page(store, path)
     totals = _counted(store.records())
     if not totals.statuses:
         raise ValueError("the dataset has no case to report on; build it first")
@@ -117,6 +120,19 @@ def report(store: Store, path: str | os.PathLike[str], pictures: int = 24) -> No
     page = re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
     with replaced(path) as file:
         file.write(page.encode())
+
+
+def _require_page(store: Store, path: str | os.PathLike[str]) -> None:
+    """Refuse a name that may be that of data: the CT's, or a file of the dataset."""
+    # What is written is where links lead to.
+    page = Path(os.path.realpath(path))
+    if page.suffix.lower() != ".html":
+        linked = f", which leads to {page}" if Path(path).suffix.lower() == ".html" else ""
+        raise ValueError(
+            f"{os.fspath(path)!r}{linked}: a page's name ends in .html, so that no CT is replaced; choose another name"
+        )
+    if page.is_relative_to(os.path.realpath(store.path)):
+        raise ValueError(f"{os.fspath(path)} is in the dataset, which holds no other files; choose a place outside")
 
 
 def _counted(records: Iterable[Mapping[str, Any]]) -> _Totals:
