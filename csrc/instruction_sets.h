@@ -20,7 +20,7 @@ struct InstructionSet {
 std::vector<std::string> instruction_sets();
 
 // The one in use: the best, unless DRRPROJ_ISA or a call named another. Both throw std::invalid_argument for a name
-// that does not run here. Any thread may call them at any time; what is under way goes on with the set it has looked up.
+// that does not run here. Any thread may call them at any time; what is under way goes on with the set it looked up.
 void use_instruction_set(const std::string& name);
 const InstructionSet& chosen_set();
 
