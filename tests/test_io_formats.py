@@ -301,6 +301,27 @@ def test_metaimage_older_names_and_a_header_before_the_voxels(tmp_path):
     np.testing.assert_allclose(ct.affine, in_ras(), atol=1e-9)
 
 
+@pytest.mark.parametrize("compressed", ["False", "True"])
+@pytest.mark.parametrize("size", ["behind", "-1", "0"])
+def test_metaimage_with_something_between_its_header_and_its_voxels(tmp_path, size, compressed):
+    """As SimpleITK 2.5.7 reads it: HeaderSize counts from the beginning of the file, and -1 from its end."""
+    between = b"" if size == "0" or (size == "-1" and compressed == "True") else b"a scanner's own header"
+    change = {"HeaderSize": "%03d" if size == "behind" else size, "CompressedData": compressed}
+    path = write_metaimage(tmp_path / "ct.mha", ct_array(), change=change)
+    header, local, voxels = path.read_bytes().partition(b"= LOCAL\n")
+    header += local
+    if size == "behind":
+        header = header.replace(b"%03d", b"%03d" % (len(header) - 1 + len(between)))
+    path.write_bytes(header + between + voxels)
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
+def test_metaimage_with_a_long_comment_first(tmp_path):
+    path = write_metaimage(tmp_path / "ct.mha", ct_array())
+    path.write_bytes(b"Comment = " + b"x" * 5000 + b"\n" + path.read_bytes())
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
 def test_dicom_metaimage_and_nifti_of_one_volume_give_the_same_radiograph(tmp_path):
     ct = drrproj.read_volume(write_metaimage(tmp_path / "ct.mha", ct_array()))
     image = nibabel.Nifti1Image(ct_array(), in_ras())
@@ -326,6 +347,13 @@ def test_dicom_metaimage_and_nifti_of_one_volume_give_the_same_radiograph(tmp_pa
         ({"BinaryData": "False"}, "its voxels are written as text"),
         ({"ElementNumberOfChannels": "3"}, "it has 3 numbers a voxel"),
         ({"ElementToIntensityFunctionSlope": "2"}, "its values are to be scaled by 2"),
+        ({"ElementToIntensityFunctionSlope": "x"}, "its values are to be scaled by x and shifted by 0; write them so"),
+        ({"ElementToIntensityFunctionOffset": ""}, "its values are to be scaled by 1 and shifted by ; write them so"),
+        ({"HeaderSize": "8"}, r"its HeaderSize is 8, and its header has \d+ bytes, behind which the voxels begin"),
+        ({"HeaderSize": "-2"}, "its HeaderSize must be a whole number from -1; got '-2'"),
+        ({"HeaderSize": "ten"}, "its HeaderSize must be a whole number from -1; got 'ten'"),
+        ({"HeaderSize": "-1", "DimSize": "7 6 50"}, "the file is cut short: it has 420 of 4200 bytes"),
+        ({"HeaderSize": "9" * 30}, "the file is cut short"),
         ({"DimSize": "7 6 50"}, "the file is cut short: it has 420 of 4200 bytes"),
         ({"DimSize": "7 6 50", "CompressedData": "True"}, "the file is cut short: it has 420 of 4200 bytes"),
     ],
@@ -337,7 +365,7 @@ def test_metaimage_that_is_refused(tmp_path, change, match):
 @pytest.mark.parametrize("compressed", ["False", "True"])
 @pytest.mark.parametrize(
     ("size", "match"),
-    [("10.7", "its HeaderSize must be a whole number; got '10.7'$"), ("9" * 30, r"cut short")],
+    [("10.7", "its HeaderSize must be a whole number from -1; got '10.7'$"), ("9" * 30, r"cut short")],
 )
 def test_metaimage_whose_voxels_begin_nowhere(tmp_path, compressed, size, match):
     change = {"HeaderSize": size, "CompressedData": compressed}

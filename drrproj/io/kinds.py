@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,8 @@ NAMES: dict[Kind, str] = {
 }
 """What a message calls each kind."""
 
-_LOOK = 512
+_LOOK = 1 << 16  # a MetaImage may begin with a long comment
+_METAIMAGE = re.compile(rb"^[ \t]*NDims[ \t]*=", re.MULTILINE)
 _SIZES_OF_HEADER = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
 
 
@@ -78,7 +80,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         return _kind_of_zip(path)
     if is_dicom(start[:132]):
         return "dicom"
-    if b"NDims" in start and b"=" in start:
+    if _METAIMAGE.search(start):
         return "metaimage"
     if Path(path).suffix.lower() == ".img":
         return "nifti"

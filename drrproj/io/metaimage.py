@@ -34,6 +34,7 @@ _TYPES = {
 _DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGINS = ("Offset", "Position", "Origin")
 _ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_UNSCALED = (("Slope", "1"), ("Offset", "0"))
 _LONGEST_LINE = 1 << 16
 _LARGEST = 2**53  # whole numbers above it are not told apart
 
@@ -73,13 +74,13 @@ def read_metaimage(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.
         affine = _affine(fields)
         where = fields["ElementDataFile"]
         if where.upper() == "LOCAL":
-            return _voxels(file, file.tell(), fields, shape, dtype), affine
+            return _voxels(file, _offset(file, file.tell(), fields, shape, dtype), fields, shape, dtype), affine
     if where.upper().startswith("LIST") or "%" in where:
         raise ValueError(f"its voxels are spread over several files ({where}); write them into one file")
     beside = Path(path).parent / where
     try:
         with open(beside, "rb") as file:
-            return _voxels(file, _header_size(fields, beside, shape, dtype), fields, shape, dtype), affine
+            return _voxels(file, _offset(file, 0, fields, shape, dtype), fields, shape, dtype), affine
     except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"its voxels are in {where}, which is not beside it; copy both files") from None
 
@@ -97,9 +98,13 @@ def _fields(file: BinaryIO) -> dict[str, str]:
     channels = fields.get("ElementNumberOfChannels", "1")
     if channels != "1":
         raise ValueError(f"it has {channels} numbers a voxel; a volume has one")
-    slope = fields.get("ElementToIntensityFunctionSlope", "1"), fields.get("ElementToIntensityFunctionOffset", "0")
-    if (float(slope[0]), float(slope[1])) != (1, 0):
-        raise ValueError(f"its values are to be scaled by {slope[0]} and shifted by {slope[1]}; write them so")
+    slope, shift = (fields.get(f"ElementToIntensityFunction{name}", usual) for name, usual in _UNSCALED)
+    try:
+        is_scaled = (float(slope), float(shift)) != (1, 0)
+    except ValueError:
+        is_scaled = True
+    if is_scaled:
+        raise ValueError(f"its values are to be scaled by {slope} and shifted by {shift}; write them so")
     return fields
 
 
@@ -156,21 +161,34 @@ def _affine(fields: dict[str, str]) -> npt.NDArray[np.float64]:
     return affine
 
 
-def _header_size(fields: dict[str, str], beside: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    said, there = fields.get("HeaderSize", "0"), beside.stat().st_size
+def _offset(file: BinaryIO, header: int, fields: dict[str, str], shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Find the byte where the voxels begin, in a file that has this header's ``header`` bytes first."""
+    said, there = fields.get("HeaderSize", "0"), os.fstat(file.fileno()).st_size
     try:
         size = int(said)
     except ValueError:
-        raise ValueError(f"its HeaderSize must be a whole number; got {said!r}") from None
-    # -1 means that the voxels end where the file ends.
-    return min(size, there) if size >= 0 else max(there - math.prod(shape) * dtype.itemsize, 0)
+        size = -2
+    if size < -1:
+        raise ValueError(f"its HeaderSize must be a whole number from -1; got {said!r}")
+    if 0 < size < header:
+        raise ValueError(f"its HeaderSize is {size}, and its header has {header} bytes, behind which the voxels begin")
+    if size > 0:
+        return min(size, there)
+    # -1 means that the voxels end where the file ends; where packed ones begin it does not say.
+    if size < 0 and not _is_compressed(fields):
+        return max(there - math.prod(shape) * dtype.itemsize, header)
+    return header
+
+
+def _is_compressed(fields: dict[str, str]) -> bool:
+    return fields.get("CompressedData", "False").lower() in ("true", "t", "1")
 
 
 def _voxels(
     file: BinaryIO, offset: int, fields: dict[str, str], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     expected = math.prod(shape) * dtype.itemsize
-    if fields.get("CompressedData", "False").lower() in ("true", "t", "1"):
+    if _is_compressed(fields):
         file.seek(offset)
         contents = _decompress(file.read())
         if len(contents) < expected:
