@@ -142,11 +142,9 @@ def test_files_without_the_preamble(tmp_path):
     np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, ct_values())
 
 
-def test_multi_frame_file(tmp_path):
-    """An Enhanced CT: places, spacing and rescaling stand in functional groups, frames in any order."""
-    hu, placed = ct_values(), oblique()
-    frames = np.random.default_rng(2).permutation(hu.shape[2])
-    path = write_ct(tmp_path / "one", hu[:, :, :1])[0]
+def write_multi_frame(folder, hu, placed, frames):
+    """Write an Enhanced CT: places, spacing and rescaling stand in functional groups, frames in any order."""
+    path = write_ct(folder, hu[:, :, :1])[0]
     dataset = pydicom.dcmread(path)
     shared, groups = pydicom.Dataset(), []
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [pydicom.Dataset()], [pydicom.Dataset()]
@@ -167,10 +165,39 @@ def test_multi_frame_file(tmp_path):
     dataset.NumberOfFrames = len(frames)
     dataset.PixelData = np.moveaxis(hu[:, :, frames] + 3000, 2, 0).transpose(0, 2, 1).astype("<u2").tobytes()
     dataset.save_as(path)
+    return path
+
+
+def test_multi_frame_file(tmp_path):
+    hu, placed = ct_values(), oblique()
+    path = write_multi_frame(tmp_path / "one", hu, placed, np.random.default_rng(2).permutation(hu.shape[2]))
     for place in (path, path.parent):
         ct = drrproj.read_volume(place)
         np.testing.assert_array_equal(ct.array, hu)
         np.testing.assert_allclose(ct.affine[:3] @ [5, 7, 9, 1], placed.position(5, 7, 9) * RAS_FROM_LPS, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            lambda dataset: dataset.PerFrameFunctionalGroupsSequence.pop(),
+            "is 12, and its functional groups place 11 fr",
+        ),
+        (lambda dataset: setattr(dataset, "NumberOfFrames", 11), "is 11, and its functional groups place 12 frames"),
+        (lambda dataset: setattr(dataset, "NumberOfFrames", 0), "is 0, and its functional groups place 12 frames"),
+        (lambda dataset: delattr(dataset, "NumberOfFrames"), "is missing, and its functional groups place 12 frames"),
+        (lambda dataset: setattr(dataset, "PerFrameFunctionalGroupsSequence", []), "is 12, and its .* place 0 frames"),
+        (lambda dataset: setattr(dataset, "PixelData", dataset.PixelData[:-400]), "its pixels cannot be read: .* less"),
+    ],
+)
+def test_a_multi_frame_file_that_lacks_a_part_is_named(tmp_path, change, match):
+    hu = ct_values()
+    path = write_multi_frame(tmp_path, hu, STRAIGHT, range(hu.shape[2]))
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+    assert refused(tmp_path, match).startswith(f"{path}: its ")
 
 
 # --- HU -----------------------------------------------------------------------------------------------------------

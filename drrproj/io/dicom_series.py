@@ -282,7 +282,14 @@ def _slices(header: Header, unit: Unit) -> Iterator[_Slice]:
             yield _slice(header, 0, [dataset], [dataset], [dataset], unit)
             return
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
-        for frame, own in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        groups = dataset.PerFrameFunctionalGroupsSequence or ()
+        stated = one_number(dataset, "NumberOfFrames")
+        if not groups or stated != len(groups):
+            raise ValueError(
+                f"its {tag_text('NumberOfFrames')} is {'missing' if stated is None else f'{stated:g}'}, and its "
+                f"functional groups place {len(groups)} frames: it is damaged; copy or export it again"
+            )
+        for frame, own in enumerate(groups):
 
             def group(keyword: str, own: Any = own, shared: Any = shared) -> list[Any]:
                 return [item[0] for item in (own.get(keyword), shared.get(keyword)) if item]
@@ -411,7 +418,7 @@ def _is_copy(one: _Slice, two: _Slice) -> bool:
     first, second = (text(piece.header.dataset, "SOPInstanceUID") for piece in (one, two))
     if first and second and not one.is_frame and not two.is_frame:
         return first == second
-    return np.array_equal(decoded_frames(one.header), decoded_frames(two.header)) and one.frame == two.frame
+    return np.array_equal(_decoded(one), _decoded(two)) and one.frame == two.frame
 
 
 def _step(slices: Sequence[_Slice]) -> Vector:
@@ -479,22 +486,23 @@ def _array(slices: Sequence[_Slice]) -> npt.NDArray[Any]:
     return _filled(slices, np.float32)
 
 
+def _decoded(piece: _Slice) -> npt.NDArray[Any]:
+    with blaming(piece.header.file.name):
+        return decoded_frames(piece.header)
+
+
 def _filled(slices: Sequence[_Slice], dtype: type[np.int16] | type[np.float32]) -> npt.NDArray[Any]:
     rows, columns = int(slices[0].header.dataset.Rows), int(slices[0].header.dataset.Columns)
     array = np.empty((len(slices), rows, columns), dtype)
     decoded: dict[int, npt.NDArray[Any]] = {}
     if any(piece.is_frame for piece in slices):
         # All frames of a file are decoded at once.
-        decoded = {
-            id(piece.header): decoded_frames(piece.header) for piece in {id(p.header): p for p in slices}.values()
-        }
+        decoded = {id(piece.header): _decoded(piece) for piece in {id(p.header): p for p in slices}.values()}
 
     for piece, into in zip(slices, array, strict=True):
-        try:
+        with blaming(piece.header.file.name):
             stored = decoded[id(piece.header)][piece.frame] if decoded else stored_slice(piece.header)
             rescale(stored, piece.header.dataset, piece.slope, piece.intercept, into)
-        except ValueError as error:
-            raise ValueError(f"{piece.header.file.name}: {error}") from error
     # Columns first, as the affine counts them; the memory stays slice by slice.
     volume: npt.NDArray[Any] = array.T
     return volume
