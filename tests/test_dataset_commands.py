@@ -289,3 +289,26 @@ def test_a_record_that_cannot_be_read_is_told_and_check_goes_on(tmp_path, subjec
     assert told[1].startswith("s0002_lateral: ")
     code, _, err = run(capsys, "build", subjects, "-o", out, *CHOICES)
     assert (code, err) == (2, f"drrproj: error: cannot read {record}: Is a directory\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "", "-o", "out"],
+        ["build", "subjects", "-o", ""],
+        ["build", "subjects", "-o", "out", "--splits", ""],
+        ["check", ""],
+        ["merge", "part1", "", "-o", "out"],
+        ["merge", "part1", "part2", "-o", ""],
+        ["show", "out", "s0001", "-o", ""],
+        ["stats", ""],
+        ["export", "out", "--format", "npz", "-o", ""],
+        ["report", "out", "-o", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_folder_here(tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert re.search(r": the name is empty; say which file or folder, \. for the one you are in; .*\n\Z", err)
+    assert list(tmp_path.iterdir()) == []

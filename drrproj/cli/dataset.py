@@ -106,12 +106,14 @@ def add_to(commands: Commands) -> None:
     check = add_command(own, "check", _check, "read every file of a dataset and say what is wrong", _CHECK_EXAMPLES)
     _add_out(check)
     merging = add_command(own, "merge", _merge, "copy several datasets of one configuration into one", _MERGE_EXAMPLES)
-    merging.add_argument("parts", nargs="+", type=Path, metavar="PART", help="datasets")
-    merging.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the merged dataset")
+    merging.add_argument("parts", nargs="+", type=named_path, metavar="PART", help="datasets")
+    merging.add_argument(
+        "-o", "--out", type=named_path, required=True, metavar="OUT", help="folder of the merged dataset"
+    )
     show = add_command(own, "show", _show, "draw the anatomy on the X-rays of a case", _SHOW_EXAMPLES)
     _add_out(show)
     show.add_argument("case", metavar="CASE", help="its id")
-    show.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="for one picture per view")
+    show.add_argument("-o", "--out", type=named_path, required=True, metavar="FOLDER", help="for one picture per view")
     show.add_argument("--overlay", nargs="+", metavar="NAME", help="classes to draw (default: all)")
     stats = add_command(own, "stats", _stats, "count cases, splits and classes", _STATS_EXAMPLES)
     _add_out(stats)
@@ -119,7 +121,7 @@ def add_to(commands: Commands) -> None:
     export = add_command(own, "export", _export, "write a dataset in a format that others train from", _EXPORT_EXAMPLES)
     _add_out(export)
     export.add_argument("--format", required=True, choices=sorted(WRITERS), help="one of %(choices)s", metavar="FORMAT")
-    export.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="new folder")
+    export.add_argument("-o", "--out", type=named_path, required=True, metavar="FOLDER", help="new folder")
     export.add_argument("--split", metavar="NAME", help="only the pictures of this split")
     page = add_command(own, "report", _report, "write one HTML page about a dataset", _REPORT_EXAMPLES)
     _add_out(page)
@@ -128,14 +130,16 @@ def add_to(commands: Commands) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, metavar="OUT", help="folder of the dataset")
+    parser.add_argument("dataset", type=named_path, metavar="OUT", help="folder of the dataset")
 
 
 def _add_build(own: Commands) -> None:
     parser = add_command(own, "build", _build, "make a dataset, or go on with an interrupted one", _BUILD_EXAMPLES)
     add = parser.add_argument
-    add("source", type=Path, metavar="MANIFEST|FOLDER", help="CSV file, folder of subjects, or nnU-Net raw folder")
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the dataset; made when missing")
+    add(
+        "source", type=named_path, metavar="MANIFEST|FOLDER", help="CSV file, folder of subjects, or nnU-Net raw folder"
+    )
+    add("-o", "--out", type=named_path, required=True, metavar="OUT", help="folder of the dataset; made when missing")
 
     add = parser.add_argument_group("views").add_argument
     add(
@@ -165,7 +169,12 @@ def _add_build(own: Commands) -> None:
         metavar="NAME=SHARE",
         help="repeatable (default: train=0.7 val=0.1 test=0.2)",
     )
-    add("--splits", type=Path, metavar="FILE", help='JSON: {"train": ["case1", [1, 420]], ...}: ids, or ranges of them')
+    add(
+        "--splits",
+        type=named_path,
+        metavar="FILE",
+        help='JSON: {"train": ["case1", [1, 420]], ...}: ids, or ranges of them',
+    )
     add("--seed", type=int, default=0, metavar="N", help="of splits and poses (default: 0)")
 
     add = parser.add_argument_group("pictures").add_argument
