@@ -68,6 +68,29 @@ def test_noise_and_blur_of_one_energy_at_the_projection_and_later(ct, tmp_path):
     assert (tmp_path / "later" / "LL.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
+@pytest.mark.parametrize("tube", [["--kvp", 90], ["--kerma", 1, "--seed", 2]])
+def test_the_record_says_how_the_masks_were_made(ct, seg, tube, tmp_path):
+    chosen = ["--labels", seg, "--structures", "heart", "--min-path", 15, "--npz"]
+    for folder, options in (("plain", []), ("tube", tube)):
+        assert run("project", ct, *SMALL, *chosen, *options, "-o", tmp_path / folder) == 0
+    plain, made = (json.loads((tmp_path / folder / "PA.json").read_text()) for folder in ("plain", "tube"))
+    assert plain["min_path_mm"] == {"heart": 15.0}
+    for what in ("min_path_mm", "labels", "outputs", "supersampling", "volume", "geometry"):
+        assert made[what] == plain[what], what
+    shots = [saved(tmp_path / folder) for folder in ("plain", "tube")]
+    np.testing.assert_array_equal(shots[1].masks["heart"], shots[0].masks["heart"])
+
+
+def test_rays_per_pixel_are_averaged_before_noise(ct, tmp_path):
+    several = ["--supersampling", 2, "--npz"]
+    assert run("project", ct, *SMALL, *several, "-o", tmp_path / "plain") == 0
+    assert run("project", ct, *SMALL, *several, "--kerma", 1, "--seed", 2, "-o", tmp_path / "noisy") == 0
+    signal = physics.monochromatic(saved(tmp_path / "plain"))
+    expected = physics.acquire(signal, exposure=physics.Exposure(kerma_ugy=1), seed=2)
+    np.testing.assert_array_equal(saved(tmp_path / "noisy").line_integral, expected.line_integral)
+    assert json.loads((tmp_path / "noisy" / "PA.json").read_text())["supersampling"] == 2
+
+
 def test_default_filter(ct, tmp_path):
     assert run("project", ct, *SMALL, "--kvp", 70, "-o", tmp_path / "out") == 0
     record = json.loads((tmp_path / "out" / "PA.json").read_text())

@@ -161,7 +161,7 @@ class TubeChoice:
         return signal if self.acquisition is None else physics.acquire(signal, **self.acquisition)
 
     def _joined(self, shot: drrproj.Radiograph, signal: physics.Signal) -> drrproj.Radiograph:
-        of_anatomy: tuple[str, ...] = ("labels", "outputs")
+        of_anatomy: tuple[str, ...] = ("labels", "outputs", "min_path_mm")
         kept = {name: shot.record[name] for name in of_anatomy if name in shot.record}
         return dataclasses.replace(
             shot,
