@@ -110,7 +110,11 @@ def test_default_filter(ct, tmp_path):
         (["--kvp", 20], "kvp must be a whole number from 50 to 150; got 20"),
         (["--kvp", 100, "--energy", 60], "--kvp takes the place of one energy"),
         (["--kvp", 100, "--unit", "1/mm"], "--kvp takes the place of one energy"),
-        (["--detector", "count"], "--detector changes nothing of one energy without noise or blur"),
+        (["--kvp", 100, "--supersampling", 3], "--supersampling averages rays of one energy; leave it out with --kvp"),
+        (["--detector", "count"], "--detector belongs to a spectrum; add --kvp"),
+        (["--detector", "count", "--kerma", 1, "--seed", 1], "--detector belongs to a spectrum; add --kvp"),
+        (["--absorber", "CsI=0.3"], "--absorber changes nothing of one energy without noise; add --kerma or --photons"),
+        (["--absorber", "CsI=0.3", "--detector-blur", 1], "--absorber changes nothing of one energy without noise"),
         (["--seed", 1], "--seed and --electronic-noise belong to noise; add --mas, --kerma or --photons"),
         (["--electronic-noise", 3], "--seed and --electronic-noise belong to noise"),
         (["--kerma", 1], "noise follows from a seed; add --seed N"),
@@ -122,6 +126,14 @@ def test_default_filter(ct, tmp_path):
 )
 def test_refusals(ct, choice, complaint, tmp_path, capsys):
     assert complaint in refused(capsys, "project", ct, *SMALL, *choice, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("tube", [["--kvp", 90], ["--detector-blur", 1]])
+def test_shares_of_the_image_before_are_not_asked_for(ct, seg, tube, tmp_path, capsys):
+    chosen = ["--labels", seg, "--npz", "--npz-outputs", "path_length", "label_line_integral"]
+    told = refused(capsys, "project", ct, *SMALL, *chosen, *tube, "-o", tmp_path / "out")
+    assert "--npz-outputs label_line_integral is of one energy without noise or blur; leave it out" in told
     assert not (tmp_path / "out").exists()
 
 

@@ -16,7 +16,7 @@ from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, files_beside, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
 from drrproj.cli.structures import add_structure_arguments, structure_choice
-from drrproj.cli.tube import add_exposure_arguments, add_spectrum_arguments, tube_choice
+from drrproj.cli.tube import TubeChoice, add_exposure_arguments, add_spectrum_arguments, tube_choice
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
 from drrproj.extras import require
 from drrproj.io.coco import require_pycocotools
@@ -122,7 +122,13 @@ def add_to(commands: Commands) -> None:
 
     add = parser.add_argument_group("computation").add_argument
     add("--backend", choices=("auto", *backends.NAMES), default="auto", help="default: the first one available")
-    add("--supersampling", type=int, default=1, metavar="N", help="N x N rays per pixel, photons averaged (default: 1)")
+    add(
+        "--supersampling",
+        type=int,
+        default=1,
+        metavar="N",
+        help="N x N rays per pixel, photons averaged; not with --kvp (default: 1)",
+    )
     add("--threads", type=int, metavar="N", help="default: every core this process may use")
 
 
@@ -130,6 +136,7 @@ def _run(arguments: argparse.Namespace) -> None:
     attenuation = _attenuation(arguments)
     _check_structure_options(arguments)
     tube, display = tube_choice(arguments), display_choice(arguments)
+    _check_beside_tube(arguments, tube)
     _require_libraries(arguments)
     old = old_results(arguments, _OF_A_VIEW, _OF_ALL)
     ct = as_read = read_ct(arguments)
@@ -202,6 +209,19 @@ def _check_structure_options(arguments: argparse.Namespace) -> None:
     for option in ("npz_outputs", "crops"):
         if getattr(arguments, option) and not (arguments.labels and arguments.npz):
             raise ValueError(f"--{option.replace('_', '-')} belongs to --labels and --npz; add them")
+
+
+def _check_beside_tube(arguments: argparse.Namespace, tube: TubeChoice | None) -> None:
+    if tube is not None and "label_line_integral" in (arguments.npz_outputs or ()):
+        raise ValueError(
+            "--npz-outputs label_line_integral is of one energy without noise or blur; leave it out, or make it in a "
+            "run of its own"
+        )
+    if tube is not None and tube.spectrum is not None and arguments.supersampling > 1:
+        # The mean of the paths through each material is not the mean of the photons.
+        raise ValueError(
+            "--supersampling averages rays of one energy; leave it out with --kvp, and choose smaller pixels (--shape)"
+        )
 
 
 def _require_libraries(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from drrproj.materials import Material
 __all__ = ["TubeChoice", "add_exposure_arguments", "add_spectrum_arguments", "tube_choice"]
 
 _DEFAULT_FILTERS = {"aluminium": 2.5}
-_OF_SPECTRUM = ("filter", "tissues", "made_of")
+_OF_SPECTRUM = ("filter", "tissues", "made_of", "detector")
 _OF_NOISE = ("mas", "kerma", "photons")
 _OF_EXPOSURE = (
     *_OF_NOISE,
@@ -50,17 +50,17 @@ def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=MATERIAL",
         help="what a structure of the labels is made of, such as pacemaker=titanium; repeatable",
     )
+    add("--detector", choices=("energy", "count"), help="what an absorbed photon adds (default: its energy)")
 
 
 def add_exposure_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the group of arguments that :func:`tube_choice` reads."""
     add = parser.add_argument_group("exposure and detector").add_argument
-    add("--detector", choices=("energy", "count"), help="what an absorbed photon adds (default: its energy)")
     add(
         "--absorber",
         type=_pair("MATERIAL=MM", float),
         metavar="MATERIAL=MM",
-        help="what stops the photons, such as CsI=0.6 (default: all are absorbed)",
+        help="what stops the photons, such as CsI=0.6, for noise or --kvp (default: all are absorbed)",
     )
     add("--mas", type=float, metavar="MAS", help="noise of this tube load; with --kvp")
     add("--kerma", type=float, metavar="UGY", help="noise of this air kerma at the detector without a patient")
@@ -86,13 +86,14 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
     for option in _OF_SPECTRUM:
         if option in given and kvp is None:
             raise ValueError(f"--{option.replace('_', '-')} belongs to a spectrum; add --kvp KV")
-    exposed = not given.isdisjoint(_OF_EXPOSURE)
-    for option in ("detector", "absorber"):
-        if option in given and kvp is None and not exposed:
-            raise ValueError(f"--{option} changes nothing of one energy without noise or blur; add --kerma, or --kvp")
+    exposed, noisy = (not given.isdisjoint(options) for options in (_OF_EXPOSURE, _OF_NOISE))
+    if "absorber" in given and kvp is None and not noisy:
+        raise ValueError(
+            "--absorber changes nothing of one energy without noise; add --kerma or --photons, or a spectrum in place "
+            "of the energy (drrproj project --kvp)"
+        )
     if kvp is None and not exposed:
         return None
-    noisy = not given.isdisjoint(_OF_NOISE)
     if noisy and arguments.seed is None:
         raise ValueError("noise follows from a seed; add --seed N")
     if not noisy and (arguments.seed is not None or arguments.electronic_noise):
@@ -111,7 +112,7 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
     }
     return TubeChoice(
         spectrum=None if kvp is None else physics.tungsten(kvp, dict(arguments.filter or _DEFAULT_FILTERS)),
-        detector=physics.Detector(arguments.detector or "energy", **absorber),
+        detector=physics.Detector(getattr(arguments, "detector", None) or "energy", **absorber),
         tissues=getattr(arguments, "tissues", None) or "water_bone",
         made_of=dict(getattr(arguments, "made_of", None) or {}),
         acquisition={name: value for name, value in acquisition.items() if value is not None} if exposed else None,
