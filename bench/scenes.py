@@ -4,10 +4,10 @@
     python bench/scenes.py --scenes 200                  are the answers right?
 
 A scene is one image of a volume of noise, up to 40 voxels along an axis, of any number type and order, whose grid is
-sheared, flipped and up to 12 times as coarse along one axis as along another. A fifth of the scenes is of each of
-``KINDS``. Few rays make an image, so that one which grazes voxel faces weighs in it. Rays that run along a face have
-two right answers: they are told by their geometry, left out and counted. A pixel that is off by more than 1e-4 of its
-image's maximum is the exit code 1; a relative L2 error above 2e-6 is counted. Scene n of a seed is always the same.
+sheared, flipped and up to 12 times as coarse along one axis as along another; views of ``KINDS`` take turns. Few rays
+make an image, so that one which grazes voxel faces weighs in it. Rays that run along a face have two right answers:
+they are told by their geometry, left out and counted. A pixel that is off by more than 1e-4 of its image's maximum is
+the exit code 1; a relative L2 error above 2e-6 is counted. Scene n of a seed is always the same.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from answers import MAX_RELATIVE_L2, MAX_WORST
 from drrproj import Geometry, Volume, attenuation, backends, project
 
 Float64Array = npt.NDArray[np.float64]
-KINDS = ("any pose", "rolled along an axis", "almost along an axis", "source or detector inside", "wide cone")
+ROLLED, GRAZING, INSIDE, WIDE = "rolled along an axis", "almost along an axis", "source or detector inside", "wide cone"
+LINES = "lines of pixels along an axis"
+KINDS = ("any pose", ROLLED, GRAZING, INSIDE, WIDE, LINES)
 TYPES = (np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64)
-MOST_VOXELS, MOST_PIXELS = 40, 12
+MOST_VOXELS, MOST_PIXELS, LONGEST_LINE = 40, 12, 40
 ALONG_A_FACE = 1e-7
 """Voxels from a face over a whole voxel of the ray's way: there float32 cannot tell the side."""
 
@@ -71,7 +73,7 @@ def draw(seed: int, number: int) -> Drawn:
 
 def _draw(rng: np.random.Generator, kind: str) -> Scene:
     sizes = rng.integers(2, MOST_VOXELS + 1, 3)
-    turn = np.eye(3) if kind.endswith("an axis") and rng.random() < 0.5 else _rotation(rng)
+    turn = np.eye(3) if kind in (ROLLED, GRAZING) and rng.random() < 0.5 else _rotation(rng)
     shear = np.eye(3) + np.triu(rng.uniform(-0.4, 0.4, (3, 3)), 1)
     spacing = rng.permutation([rng.uniform(0.4, 0.6), rng.uniform(0.8, 2.0), rng.uniform(3.0, 5.0)])
     affine = np.eye(4)
@@ -104,42 +106,54 @@ def _rotation(rng: np.random.Generator) -> Float64Array:
 
 def _geometry(rng: np.random.Generator, kind: str, sizes: npt.NDArray[np.int64], affine: Float64Array) -> Geometry:
     """A cone or parallel view, its pixels a parallelogram from far finer to coarser than the voxels."""
-    detector = tuple(int(n) for n in rng.integers(1, MOST_PIXELS + 1, 2))
+    rows, columns = (int(n) for n in rng.integers(1, MOST_PIXELS + 1, 2))
     linear = affine[:3, :3]
     signs = np.array(np.meshgrid([1, -1], [1, -1], [1])).reshape(3, -1)
     diagonal = float(np.linalg.norm(linear @ (sizes[:, None] * signs), axis=0).max())
     aim = affine[:3, 3] + linear @ ((sizes - 1) / 2 + sizes * rng.uniform(-0.3, 0.3, 3))
-    is_cone = kind in (KINDS[3], KINDS[4]) or rng.random() < 0.6
-    if kind.endswith("an axis"):
+    is_cone = kind in (INSIDE, WIDE) or rng.random() < 0.6
+    if kind in (ROLLED, GRAZING):
         axis = int(rng.integers(3))
-        beam = linear[:, axis] * rng.choice([-1.0, 1.0]) / np.linalg.norm(linear[:, axis])
-        if kind == KINDS[2]:
-            beam = beam + rng.normal(size=3) * 10.0 ** rng.uniform(-9, -1)
-            beam /= np.linalg.norm(beam)
+        beam = _unit(linear[:, axis]) * rng.choice([-1.0, 1.0])
+        if kind == GRAZING:
+            beam = _unit(beam + rng.normal(size=3) * 10.0 ** rng.uniform(-9, -1))
         across = np.linalg.svd(beam[None])[2][1:]
         angle = rng.choice([0.0, 90.0, rng.uniform(0, 360)]) * np.pi / 180
         row, column = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ across
+    elif kind == LINES:
+        # Those of a gantry's tilt, or a detector whose steps are not perpendicular: each line ends at lanes of its own.
+        ahead, along, over = (linear * rng.choice([-1.0, 1.0], 3)).T[rng.permutation(3)]
+        beam = _unit(ahead + 0.2 * rng.uniform(-1, 1) * along + 0.2 * rng.uniform(-1, 1) * over)
+        row, column = _unit(along), _unit(over + rng.uniform(-1.5, 1.5) * along)
+        columns = int(rng.integers(1, LONGEST_LINE + 1))
+        if rng.random() < 0.5:
+            row, column, rows, columns = column, row, columns, rows
     else:
         beam, row, column = _rotation(rng).T
         row = row + rng.uniform(-0.2, 0.2) * column + rng.uniform(-0.2, 0.2) * beam
         column = column + rng.uniform(-0.2, 0.2) * beam
     before, beyond = rng.uniform(0.9, 2.5) * diagonal, rng.uniform(0.6, 1.0) * diagonal
     cover = 10.0 ** rng.uniform(-2, 0)
-    if kind == KINDS[3]:
+    if kind == INSIDE:
         # One of the two ends of the rays inside, or both.
         inside = rng.integers(3)
         before = before if inside == 0 else rng.uniform(0.02, 0.2) * diagonal
         beyond = beyond if inside == 1 else rng.uniform(0.02, 0.2) * diagonal
-    elif kind == KINDS[4]:
+    elif kind == WIDE:
         before, cover = rng.uniform(0.5, 0.6) * diagonal, rng.uniform(1, 2.5)
     width = cover * diagonal * ((before + beyond) / before if is_cone else 1.0)
-    row, column = row * width / detector[0], column * width / detector[1]
+    row, column = row * width / rows, column * width / columns
     view = np.zeros((4, 4))
     view[:3, 0] = aim - before * beam if is_cone else -beam
-    view[:3, 1] = aim + beyond * beam - (detector[0] - 1) / 2 * row - (detector[1] - 1) / 2 * column
+    view[:3, 1] = aim + beyond * beam - (rows - 1) / 2 * row - (columns - 1) / 2 * column
     view[:3, 2], view[:3, 3] = row, column
     view[3, :2] = float(is_cone), 1
-    return Geometry(view[None], (detector[0], detector[1]))
+    return Geometry(view[None], (rows, columns))
+
+
+def _unit(vector: Float64Array) -> Float64Array:
+    unit: Float64Array = vector / np.linalg.norm(vector)
+    return unit
 
 
 def along_a_face(

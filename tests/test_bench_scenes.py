@@ -115,6 +115,14 @@ def test_scenes_are_fixed_by_seed_and_number_and_cover_what_they_should(scenes):
             sizes = np.array(scene.volume.array.shape)[:, None]
             inside += ((ends[:3] > -0.5) & (ends[:3] < sizes - 0.5)).all(axis=0).any()
     assert inside > 5
+    lines = [(s.geometry, s.volume) for s in drawn if s.kind == "lines of pixels along an axis"]
+    for geometry, volume in lines:
+        steps = np.linalg.inv(volume.affine) @ geometry.views[0][:, 2:]
+        across = np.sort(np.abs(steps[:3]) / np.abs(steps[:3]).max(axis=0), axis=0)
+        # One step along an axis of the grid, the other in a plane of it.
+        assert across[1].min() < 1e-9 < across[1].max()
+        assert across[0].max() < 1e-9
+    assert max(max(geometry.shape) for geometry, _ in lines) > 20
 
 
 def test_the_engine_is_right_on_random_scenes_and_its_instruction_set_is_put_back(engine):
