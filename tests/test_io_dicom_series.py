@@ -251,6 +251,25 @@ def test_unsigned_padding_that_stands_for_a_negative_number(tmp_path, slope, val
     np.testing.assert_array_equal(ct.array[:, 1:], hu[:, 1:])
 
 
+@pytest.mark.parametrize("slope", [1, 0.5])
+@pytest.mark.parametrize("above", [0, 0xF000, 0x5000])
+def test_the_sign_is_the_highest_bit_stored(tmp_path, above, slope):
+    hu = np.clip(ct_values(), -2000, 2000)
+
+    def change(dataset, k):
+        stored = np.frombuffer(dataset.PixelData, "<u2") & 0xFFF
+        stored[stored >= 0x800] |= above
+        dataset.BitsStored, dataset.HighBit, dataset.PixelData = 12, 11, stored.astype("<u2").tobytes()
+        dataset.RescaleSlope = slope
+
+    paths = write_ct(tmp_path, hu, signed=True, intercept=0, change=change)
+    if above == 0x5000:
+        refused(tmp_path, "which 12 bits cannot hold, .*: the bits above hold an overlay or the file is damaged")
+        return
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, hu * slope)
+    np.testing.assert_array_equal(pydicom.dcmread(paths[4]).pixel_array, hu[:, :, 4].T)
+
+
 def test_a_padding_value_in_the_range_of_tissue_is_left_alone(tmp_path):
     # Converters write 0 for HU that are stored unscaled: taking it for padding would turn water into air.
     hu = ct_values()
@@ -276,6 +295,7 @@ def test_a_padding_value_in_the_range_of_tissue_is_left_alone(tmp_path):
         ({"ImageOrientationPatient": None}, r"it has no ImageOrientationPatient \(0020,0037\)"),
         ({"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]}, "are not perpendicular unit vectors"),
         ({"BitsStored": 12, "HighBit": 11}, "which 12 bits cannot hold"),
+        ({"BitsStored": 12, "HighBit": 15}, r"its HighBit \(0028,0102\) is 15 where BitsStored \(0028,0101\) is 12"),
         ({"BitsStored": None}, r"it has no BitsStored \(0028,0101\)"),
     ],
 )

@@ -105,6 +105,11 @@ def rescale(stored: npt.NDArray[Any], dataset: Any, slope: float, intercept: flo
     measured = stored if is_padding is None else stored[~is_padding]
     low, high = (int(measured.min()), int(measured.max())) if measured.size else (0, 0)
     limits = (0, 2**bits_stored) if stored.dtype.kind == "u" else (-(2 ** (bits_stored - 1)), 2 ** (bits_stored - 1))
+    if stored.dtype.kind == "i" and low >= 0 and limits[1] <= high < 2**bits_stored:
+        # The sign's bit is the highest one stored, and the bits above it were left 0.
+        sign = stored.dtype.type(2 ** (bits_stored - 1))
+        stored = (stored ^ sign) - sign
+        low, high = int(stored.min()), int(stored.max())
     if low < limits[0] or high >= limits[1]:
         raise ValueError(
             f"it has pixels from {low} to {high}, which {bits_stored} bits cannot hold, and "

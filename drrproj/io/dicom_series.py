@@ -59,6 +59,7 @@ _KEYWORDS = (
     "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "PixelPaddingValue",
     "RescaleIntercept",
@@ -350,6 +351,12 @@ def _check_pixels(dataset: Any) -> None:
     for keyword in ("Rows", "Columns", "BitsStored", "PixelRepresentation"):
         if one_number(dataset, keyword) is None:
             raise ValueError(f"it has no {tag_text(keyword)}")
+    high_bit, stored = one_number(dataset, "HighBit"), one_number(dataset, "BitsStored") or 0
+    if high_bit is not None and high_bit != stored - 1:
+        raise ValueError(
+            f"its {tag_text('HighBit')} is {high_bit:g} where {tag_text('BitsStored')} is {stored:g}: its pixels do "
+            "not begin at bit 0, or its header is wrong; export it again"
+        )
 
 
 def _check_alike(slices: Sequence[_Slice]) -> None:
