@@ -143,6 +143,23 @@ def test_damaged_nrrd(tmp_path):
     refused(path, "the NRRD file is damaged")
 
 
+@pytest.mark.parametrize("said", ["sl%02d.raw 0 4 1", "sl%d.raw 0 4 1 2", "LIST", "LIST 2"])
+@pytest.mark.parametrize("field", ["data file", "datafile"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_nrrd_of_several_data_files(tmp_path, said, field, end):
+    path = write_nrrd(tmp_path / "ct.nhdr", ct_array())
+    change_line(path, b"data file", f"{said}\nsl00.raw\nsl01.raw" if said.startswith("LIST") else said)
+    path.write_text(path.read_text().replace("data file:", f"{field}:"), newline=end)
+    refused(path, rf"ct\.nhdr: its voxels are spread over several files \({said}\); write them into one file$")
+
+
+def test_nrrd_of_one_data_file_with_an_odd_name(tmp_path):
+    path = write_nrrd(tmp_path / "ct.nhdr", ct_array())
+    (tmp_path / "ct.raw.gz").rename(tmp_path / "100%dry 1 2.raw.gz")
+    change_line(path, b"data file", "100%dry 1 2.raw.gz")
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
 def test_nrrd_without_pynrrd(tmp_path, monkeypatch):
     path = write_nrrd(tmp_path / "ct.nrrd", ct_array())
     monkeypatch.setitem(sys.modules, "nrrd", None)
@@ -199,6 +216,12 @@ def test_slicer_segmentation_that_is_damaged(tmp_path):
     path = write_nrrd(tmp_path / "a.seg.nrrd", np.ones((7, 6, 5), np.uint8), Segment0_LabelValue="1")
     with pytest.raises(ValueError, match="its segment 0 has no name"):
         drrproj.read_labels(path)
+    for key in ("Layer", "LabelValue"):
+        change = {f"Segment0_{key}": "x"}
+        path = write_nrrd(tmp_path / "a.seg.nrrd", np.ones((7, 6, 5), np.uint8), **{**fields, **change})
+        said = rf"a\.seg\.nrrd: the {key} of its segment heart must be a whole number; got 'x' \(Segment0_{key}\)$"
+        with pytest.raises(ValueError, match=said):
+            drrproj.read_labels(path)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -25,6 +25,13 @@ _SPACES = {
     "lps": (-1, -1, 1),
 }
 
+# The format's two ways to name several data files, in a header that ends at an empty line.
+_SEVERAL_FILES = re.compile(
+    rb"^data ?file:[ \t]*(LIST(?:[ \t]+\d+)?|.*%\d*d\S*(?:[ \t]+-?\d+){3,4})[ \t]*\r?$", re.MULTILINE
+)
+_HEADER_END = re.compile(rb"\n\r?\n")
+_LONGEST_HEADER = 1 << 16
+
 _SEGMENT_FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)$")
 
 
@@ -56,12 +63,17 @@ def read_nrrd(
     Raises
     ------
     ValueError
-        If the file is damaged, is no volume, or does not say where its voxels are.
+        If the file is damaged, is no volume, leaves its voxels to several files, or does not say where they are.
     ModuleNotFoundError
         If pynrrd is not installed.
     """
     with from_extra("formats", "reading NRRD"):
         import nrrd
+    with open(path, "rb") as file:
+        said = _SEVERAL_FILES.search(_HEADER_END.split(file.read(_LONGEST_HEADER), 1)[0])
+    if said:
+        files = said[1].decode("ascii", "backslashreplace")
+        raise ValueError(f"its voxels are spread over several files ({files}); write them into one file")
     try:
         array, header = nrrd.read(os.fspath(path), index_order="F")
     except (nrrd.NRRDError, ValueError, EOFError, LookupError, OSError, ArithmeticError, zlib.error) as error:
@@ -112,7 +124,7 @@ def slicer_segments(header: Mapping[str, Any]) -> list[Segment]:
     Raises
     ------
     ValueError
-        If a structure lacks a name.
+        If a structure lacks a name, or its layer or value is no whole number.
     """
     fields: dict[int, dict[str, str]] = {}
     for key, value in header.items():
@@ -124,5 +136,12 @@ def slicer_segments(header: Mapping[str, Any]) -> list[Segment]:
         if not entry.get("Name"):
             raise ValueError(f"its segment {number} has no name (Segment{number}_Name)")
         # Before layers were shared, each segment had a layer of its own with 1 in it.
-        segments.append(Segment(entry["Name"], int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))))
+        places = {"Layer": entry.get("Layer", str(number)), "LabelValue": entry.get("LabelValue", "1")}
+        for key, said in places.items():
+            if not re.fullmatch(r"[+-]?[0-9]+", said):
+                raise ValueError(
+                    f"the {key} of its segment {entry['Name']} must be a whole number; got {said!r} "
+                    f"(Segment{number}_{key})"
+                )
+        segments.append(Segment(entry["Name"], int(places["Layer"]), int(places["LabelValue"])))
     return segments
