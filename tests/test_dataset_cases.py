@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small_cases import save, small_case, write_subjects
+from small_cases import SMALL, save, small_case, write_subjects
 
 import drrproj
+from drrproj.dataset.build import build
 from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.poses import Poses, Variation, View, parse_view
 from drrproj.dataset.splits import Splits, read_splits
@@ -403,3 +406,39 @@ def test_a_case_too_deep_for_a_varied_distance_fails_whatever_is_drawn():
         poses = Poses(shape=(8, 8), variation=Variation(distance=1400, seed=seed))
         with pytest.raises(ValueError, match="with the distance varied by 1400 mm, sdd 400 mm puts the source inside"):
             poses.geometry("a", deep)
+
+
+@pytest.mark.parametrize("case_id", ["../../evil", "a/b", "", "con", "a" * 181, 7])
+def test_a_case_s_id_is_no_path(case_id):
+    with pytest.raises(ValueError, match="case id"):
+        Case(case_id, Path("ct.nii.gz"), Path("labels.nii.gz"), "p")
+
+
+def test_texts_are_paths_of_a_case(tmp_path):
+    case = Case("c", "ct.nii.gz", "labels.nii.gz", "p", names="names.json")
+    assert case == Case("c", Path("ct.nii.gz"), Path("labels.nii.gz"), "p", names=Path("names.json"))
+    done = build([case], tmp_path / "out", SMALL, workers=1)
+    assert done.left_out["c"][0] == "failed"
+    with pytest.raises(TypeError, match="case c: labels must be a path; got None"):
+        Case("c", "ct.nii.gz", None, "p")
+    with pytest.raises(ValueError, match="case c: the path of ct is empty"):
+        Case("c", "", "labels.nii.gz", "p")
+    for patient in ("", 7):
+        with pytest.raises(ValueError, match="case c: the patient needs a name"):
+            Case("c", "ct.nii.gz", "labels.nii.gz", patient)
+
+
+def test_what_is_no_sequence_of_cases_is_not_built(tmp_path):
+    case, out = Case("c", "ct.nii.gz", "labels.nii.gz", "p"), tmp_path / "out"
+    for folder in ("folder", Path("folder")):
+        with pytest.raises(TypeError, match=r"pass find_cases\('folder'\)"):
+            build(folder, out)
+    with pytest.raises(TypeError, match=r"pass \[case\] for c alone"):
+        build(case, out)
+    with pytest.raises(TypeError, match=r"as find_cases gives it; one of it is 'ct\.nii\.gz'"):
+        build([case, "ct.nii.gz"], out)
+    with pytest.raises(ValueError, match="the case ids c come more than once"):
+        build([case, replace(case, ct="other.nii.gz")], out)
+    with pytest.raises(ValueError, match="two case ids differ in capitals alone, c and C"):
+        build([case, replace(case, case_id="C")], out)
+    assert not out.exists()

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from drrproj.dataset.cases import Case
+from drrproj.dataset.cases import Case, require_own_ids
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.one_case import CannotWrite, Recipe, made_by
@@ -104,7 +104,9 @@ def build(
     Raises
     ------
     ValueError
-        If there is no case, or the folder holds a dataset of another configuration.
+        If there is no case, two cases have one id, or the folder holds a dataset of another configuration.
+    TypeError
+        If the cases are none, such as the folder that holds them.
     BlockingIOError
         If another build is at work in the folder.
     OSError
@@ -125,7 +127,7 @@ def build(
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from drrproj.dataset.build import build
-    >>> from drrproj.dataset.cases import Case
+    >>> from drrproj.dataset.cases import Case, require_own_ids
     >>> from drrproj.dataset.one_case import Recipe
     >>> from drrproj.dataset.poses import Poses
     >>> chest = files("drrproj") / "data" / "chest_3mm"
@@ -158,8 +160,7 @@ def _build(
     told: Told | None,
 ) -> Summary:
     start = time.monotonic()
-    if not cases:
-        raise ValueError("there is no case to build")
+    _require_cases(cases)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be a positive whole number; got {workers!r}")
     split_of = splits.assign(cases)
@@ -200,6 +201,19 @@ def _build(
     kept = Counter(split_of[case_id] or "none" for case_id, status in statuses.items() if status == "kept")
     why = {case: (statuses[case], left_out[case]) for case in sorted(left_out)}
     return Summary(store, len(cases), len(waiting) - len(stale), counts, dict(kept), why, time.monotonic() - start)
+
+
+def _require_cases(cases: Sequence[Case]) -> None:
+    if isinstance(cases, str | os.PathLike):
+        raise TypeError(f"cases must be a sequence of Case; pass find_cases({os.fspath(cases)!r})")
+    if isinstance(cases, Case):
+        raise TypeError(f"cases must be a sequence of Case; pass [case] for {cases.case_id} alone")
+    if not cases:
+        raise ValueError("there is no case to build")
+    for case in cases:
+        if not isinstance(case, Case):
+            raise TypeError(f"cases must be a sequence of Case, as find_cases gives it; one of it is {case!r}")
+    require_own_ids(cases)
 
 
 def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: list[str], prune: bool) -> None:

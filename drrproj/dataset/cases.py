@@ -8,14 +8,14 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.io.label_names import read_label_names
 
-__all__ = ["Case", "find_cases"]
+__all__ = ["Case", "find_cases", "require_own_ids"]
 
 _LABELS = ("segmentations", "segmentations.nii.gz", "segmentations.nii", "labels.nii.gz", "labels.nii", "seg.nii.gz")
 _CT = ("ct.nii.gz", "ct.nii")
@@ -37,13 +37,20 @@ class Case:
     case_id : str
         Names the case in the dataset; up to 180 letters, digits and ``. _ + -``.
     ct, labels : Path
-        NIfTI file; NIfTI file of label ids or folder of one mask per structure.
+        NIfTI file; NIfTI file of label ids or folder of one mask per structure. A text becomes a path.
     patient_id : str
         Cases of one patient go to one split.
     problem : str or None
         Why this case cannot be made, known before it is read.
     names : Path or None
         Table of label names, where it does not lie beside the labels.
+
+    Raises
+    ------
+    ValueError
+        If the id is too long or cannot begin the name of a file, the patient has no name, or a path is empty.
+    TypeError
+        If a path is none.
     """
 
     case_id: str
@@ -52,6 +59,20 @@ class Case:
     patient_id: str
     problem: str | None = None
     names: Path | None = None
+
+    def __post_init__(self) -> None:
+        _require_id(self.case_id)
+        if not isinstance(self.patient_id, str) or not self.patient_id:
+            raise ValueError(f"case {self.case_id}: the patient needs a name, a text; got {self.patient_id!r}")
+        for name in ("ct", "labels", "names"):
+            value = getattr(self, name)
+            if value is None and name == "names":
+                continue
+            if not isinstance(value, str | os.PathLike):
+                raise TypeError(f"case {self.case_id}: {name} must be a path; got {value!r}")
+            if not os.fspath(value):
+                raise ValueError(f"case {self.case_id}: the path of {name} is empty; say which file")
+            object.__setattr__(self, name, Path(value))
 
 
 def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
@@ -99,14 +120,26 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
         cases = _from_nnunet(where)
     else:
         cases = _from_subjects(where)
-    repeated = sorted(name for name, count in Counter(case.case_id for case in cases).items() if count > 1)
-    if repeated:
-        raise ValueError(f"{where}: the case ids {', '.join(repeated)} come more than once; each needs its own")
     try:
-        require_apart([case.case_id for case in cases], "case ids")
+        require_own_ids(cases)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return tuple(sorted(cases, key=lambda case: case.case_id))
+
+
+def require_own_ids(cases: Iterable[Case]) -> None:
+    """Refuse cases that would be one in the dataset.
+
+    Raises
+    ------
+    ValueError
+        If an id comes twice, in other capitals too.
+    """
+    ids = Counter(case.case_id for case in cases)
+    repeated = sorted(name for name, count in ids.items() if count > 1)
+    if repeated:
+        raise ValueError(f"the case ids {', '.join(repeated)} come more than once; each needs its own")
+    require_apart(ids, "case ids")
 
 
 def _from_manifest(manifest: Path) -> list[Case]:
@@ -157,20 +190,22 @@ def _from_manifest(manifest: Path) -> list[Case]:
 
 def _checked_id(case_id: str, place: str) -> str:
     """Return an id that can begin the name of a file; ``place`` says where it is from."""
-    if not _CASE_ID.fullmatch(case_id):
-        raise ValueError(
-            f"{place}: the case id {case_id!r} becomes a file name, and may have letters, digits and . _ + -"
-        )
-    if len(case_id) > _LONGEST_ID:
-        raise ValueError(
-            f"{place}: the case id has {len(case_id)} letters; it becomes part of file names, and may have "
-            f"{_LONGEST_ID}: shorten it"
-        )
     try:
-        require_file_name(case_id, "case id")
+        _require_id(case_id)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
     return case_id
+
+
+def _require_id(case_id: str) -> None:
+    if not isinstance(case_id, str) or not _CASE_ID.fullmatch(case_id):
+        raise ValueError(f"the case id {case_id!r} becomes a file name, and may have letters, digits and . _ + -")
+    if len(case_id) > _LONGEST_ID:
+        raise ValueError(
+            f"the case id has {len(case_id)} letters; it becomes part of file names, and may have {_LONGEST_ID}: "
+            "shorten it"
+        )
+    require_file_name(case_id, "case id")
 
 
 def _rows(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
