@@ -697,13 +697,24 @@ class TestYOLO:
             np.testing.assert_array_equal(filled(points, shape), mask)
             assert len(points) == 0 or ((points >= 0).all() and (points <= shape[::-1]).all())
 
+    def test_an_outline_in_rounded_shares_is_the_mask_in_any_arithmetic(self):
+        random = np.random.default_rng(0)
+        for _ in range(300):
+            shape = tuple(random.integers(2, 9, 2))
+            mask = random.random(shape) < 0.3
+            points = outline(mask)
+            # A line along pixel edges meets no centre, however it is rounded.
+            assert (np.count_nonzero(points - np.roll(points, -1, axis=0), axis=1) == 1).all()
+            shares = np.array([float(f"{share:.7g}") for share in (points / shape[::-1]).ravel()]).reshape(-1, 2)
+            np.testing.assert_array_equal(filled(shares * shape[::-1], shape), mask)
+
     def test_outlines_of_simple_shapes(self):
         assert outline(np.zeros((4, 4), bool)).shape == (0, 2)
         ring = np.ones((3, 3), bool)
         ring[1, 1] = False
         assert outline(np.ones((2, 5), bool)).tolist() == [[0, 0], [5, 0], [5, 2], [0, 2]]
         points = outline(ring)
-        assert len(points) == 10  # four corners and the way back, twice
+        assert len(points) == 12  # four corners and the way back, twice, and a corner on the way between, twice
         np.testing.assert_array_equal(filled(points, (3, 3)), ring)
 
     def test_pycocotools_fills_the_text_to_the_same_mask(self, images, tmp_path):

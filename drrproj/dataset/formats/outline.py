@@ -13,8 +13,9 @@ __all__ = ["outline"]
 def outline(mask: BoolArray) -> npt.NDArray[np.int64]:
     """Return one closed polygon around a mask, parts and holes included.
 
-    The polygon runs along pixel edges. From part to part, and to holes, it goes there and back on the same line, which
-    encloses nothing: filled by the even-odd rule at the pixels' centres it is the mask, to the pixel.
+    The polygon runs along pixel edges. From part to part, and to holes, it goes there and back on the same edges, which
+    encloses nothing: filled by the even-odd rule at the pixels' centres it is the mask, to the pixel, also where its
+    points were rounded to a small part of a pixel, because no line of it passes through a centre.
 
     Parameters
     ----------
@@ -47,9 +48,16 @@ def outline(mask: BoolArray) -> npt.NDArray[np.int64]:
     loops = _loops(along_row.tolist(), along_column.tolist())
     if len(loops) < 2:
         return corners[loops[0]] if loops else corners
-    way = [corner for loop in loops for corner in (*loop, loop[0])]
-    way += [loop[0] for loop in reversed(loops[1:-1])]
-    return corners[way]
+    firsts = corners[[loop[0] for loop in loops]]
+    # Between two loops the way goes along a row, then along a column: a straight line could meet a pixel's centre.
+    bends = np.stack([firsts[1:, 0], firsts[:-1, 1]], axis=-1)
+    way = [corners[[*loops[0], loops[0][0]]]]
+    for bend, loop in zip(bends, loops[1:], strict=True):
+        way += [bend[None], corners[[*loop, loop[0]]]]
+    way.append(np.stack([bends, firsts[:-1]], axis=1)[::-1].reshape(-1, 2))
+    points = np.concatenate(way)
+    moves: npt.NDArray[np.bool_] = (points != np.roll(points, -1, axis=0)).any(axis=1)
+    return points[moves]
 
 
 def _partners(order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -43,9 +43,9 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     ``data.yaml``; ``images/<split>/<name>.png`` in 8 bits; ``labels/<split>/<name>.txt`` with a line
     ``class x1 y1 x2 y2 ...`` per class on the picture. Coordinates are shares of the width and height, 0 and 1 being
     the outer edges of the outer pixels. A polygon runs along pixel edges, and to further parts and holes there and back
-    on one line (:func:`drrproj.dataset.formats.outline.outline`): the even-odd rule at pixel centres gives the exact
-    mask back. A program that also fills the pixels a polygon runs through, as OpenCV does, gets masks up to one pixel
-    larger, and those lines. ``drrproj.json`` holds what this layout has no place for.
+    on the same edges (:func:`drrproj.dataset.formats.outline.outline`): the even-odd rule at pixel centres gives the
+    exact mask back. A program that also fills the pixels a polygon touches, as OpenCV does, gets masks up to one pixel
+    larger, and those ways. ``drrproj.json`` holds what this layout has no place for.
 
     Parameters
     ----------
