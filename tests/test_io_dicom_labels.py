@@ -437,6 +437,15 @@ def test_a_structure_that_ends_empty_is_said(tmp_path):
     assert "undone is empty: no voxel has its centre inside its contours" in said
 
 
+def test_contours_that_cross_are_said(tmp_path):
+    rois = ring_and_ball(STRAIGHT)
+    rois["ball"] += [(circle(STRAIGHT, (15, 12), 3.1, k), "CLOSED_PLANAR") for k in (4, 6)]
+    rois["beside"] = [(circle(STRAIGHT, (x, 16), 2.1, 4), "CLOSED_PLANAR") for x in (4, 9)]
+    labels, said = read_rois(tmp_path, rois)
+    assert said.endswith("rs.dcm: contours of ball cross on 2 slices, and what two of them share stays empty")
+    assert labels.array[16:18, 12, 4].tolist() == [0, 0]
+
+
 def test_contours_of_one_structure_in_two_items_are_joined(tmp_path):
     def halved(dataset):
         first = dataset.ROIContourSequence[1]

@@ -180,13 +180,49 @@ class _Outline:
             remarks.append(f"{label} is drawn on one slice in {np.median(steps):.0f} only, and the others stay empty")
         where = [slice(low[1], high[1]), slice(low[0], high[0])]
         mask = np.zeros((inside[-1] + 1 - inside[0], high[1] - low[1], high[0] - low[0]), np.bool_)
+        crossed = 0
         for k in inside:
-            mask[k - inside[0]] = fill_contours([points - low for points in self._by_slice[k]], mask.shape[1:])
+            crossed += _fill(mask[k - inside[0]], [points - low for points in self._by_slice[k]])
+        if crossed:
+            remarks.append(f"contours of {label} cross on {crossed} slices, and what two of them share stays empty")
         if not mask.any():
             remarks.append(f"{label} is empty: no voxel has its centre inside its contours")
         at = 2 - self._axis
         where.insert(at, slice(inside[0], inside[-1] + 1))
         return np.moveaxis(mask, 0, at), tuple(where), remarks
+
+
+def _shared(
+    one: npt.NDArray[np.bool_], where: tuple[slice, slice], two: npt.NDArray[np.bool_], other: tuple[slice, slice]
+) -> int:
+    """Count the pixels that two boxes of an image have in common."""
+    low = [max(a.start, b.start) for a, b in zip(where, other, strict=True)]
+    high = [min(a.stop, b.stop) for a, b in zip(where, other, strict=True)]
+    if low[0] >= high[0] or low[1] >= high[1]:
+        return 0
+    parts = [
+        box[low[0] - at[0].start : high[0] - at[0].start, low[1] - at[1].start : high[1] - at[1].start]
+        for box, at in ((one, where), (two, other))
+    ]
+    return int(np.count_nonzero(parts[0] & parts[1]))
+
+
+def _fill(image: npt.NDArray[np.bool_], contours: Sequence[Points]) -> bool:
+    """Fill contours into an image; tell whether two of them share pixels, and neither is a hole in the other."""
+    crossed = False
+    before: list[tuple[npt.NDArray[np.bool_], tuple[slice, slice], int]] = []
+    for points in contours:
+        low = np.clip(np.floor(points.min(axis=0)), 0, image.shape[::-1]).astype(int)
+        high = np.clip(np.ceil(points.max(axis=0)) + 1, low, image.shape[::-1]).astype(int)
+        where = (slice(low[1], high[1]), slice(low[0], high[0]))
+        filled = fill_contours([points - low], (high[1] - low[1], high[0] - low[0]))
+        image[where] ^= filled
+        area = int(np.count_nonzero(filled))
+        for other, its_where, its_area in before:
+            shared = _shared(filled, where, other, its_where)
+            crossed |= shared > 0 and (shared < min(area, its_area) or area == its_area)
+        before.append((filled, where, area))
+    return crossed
 
 
 def fill_contours(contours: Sequence[npt.NDArray[np.float64]], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
