@@ -525,3 +525,7 @@ def test_a_damaged_zip(tmp_path):
     np.savez(tmp_path / "ct.npz", array=ct_array(), affine=AFFINE)
     (tmp_path / "ct.npz").write_bytes((tmp_path / "ct.npz").read_bytes()[:-200])
     refused(tmp_path / "ct.npz", "the zip is damaged or cut short")
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w") as archive:
+        archive.writestr("\N{LATIN SMALL LETTER A WITH DIAERESIS}.npy", b"")
+    (tmp_path / "ct.zip").write_bytes((tmp_path / "ct.zip").read_bytes().replace("\xe4".encode(), b"\xa5\xa5"))
+    refused(tmp_path / "ct.zip", r"ct\.zip: the zip is damaged or cut short: 'utf-8' codec can't decode")

@@ -92,6 +92,6 @@ def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: the zip is damaged or cut short: {error}; copy or download it again") from error
     return "numpy" if names and all(name.endswith(".npy") for name in names) else "dicom"
