@@ -556,45 +556,47 @@ def test_any_volume_stored_in_any_order_is_exact_from_anywhere(backend, seed):
 
 @functools.cache
 def skewed_scene(seed):
-    """A volume seen by lines of pixels that lie along an axis of its grid, while pixels along a line lie along none.
+    """A volume and its labels, seen by lines of pixels along an axis of the grid, whose pixels follow no axis.
 
-    So a gantry's tilt has it, or a detector whose steps are not perpendicular: lines share a coordinate, and each ends at
-    pixels of its own.
+    So a gantry's tilt has it, or a detector whose steps are not perpendicular: lines share a coordinate, and each ends
+    at pixels of its own.
     """
     rng = np.random.default_rng([115, seed])
-    shape = tuple(int(size) for size in rng.integers(30, 150, 3))
+    shape = tuple(int(size) for size in rng.integers(30, 120, 3))
     affine, array = phantoms.random_affine(rng, shape), phantoms.noise(rng, shape)
-    x, u, v = rng.permutation(3)
-    detector = tuple(int(size) for size in rng.integers(20, 90, 2))
-    axes = np.eye(3)[[x, u, v]] * rng.choice([-1, 1], (3, 1))
+    pieces = rng.integers(0, 4, [-(-size // 9) for size in shape])
+    labels = np.kron(pieces, np.ones((9, 9, 9), int))[tuple(map(slice, shape))].astype(np.uint8)
+    axes = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], (3, 1))
     to_next_line = axes[2] * rng.uniform(0.4, 4)
     to_next_lane = axes[1] * rng.uniform(0.4, 4) + axes[2] * rng.uniform(-1.5, 1.5)
+    # Beside the grid's axis and its middle: a ray inside a face has two right answers.
+    beam = axes[0] + 0.2 * rng.uniform(-1, 1, 2) @ axes[1:]
     middle = np.array(shape) / 2 + rng.uniform(-5, 5, 3)
-    is_parallel = seed % 2 == 1
-    # Off the grid's axis for a parallel beam, too: a ray inside a face has two right answers.
-    beam = axes[0] + 0.2 * rng.uniform(-1, 1) * axes[1] + 0.2 * rng.uniform(-1, 1) * axes[2]
-    distance = rng.uniform(0.8, 3) * shape[x]
-    steps = [to_next_line, to_next_lane] if seed % 3 else [to_next_lane, to_next_line]
+    is_cone, reach = seed % 2 == 0, rng.uniform(0.8, 3) * max(shape)
+    detector = tuple(int(size) for size in rng.integers(20, 80, 2))
     view = phantoms.view_matrix(
-        -beam if is_parallel else middle - distance * beam,
-        float(not is_parallel),
-        middle + distance * beam,
-        *steps,
+        middle - reach * beam if is_cone else -beam,
+        float(is_cone),
+        middle + reach * beam,
+        *([to_next_line, to_next_lane] if seed % 3 else [to_next_lane, to_next_line]),
         detector,
     )
     view = affine @ view
-    view[3, 0] = float(not is_parallel)
+    images = oracle.line_integral_images(array, affine, view[None], detector)
+    paths = oracle.path_length_images(labels, affine, view[None], detector, (1, 2, 3))
     order, flips = phantoms.AXIS_ORIENTATIONS[rng.integers(48)]
-    truth = oracle.line_integral_images(array, affine, view[None], detector)
-    return *phantoms.reoriented(array, affine, order, flips), Geometry(view[None], detector), truth
+    labels, _ = phantoms.reoriented(labels, affine, order, flips)
+    array, affine = phantoms.reoriented(array, affine, order, flips)
+    return array, labels, affine, Geometry(view[None], detector), images, paths
 
 
-@pytest.mark.parametrize("seed", range(24))
-@pytest.mark.filterwarnings("ignore:.*the source is inside the volume")
+@pytest.mark.parametrize("seed", range(36))
 def test_lines_along_the_grid_are_exact_wherever_each_ends(backend, seed):
-    array, affine, geometry, truth = skewed_scene(seed)
-    shot = project(Volume(array, affine, unit="1/mm"), geometry, backend=backend)
-    oracle.assert_exact(shot.line_integral, truth)
+    array, labels, affine, geometry, images, paths = skewed_scene(seed)
+    anatomy = LabelVolume(labels, affine)
+    shot = project(Volume(array, affine, unit="1/mm"), geometry, labels=anatomy, backend=backend)
+    oracle.assert_exact(shot.line_integral, images)
+    oracle.assert_exact_paths(shot.path_length.array, paths)
 
 
 @pytest.mark.parametrize("order", CONTIGUOUS.values(), ids=CONTIGUOUS)
