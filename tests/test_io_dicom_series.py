@@ -433,6 +433,7 @@ def test_what_is_called_a_dicom_file_and_is_none(tmp_path):
     for name in ("readme.txt", "empty.csv", "report.pdf"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "LICENSE").write_text("of the data")
+    os.mkfifo(tmp_path / "IM0098")  # to open it would be to wait for ever
     np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, ct_values())
     (tmp_path / "slice.dcm").write_text("<html>not found</html>" * 20)
     refused(tmp_path, r"slice\.dcm: the DICOM file is damaged or cut short: it does not begin as DICOM does; copy it")

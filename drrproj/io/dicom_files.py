@@ -87,7 +87,7 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     """
     place = Path(path)
     if place.is_dir():
-        found = [_file(member) for member in _files_in(place) if member.is_file() or _may_be_slice(member)]
+        found = [_file(member) for member in _files_in(place) if member.is_file() or _is_lost_slice(member)]
     elif zipfile.is_zipfile(place):
         found = list(_members(place))
     elif place.exists():
@@ -134,6 +134,11 @@ def _may_be_slice(path: Path) -> bool:
     """Tell whether a name says DICOM, or nothing: a number or a UID."""
     ending = path.suffix.lower()
     return ending in (*_ENDINGS, "") or ending[1:].isdigit()
+
+
+def _is_lost_slice(path: Path) -> bool:
+    """Tell whether a link leads nowhere that may have led to a slice; opening it says so."""
+    return _may_be_slice(path) and path.is_symlink() and not path.exists()
 
 
 def _is_hidden(path: Path) -> bool:
