@@ -8,12 +8,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from small_cases import SMALL, write_subjects
+from small_cases import NAMES, SMALL, save, small_case, write_subjects
 
 from drrproj.cli import main
 from drrproj.dataset.build import build
@@ -91,9 +92,40 @@ def test_a_build_of_which_nothing_is_kept_has_an_exit_code(tmp_path, subjects, c
     code, out, err = run(capsys, "build", subjects, "-o", tmp_path / "out", *CHOICES)
     assert code == 2
     assert "failed s0004: " in out
-    assert err.splitlines()[-1] == (
-        f"drrproj: error: {tmp_path / 'out'}: no case was kept, and 4 failed; see why above"
-    )
+    assert err.splitlines()[-1] == f"drrproj: error: {tmp_path / 'out'}: no case was kept (4 failed); see why above"
+
+
+def test_labels_without_names_are_told_before_what_is_missed_for_want_of_them(tmp_path, capsys):
+    hu, labels, affine = small_case(1)
+    save(tmp_path / "in" / "a" / "ct.nii.gz", hu, affine)
+    save(tmp_path / "in" / "a" / "labels.nii.gz", labels, affine)
+    choices = ["--shape", "48", "40", "--workers", "1"]
+    for _ in range(2):  # made, and there from before
+        code, out, err = run(capsys, "build", tmp_path / "in", "-o", tmp_path / "out", *choices)
+        assert code == 2
+        assert re.search(r"^dropped a: labels 1, 2, 3 have no name: .*; 0 left ribs; ", out, re.M)
+        assert err.splitlines()[-1] == (
+            f"drrproj: error: {tmp_path / 'out'}: no case was kept (1 dropped); see why above; name the labels that "
+            "have no name, or, where the rules of a whole chest do not fit the data, build into another folder with "
+            "--keep-all, or --ignore-rule RULE for those that `drrproj dataset stats` counts"
+        )
+    assert run(capsys, "report", tmp_path / "out", "-o", tmp_path / "page.html")[0] == 0
+    assert "<td>unnamed_ids: labels 1, 2, 3 have no name: " in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert run(capsys, "build", tmp_path / "in", "-o", tmp_path / "all", *CHOICES)[0] == 0
+    # Names are there, and ribs are not.
+    (tmp_path / "in" / "a" / "labels.json").write_text(json.dumps(NAMES))
+    code, out, _ = run(capsys, "build", tmp_path / "in", "-o", tmp_path / "out", *choices)
+    assert code == 2
+    assert re.search(r"^dropped a: 0 left ribs; ", out, re.M)
+
+
+def test_a_build_whose_cases_are_all_stale_has_an_exit_code(tmp_path, subjects, capsys):
+    assert run(capsys, "build", subjects, "-o", tmp_path / "out", *CHOICES)[0] == 0
+    shutil.rmtree(tmp_path / "out" / "masks")
+    for subject in subjects.iterdir():
+        (subject / "ct.nii.gz").write_bytes(b"broken")
+    code, _, err = run(capsys, "build", subjects, "-o", tmp_path / "out", *CHOICES)
+    assert (code, err.splitlines()[-1].partition(": no case")[2]) == (2, " was kept (4 stale); see why above")
 
 
 def test_a_path_that_is_no_text_is_shown_by_its_bytes(tmp_path, capsys):

@@ -112,5 +112,5 @@ def test_odd_names_fail_their_case_alone_and_unnamed_ids_are_told(tmp_path):
     assert told["good"] == []
     assert told["unnamed"] == [
         "labels 2, 3 have no name: they are no structure that is known, and in pictures they are called by their "
-        "numbers; name them in the table of names"
+        "numbers; name them in the table of names, such as labels.json beside labels.nii.gz"
     ]

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -200,7 +200,7 @@ def _add_build(own: Commands) -> None:
         default="paxray",
         metavar="NAME|FILE",
         help=f"{', '.join(TAXONOMIES)}, a JSON file of your own, or {_AS_THEY_ARE} for the structures of the label "
-        "files as they are (default: paxray)",
+        "files as they are, judged by the same rules (default: paxray)",
     )
     add("--keep-all", action="store_true", help="note what is wrong with a case, but drop none")
     add(
@@ -280,8 +280,17 @@ def _build(arguments: argparse.Namespace) -> None:
     for case, (status, why) in done.left_out.items():
         print(f"{status} {case}: {why}")
     print(f"dataset {arguments.out}, log {arguments.out / 'log.jsonl'}")
-    if not done.statuses.get("kept") and done.statuses.get("failed"):
-        raise ValueError(f"{arguments.out}: no case was kept, and {done.statuses['failed']} failed; see why above")
+    if not done.statuses.get("kept"):
+        raise ValueError(_of_none_kept(arguments.out, done.statuses))
+
+
+def _of_none_kept(out: Path, statuses: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in statuses.items())
+    to_do = (
+        "; name the labels that have no name, or, where the rules of a whole chest do not fit the data, build into "
+        "another folder with --keep-all, or --ignore-rule RULE for those that `drrproj dataset stats` counts"
+    )
+    return f"{out}: no case was kept ({counts}); see why above{to_do if 'dropped' in statuses else ''}"
 
 
 def _limits(arguments: argparse.Namespace) -> QualityLimits:

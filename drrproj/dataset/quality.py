@@ -418,7 +418,7 @@ def unnamed_ids(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
         some = ", ".join(map(str, case.unnamed[:5])) + ", ..." * (len(case.unnamed) > 5)
         yield (
             f"labels {some} have no name: they are no structure that is known, and in pictures they are called by "
-            "their numbers; name them in the table of names"
+            "their numbers; name them in the table of names, such as labels.json beside labels.nii.gz"
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.dataset.resume import reasons_left_out
 from drrproj.dataset.store import Sample, Store, read_record
 from drrproj.io.data_url import png_data_url
 from drrproj.io.label_colors import label_color
@@ -150,8 +151,7 @@ def _counted(records: Iterable[Mapping[str, Any]]) -> _Totals:
                 count, example, words = totals.rules.get(key, (0, case, str(reason["message"])))
                 totals.rules[key] = (count + 1, example, words)
         if status != "kept":
-            drops = [reason for reason in record["reasons"] if reason["severity"] == "drop"]
-            why = [f"{reason['rule']}: {reason['message']}" for reason in drops]
+            why = [f"{reason['rule']}: {reason['message']}" for reason in reasons_left_out(record["reasons"])]
             totals.left_out.append((case, status, why))
             continue
         totals.kept.append(case)

@@ -11,10 +11,14 @@ from typing import Any, TypeAlias, cast
 from drrproj.dataset.cases import Case
 from drrproj.dataset.inputs import Inputs, changed, changed_content, find_inputs
 from drrproj.dataset.one_case import CannotWrite
+from drrproj.dataset.quality import few_ribs, few_vertebrae, missing_lobe, numbering_gap, unnamed_ids
 from drrproj.dataset.store import Store, files_of, read_record, set_stamp
 from drrproj.threads import default_threads
 
-__all__ = ["Standing", "Told", "look", "move", "why_left_out"]
+__all__ = ["Standing", "Told", "look", "move", "reasons_left_out", "why_left_out"]
+
+# Rules that miss structures by their names.
+_THAT_COUNT = {rule.__name__ for rule in (few_ribs, few_vertebrae, numbering_gap, missing_lobe)}
 
 Told: TypeAlias = Callable[[int], Callable[[str], None]]
 """Is told of how many cases something long is to be done; what it returns, what became of each."""
@@ -159,6 +163,16 @@ def move(store: Store, case: Case, split: str | None) -> None:
         raise CannotWrite(str(error)) from error
 
 
+def reasons_left_out(reasons: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Return those of a case's reasons for which it was dropped or failed.
+
+    Labels without names drop no case, but a rule that counts ribs finds none among them: then they come first.
+    """
+    drops = [reason for reason in reasons if reason["severity"] == "drop"]
+    counted = any(reason["rule"] in _THAT_COUNT for reason in drops)
+    return [*(reason for reason in reasons if counted and reason["rule"] == unnamed_ids.__name__), *drops]
+
+
 def why_left_out(reasons: Sequence[Mapping[str, str]]) -> str:
     """Say in one line why a case was dropped or failed."""
-    return "; ".join(reason["message"] for reason in reasons if reason["severity"] == "drop")
+    return "; ".join(reason["message"] for reason in reasons_left_out(reasons))
