@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -132,9 +133,14 @@ def test_a_zip_sub_folders_and_other_files(tmp_path):
         np.testing.assert_array_equal(drrproj.read_volume(place).array, hu)
 
 
-def test_files_without_the_preamble(tmp_path):
+@pytest.mark.parametrize("first", ["ImageType", "InstanceCreationDate", "SOPClassUID", "SpecificCharacterSet"])
+def test_files_without_the_preamble(tmp_path, first):
     for path in write_ct(tmp_path, ct_values(), syntax=ImplicitVRLittleEndian):
         dataset = pydicom.dcmread(path)
+        dataset.InstanceCreationDate, dataset.SpecificCharacterSet = "20200101", "ISO_IR 100"
+        for keyword in ("SpecificCharacterSet", "ImageType", "InstanceCreationDate"):
+            if tag_for_keyword(keyword) < tag_for_keyword(first):
+                delattr(dataset, keyword)
         del dataset.file_meta
         dataset.preamble = None
         pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)

@@ -67,7 +67,7 @@ def is_dicom(start: bytes) -> bool:
     return start[128:132] == b"DICM" or (
         len(start) == _START
         and start[:4]
-        in (b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0", b"\x02\0\0\0", b"\0\x08\0\0")
+        in (*(bytes((8, 0, element, 0)) for element in (0, 5, 8, 0x12, 0x16)), b"\x02\0\0\0", b"\0\x08\0\0")
     )
 
 
