@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drrproj.dataset.formats import read_coco, read_yolo
-from drrproj.dataset.formats.run_lengths import mask_of_polygons
+from drrproj.dataset.formats.run_lengths import decode_mask, mask_of_polygons
 from drrproj.io.grey import write_grey
 
 SHAPE = (16, 20)
@@ -26,6 +26,18 @@ class TestPolygons:
         polygon[place] = number
         with pytest.raises(ValueError, match="on a picture of 20 x 16 pixels are numbers from -20 to 40; got"):
             mask_of_polygons([polygon], SHAPE)
+
+    @pytest.mark.parametrize("shape", [(10**6, 10**6), (2**14, 2**14 + 1), (1, 2**16 + 1), (-3, 4), (4, -3)])
+    def test_a_shape_that_no_picture_has_is_refused(self, shape):
+        for make in (
+            lambda: mask_of_polygons([[0, 0, 5, 0, 5, 5]], shape),
+            lambda: mask_of_polygons([], shape),
+            lambda: decode_mask({"size": list(shape), "counts": [1]}),
+        ):
+            with pytest.raises(
+                ValueError, match=r"a picture has up to 65536 rows and .* 268435456 pixels; got|the size of run"
+            ):
+                make()
 
     def test_a_polygon_may_reach_out_of_the_picture(self):
         mask = mask_of_polygons([[-20, -20, 40, -20, 40, 8, -20, 8]], SHAPE)
@@ -147,8 +159,8 @@ class TestYOLO:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            (f"-1 {TRIANGLE}", ", line 1: not a class and pairs of numbers: -1 is no number of a class"),
-            (f"1.0 {TRIANGLE}", ", line 1: not a class and pairs of numbers: 1.0 is no number of a class"),
+            (f"-1 {TRIANGLE}", ", line 1: not a class and pairs of numbers: -1 is none of the 2 classes, which are"),
+            (f"1.0 {TRIANGLE}", ", line 1: not a class and pairs of numbers: 1.0 is none of the 2 classes"),
             ("1 -0.02 0.1 0.5 0.1 0.5 0.5", ", line 1: coordinates are shares of the picture, 0 to 1; got 1 -0.02"),
             ("1 0.1 0.1 0.5 0.1 0.5 2.5", ", line 1: coordinates are shares of the picture"),
             ("1 0.1 0.1 0.5 0.1 0.5 1e8", ", line 1: coordinates are shares of the picture"),

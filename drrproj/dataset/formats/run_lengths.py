@@ -14,6 +14,10 @@ from drrproj.extras import from_extra
 
 __all__ = ["decode_mask", "encode_mask", "mask_of_polygons"]
 
+# More than Pillow opens, and than an X-ray has; where memory is refused to it, pycocotools writes all the same.
+_MOST_PIXELS = 2**28
+_LONGEST_SIDE = 2**16
+
 
 def encode_mask(mask: BoolArray) -> tuple[dict[str, Any], int, list[float]]:
     """Return a mask's run lengths as JSON takes them, its area in pixels, and its box [x, y, width, height].
@@ -40,7 +44,7 @@ def decode_mask(segmentation: dict[str, Any]) -> BoolArray:
     Raises
     ------
     ValueError
-        If there is no such size, or the run lengths do not add up to it.
+        If there is no such size, it is no picture's, or the run lengths do not add up to it.
     """
     coco = _pycocotools()
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
@@ -48,6 +52,7 @@ def decode_mask(segmentation: dict[str, Any]) -> BoolArray:
     size, counts = segmentation["size"], segmentation["counts"]
     if not (isinstance(size, (list, tuple)) and len(size) == 2 and all(type(n) is int and n >= 0 for n in size)):
         raise ValueError(f"the size of run lengths is [rows, columns]; got {_beginning(size)}")
+    _require_picture(*size)
     # pycocotools does not fill what is missing, and returns whatever was in that memory.
     lengths, pixels = _lengths(counts), size[0] * size[1]
     if (lengths < 0).any() or (lengths > pixels).any() or lengths.sum() != pixels:
@@ -67,9 +72,11 @@ def mask_of_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]
     Raises
     ------
     ValueError
-        If a polygon is not three or more pairs of numbers, or is further outside of the picture than that is long.
+        If a polygon is not three or more pairs of numbers, or is further outside of the picture than that is long; if
+        the shape is no picture's.
     """
     coco = _pycocotools()
+    _require_picture(*shape)
     if not polygons:
         return np.zeros(shape, np.bool_)
     long = max(shape)
@@ -92,6 +99,13 @@ def mask_of_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]
     encoded = coco.frPyObjects([list(polygon) for polygon in polygons], *shape)
     mask: BoolArray = np.ascontiguousarray(coco.decode(coco.merge(encoded))).astype(np.bool_)
     return mask
+
+
+def _require_picture(rows: int, columns: int) -> None:
+    if not (0 <= rows <= _LONGEST_SIDE and 0 <= columns <= _LONGEST_SIDE and rows * columns <= _MOST_PIXELS):
+        raise ValueError(
+            f"a picture has up to {_LONGEST_SIDE} rows and columns and {_MOST_PIXELS} pixels; got {columns} x {rows}"
+        )
 
 
 def _lengths(counts: Any) -> npt.NDArray[np.int64]:

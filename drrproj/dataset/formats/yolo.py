@@ -202,16 +202,16 @@ def _read_masks(
         place, *shares = line.split()
         try:
             points = np.array(shares, np.float64).reshape(-1, 2)
-            if not (place.isascii() and place.isdigit()):
-                raise ValueError(f"{place} is no number of a class")
-            name = classes[int(place)]
-        except (ValueError, IndexError) as error:
+            if not (place.isascii() and place.isdigit() and int(place) < len(classes)):
+                raise ValueError(f"{place} is none of the {len(classes)} classes, which are numbered from 0")
+        except ValueError as error:
             raise ValueError(f"{path}, line {number}: not a class and pairs of numbers: {error}") from error
         if not ((points >= -_BEYOND) & (points <= 1 + _BEYOND)).all():
             raise ValueError(f"{path}, line {number}: coordinates are shares of the picture, 0 to 1; got {line[:80]}")
         if len(points) < 3:
             raise ValueError(f"{path}, line {number}: a polygon needs three points; this one has {len(points)}")
         points *= columns, rows
+        name = classes[int(place)]
         mask = mask_of_polygons([points.ravel().tolist()], (rows, columns))
         masks[name] = np.logical_or(masks[name], mask) if name in masks else mask
     return masks
