@@ -148,7 +148,7 @@ def test_missing_pycocotools_says_what_to_install(tmp_path, monkeypatch):
     for call in (lambda: drrproj.coco_rle(shot), lambda: drrproj.write_coco(tmp_path / "masks.json", shot)):
         with pytest.raises(
             ModuleNotFoundError,
-            match=r'COCO run lengths needs pycocotools, .* pip install pycocotools, or the extra "dataset"',
+            match=r'run lengths and polygons needs pycocotools, .* pip install pycocotools, or the extra "dataset"',
         ):
             call()
     assert list(tmp_path.iterdir()) == []

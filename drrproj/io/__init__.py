@@ -1,4 +1,4 @@
-"""Files in and out: one module per format family, the only importers of nibabel, pydicom, pycocotools and Pillow."""
+"""Files in and out: one module per format family, the only importers of nibabel, pydicom, pynrrd and pycocotools."""
 
 from __future__ import annotations
 

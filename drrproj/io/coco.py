@@ -1,13 +1,11 @@
 """Masks as COCO run lengths, and a COCO file of them."""
 
-# pycocotools carries no types.
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
 from drrproj.version import __version__
 
-__all__ = ["coco_rle", "require_pycocotools", "write_coco"]
+__all__ = ["coco_rle", "require_pycocotools", "run_lengths", "write_coco"]
 
 
 def coco_rle(
@@ -156,17 +154,19 @@ def write_coco(
         file.write(json.dumps(contents, ensure_ascii=False).encode() + b"\n")
 
 
-def require_pycocotools() -> None:
-    """Raise the error of :func:`coco_rle` where pycocotools is missing: before work that would be lost."""
-    _encoder()
+def require_pycocotools() -> ModuleType:
+    """Return pycocotools.mask, or raise what says how to install it: before work that would be lost."""
+    with from_extra("dataset", "reading and writing run lengths and polygons"):
+        import pycocotools.mask
+    module: ModuleType = pycocotools.mask
+    return module
 
 
-def _encoder() -> Any:
-    with from_extra("dataset", "COCO run lengths"):
-        from pycocotools import mask
-    return mask
+def run_lengths(mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> dict[str, Any]:
+    """Return the run lengths of one mask, (rows, columns), as JSON takes them."""
+    encoded = require_pycocotools().encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(length) for length in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
 def _rle(packed: npt.NDArray[np.uint8], columns: int) -> dict[str, Any]:
-    rle = _encoder().encode(np.asfortranarray(np.unpackbits(packed, axis=-1, count=columns)))
-    return {"size": [int(size) for size in rle["size"]], "counts": rle["counts"].decode("ascii")}
+    return run_lengths(np.unpackbits(packed, axis=-1, count=columns))

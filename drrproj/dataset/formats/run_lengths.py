@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.formats.labelled import BoolArray
-from drrproj.extras import from_extra
+from drrproj.io.coco import require_pycocotools, run_lengths
 
 __all__ = ["decode_mask", "encode_mask", "mask_of_polygons"]
 
@@ -26,11 +25,8 @@ def encode_mask(mask: BoolArray) -> tuple[dict[str, Any], int, list[float]]:
     ----------
     mask : ndarray, shape (rows, columns), bool
     """
-    coco = _pycocotools()
-    encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    size, counts = [int(length) for length in encoded["size"]], encoded["counts"].decode("ascii")
-    box = [float(number) for number in coco.toBbox(encoded)]
-    return {"size": size, "counts": counts}, int(coco.area(encoded)), box
+    coco, encoded = require_pycocotools(), run_lengths(mask)
+    return encoded, int(coco.area(encoded)), [float(number) for number in coco.toBbox(encoded)]
 
 
 def decode_mask(segmentation: dict[str, Any]) -> BoolArray:
@@ -46,7 +42,7 @@ def decode_mask(segmentation: dict[str, Any]) -> BoolArray:
     ValueError
         If there is no such size, it is no picture's, or the run lengths do not add up to it.
     """
-    coco = _pycocotools()
+    coco = require_pycocotools()
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise ValueError(f"run lengths have size and counts; got {_beginning(segmentation)}")
     size, counts = segmentation["size"], segmentation["counts"]
@@ -75,7 +71,7 @@ def mask_of_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]
         If a polygon is not three or more pairs of numbers, or is further outside of the picture than that is long; if
         the shape is no picture's.
     """
-    coco = _pycocotools()
+    coco = require_pycocotools()
     _require_picture(*shape)
     if not polygons:
         return np.zeros(shape, np.bool_)
@@ -138,10 +134,3 @@ def _lengths(counts: Any) -> npt.NDArray[np.int64]:
 def _beginning(content: Any) -> str:
     text = repr(content)
     return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def _pycocotools() -> ModuleType:
-    with from_extra("dataset", "reading and writing run lengths and polygons"):
-        import pycocotools.mask
-    module: ModuleType = pycocotools.mask
-    return module
