@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,23 +97,71 @@ def test_somebodys_own_files_that_are_called_like_results_are_not_removed(ct, tm
     assert "this run reads" in refused(capsys, *here)
 
 
-def test_what_is_left_of_a_removal_that_was_stopped_is_removed_by_the_next(ct, seg, tmp_path, monkeypatch):
+def test_overwrite_that_cannot_write_a_result_loses_nothing(ct, seg, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("project", ct, "--labels", seg, "--view", "LL", *SMALL, "--masks", "png", "--npz", "-o", out) == 0
+    (out / "PA.png").mkdir()
+    before = contents(out)
+    capsys.readouterr()
+    said = refused(capsys, "project", ct, *SMALL, "--view", "PA", "--view", "LL", "--overwrite", "-o", out)
+    assert f"cannot write {out / 'PA.png'}: it is a folder" in said
+    assert contents(out) == before
+    assert files(out) == {"LL.png", "LL.json", "LL_overlay.png", "masks", "structures.csv", "radiograph.npz", "PA.png"}
+
+
+@pytest.mark.parametrize("writer", ["write_npz", "write_nifti", "write_overlay"])
+def test_a_disk_that_fills_up_leaves_no_record_without_its_picture(ct, seg, tmp_path, capsys, monkeypatch, writer):
+    def full(path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, f"cannot write {path}: No space left on device")
+
+    new, out = tmp_path / "new", tmp_path / "out"
+    line = ["project", ct, "--labels", seg, "--view", "PA", "--view", "LL", *SMALL, "--npz", "--nifti", "--overwrite"]
+    assert run("project", ct, "--labels", seg, *SMALL, "--masks", "png", "-o", out) == 0
+    before = contents(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(drrproj, writer, full)
+        capsys.readouterr()
+        said = refused(capsys, *line, "-o", out, code=1)
+        assert f"cannot write {out}/" in said
+        assert ".drrproj" not in said
+        refused(capsys, *line, "-o", new, code=1)
+    assert contents(out) == before
+    assert not new.exists()
+    assert run(*line, "-o", out) == 0
+    assert set(json.loads((out / "PA.json").read_text())["files"]) <= contents(out).keys()
+
+
+def test_an_exchange_that_is_stopped_anywhere_leaves_the_earlier_results(ct, seg, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     assert run("project", ct, "--labels", seg, *SMALL, "--masks", "png", "--npz", "-o", out) == 0
-    unlink, count = Path.unlink, len(files(out)) - 1
+    before, left, again = contents(out), 0, ["--view", "PA", "--view", "LL", *SMALL, "--npz", "--overwrite"]
+    move = shutil.move
 
-    def stopped(path, missing_ok=False):
-        nonlocal count
-        if path.parent == out and (count := count - 1) < 2:
+    def stopped(source, target):
+        nonlocal left
+        left -= 1
+        if left == 0:
             raise KeyboardInterrupt
-        unlink(path, missing_ok)
+        return move(source, target)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", stopped)
-        assert run("project", ct, "--view", "LL", *SMALL, "--overwrite", "-o", out) == 130
-    assert len(files(out)) < 6
-    assert run("project", ct, "--view", "LL", *SMALL, "--overwrite", "-o", out) == 0
-    assert files(out) == {"LL.png", "LL.json"}
+    for until in range(1, 13):  # 7 old files aside, and 5 new ones into their places
+        left = until
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "move", stopped)
+            assert run("project", ct, *again, "-o", out) == 130
+        assert contents(out) == before
+        assert files(out / "masks") == {"PA"}
+    capsys.readouterr()
+    assert run("project", ct, *again, "-o", out) == 0
+    assert files(out) == {"PA.png", "PA.json", "LL.png", "LL.json", "radiograph.npz"}
+
+
+def test_results_keep_from_others_what_was_kept_from_them(ct, tmp_path):
+    out = tmp_path / "out"
+    assert run("project", ct, *SMALL, "-o", out) == 0
+    (out / "PA.png").chmod(0o600)
+    assert run("project", ct, *SMALL, "--energy", 40, "--overwrite", "-o", out) == 0
+    assert (out / "PA.png").stat().st_mode & 0o777 == 0o600
 
 
 def test_views_of_an_earlier_pose_are_known_by_their_record(ct, tmp_path, capsys):

@@ -24,8 +24,7 @@ def add_overwrite(add: Callable[..., argparse.Action]) -> None:
     add(
         "--overwrite",
         action="store_true",
-        help="remove what an earlier run wrote to OUT, and nothing else, before writing (default: such a folder is "
-        "refused)",
+        help="remove what an earlier run wrote to OUT, and nothing else (default: such a folder is refused)",
     )
 
 
@@ -73,7 +72,7 @@ def check_earlier(arguments: argparse.Namespace, old: Sequence[Path], alike: Seq
     if old and not arguments.overwrite:
         raise ValueError(
             f"{folder} holds results of an earlier run ({_named(folder, old)}), and these would lie between them; "
-            "choose another folder with -o, or add --overwrite, which removes them first"
+            "choose another folder with -o, or add --overwrite, which removes them"
         )
     if alike and not arguments.overwrite:
         raise ValueError(

@@ -11,7 +11,8 @@ from drrproj import backends, physics
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
 from drrproj.cli.display import add_display_arguments, display_choice
-from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
+from drrproj.cli.earlier import PICTURES, add_overwrite, old_results
+from drrproj.cli.exchange import exchanged
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, files_beside, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
@@ -176,7 +177,6 @@ def _run(arguments: argparse.Namespace) -> None:
         elif tube is not None and tube.spectrum is not None:
             print(_beam(tube.spectrum))
             shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
-        removed(folder, old)
         beside = files_beside(
             shot,
             drawn,
@@ -185,18 +185,19 @@ def _run(arguments: argparse.Namespace) -> None:
             nifti=arguments.nifti,
             npz=arguments.npz,
         )
-        written = write_views(folder, shot, display, source, drawn, not arguments.no_legend, beside=beside)
-        if arguments.dicom:
-            written += write_dicom_views(folder, shot, display, as_read, arguments.ct, drawn)
-        if arguments.masks:
-            written += write_masks(folder, shot, arguments.masks)
-        if arguments.nifti:
-            for name in shot.geometry.names:
-                drrproj.write_nifti(folder / f"{name}.nii.gz", shot[name])
-                written.append(f"{name}.nii.gz")
-        if arguments.npz:
-            drrproj.write_npz(folder / "radiograph.npz", shot)
-            written.append("radiograph.npz")
+        with exchanged(folder, old) as new:
+            written = write_views(new, shot, display, source, drawn, not arguments.no_legend, beside=beside)
+            if arguments.dicom:
+                written += write_dicom_views(new, shot, display, as_read, arguments.ct, drawn)
+            if arguments.masks:
+                written += write_masks(new, shot, arguments.masks)
+            if arguments.nifti:
+                for name in shot.geometry.names:
+                    drrproj.write_nifti(new / f"{name}.nii.gz", shot[name])
+                    written.append(f"{name}.nii.gz")
+            if arguments.npz:
+                drrproj.write_npz(new / "radiograph.npz", shot)
+                written.append("radiograph.npz")
         print(f"wrote to {folder}: {', '.join(written)}")
 
 
