@@ -124,6 +124,24 @@ class TestYOLO:
         yaml = f"train: ../{folder.name}/train/images/x/images\nval: images/val\nnames: [lung, heart]\n"
         assert self.read(folder, yaml) == [self.A, self.B]
 
+    def test_pictures_in_folders_below_are_read(self, folder):
+        for part in ("images", "labels"):
+            (folder / part / "train" / "x").mkdir()
+        write_grey(folder / "images" / "train" / "x" / "c.png", np.zeros(SHAPE, np.uint8))
+        (folder / "labels" / "train" / "x" / "c.txt").write_text(f"0 {self.TRIANGLE}\n")
+        assert self.read(folder) == [self.A, ("c", "train", ["lung"]), self.B]
+
+    @pytest.mark.parametrize(
+        ("yaml", "message"),
+        [
+            ("train: [images/train, images/train]\nnames: [a, b]\n", "two pictures have the same name: a"),
+            ("train: images/train\nnames: [lung, lung]\n", "two classes have the same name: lung"),
+        ],
+    )
+    def test_names_that_come_twice_are_refused(self, folder, yaml, message):
+        with pytest.raises(ValueError, match=rf"data\.yaml: {message}"):
+            self.read(folder, yaml)
+
     @pytest.mark.parametrize(
         ("yaml", "message"),
         [

@@ -99,8 +99,9 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
     ----------
     data : str or path
         ``data.yaml``, or the folder that has one. Its ``train``, ``val`` and ``test`` name folders of pictures, one or
-        a list, and so does another key whose value begins with ``images/``; the texts are in the folder where
-        ``labels`` stands in place of the last ``images``. Folders are below ``path``, or beside the file without it.
+        a list, and so does another key whose value begins with ``images/``; what is in folders below belongs to them.
+        The texts are in the folder where ``labels`` stands in place of the last ``images``. Folders are below
+        ``path``, or beside the file without it.
 
     Returns
     -------
@@ -129,9 +130,9 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
     for split, folder in _folders(path, content):
         if not (root / folder).is_dir():
             raise FileNotFoundError(f"{path}: {split} is in {root / folder}, and there is no such folder")
-        parts = list(folder.parts)
-        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-        for picture in sorted(file for file in (root / folder).iterdir() if file.suffix.lower() in _PICTURES):
+        for picture in sorted(file for file in (root / folder).rglob("*") if file.suffix.lower() in _PICTURES):
+            parts = list((folder / picture.relative_to(root / folder)).parent.parts)
+            parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
             text = root.joinpath(*parts, f"{picture.stem}.txt")
             case, view = case_and_view(picture.stem)
             pixels = partial(read_grey, picture)
@@ -139,7 +140,11 @@ def read_yolo(data: str | os.PathLike[str]) -> LabelledImages:
             images.append(LabelledImage(picture.stem, case, view, split, pixels, masks))
     if not images:
         raise ValueError(f"{path}: no picture in its folders; train, val and test must name folders below images")
-    return restore_particulars(path.parent, LabelledImages(classes, tuple(images)))
+    try:
+        read = LabelledImages(classes, tuple(images))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return restore_particulars(path.parent, read)
 
 
 def _classes(path: Path, names: Any) -> tuple[str, ...]:
