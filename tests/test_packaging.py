@@ -17,7 +17,9 @@ PYBIND11 = "add_library(pybind11::headers INTERFACE IMPORTED)\n"
 COMPILER = """#!/bin/sh
 for argument; do
     case $argument in
-        -march=x86-64-v* | -msahf | -mprefer-vector-width=*) echo "unrecognized command-line option '$argument'" >&2; exit 1 ;;
+        -march=x86-64-v* | -msahf | -mprefer-vector-width=*)
+            echo "unrecognized command-line option '$argument'" >&2
+            exit 1 ;;
     esac
 done
 output=
