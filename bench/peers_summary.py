@@ -41,7 +41,11 @@ def table() -> Iterator[str]:
             found = [row, around.get(peer), elsewhere.get(("ap", peer)), elsewhere.get(("around", peer))]
             yield f"| {peer} {row['version']} | {' | '.join(map(_times, found))} | {row['relative_l2']:.0e} |"
     yield ""
-    yield "Times of drrproj's own in the same run, medians of calls in turns."
+    timed_rows = [row for row in (*rows, *other["peers"]) if row["milliseconds"]]
+    calls = [row["milliseconds"]["calls"] for row in timed_rows]
+    yield f"Times of drrproj's own in the same run, medians of {min(calls)} to {max(calls)} calls in turns."
+    yield "DiffDRR, nanodrr and flashdrr are made for GPUs; here they run on the same CPU as the others."
+    yield "The terms of each are the notes in the JSON."
     timed = [[row["peer"] for row in run["peers"] if row["case"] == "ap" and row["milliseconds"]] for run in runs]
     parts = [(f"From {peers[0]} to {peers[-1]}", run) for peers, run in zip(timed, runs, strict=True)]
     for what, run in (*parts, ("On AVX2", other)):

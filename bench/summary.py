@@ -110,6 +110,8 @@ def _below(name: str, figures: dict[str, Any]) -> Iterator[str]:
     yield f"  `import drrproj` takes {ours:.0f} ms, of which `import numpy` is {theirs:.0f} ms."
     errors = [case["answer"]["relative_l2"] for case in figures["cases"]]
     yield f"  Relative L2 errors of all that was timed: {min(errors):.0e} to {max(errors):.0e}."
+    met = [bound["is_met"] for bound in figures["bounds"]]
+    yield f"  Of the bounds that the bench sets itself {met.count(True)} are met and {met.count(False)} missed."
 
 
 def put_between(text: str, begin: str, end: str, lines: Iterator[str]) -> str:

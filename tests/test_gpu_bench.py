@@ -86,9 +86,24 @@ def test_a_wrong_answer_is_said(small, monkeypatch):
     monkeypatch.setattr(small, "MOST_ERROR", -1.0)
     monkeypatch.setattr(small.gpu_peers, "CASES", ())
     monkeypatch.setattr(small, "CASES", small.CASES[:1])
-    monkeypatch.setattr(small, "_targets", lambda rows: {})
+    monkeypatch.setattr(small, "_targets", lambda rows, bandwidth: {})
     wrong = small.bench(time.monotonic() + 1000, None)
     assert wrong == ["bench: image: wrong against the CPU: line_integral"]
+
+
+def test_the_bandwidth_is_the_one_of_data_sheets(gpu, monkeypatch):
+    class Driver:
+        def cuInit(self, flags):
+            return 0
+
+        def cuDeviceGetAttribute(self, to, attribute, device):
+            to._obj.value = {36: 3_201_000, 37: 6144}[attribute]
+            return 0
+
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: Driver())
+    assert gpu._stated_gb_per_s() == pytest.approx(4917, abs=1)
+    monkeypatch.setattr(Driver, "cuDeviceGetAttribute", lambda *_: 1)
+    assert gpu._stated_gb_per_s() is None
 
 
 def test_what_there_is_no_time_for_is_said(small, monkeypatch, tmp_path):
