@@ -6,9 +6,8 @@ Run as a program it makes one call in a fresh process and prints the bytes that 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import mmap
+import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,6 @@ import phantom
 from cases import OF_LABELS, RANDOM_LABELS, Output, posed, turned
 
 from drrproj import Geometry, LabelVolume, Projector, Volume, project
-from drrproj.radiograph import LabelMasks
 
 MEMORY_BOUND = 64 * 2**20
 IMPORT_BOUND = 1.5
@@ -54,8 +52,15 @@ def memory(size: tuple[int, int, int], detector: tuple[int, int], threads: int, 
     results = []
     for case in MEMORY_CASES:
         task = {"case": case, "size": size, "detector": detector, "threads": threads, "backend": backend}
+        # Arrays of 64 KiB and more are given back to the system when they go.
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
         done = subprocess.run(
-            [sys.executable, __file__, json.dumps(task)], check=True, capture_output=True, text=True, timeout=600
+            [sys.executable, __file__, json.dumps(task)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=environment,
         )
         results.append({**task, "bytes": int(done.stdout), "bound": MEMORY_BOUND})
     return results
@@ -131,23 +136,10 @@ def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:
     if shot.masks is not None:
         rows, columns = task["detector"]
         assert shot.masks.packed.nbytes == count * rows * ((columns + 7) // 8), "more than a bit per label and pixel"
-    outputs = sum(_bytes(images) for images in shot.images.values())
-    return peak - before - outputs
-
-
-def _bytes(images: Any) -> int:
-    """Bytes that one output has in memory, of whatever kind it is: pages of zeros that nobody wrote to are not there."""
-    if images is None:
-        return 0
-    array = images.packed if isinstance(images, LabelMasks) else getattr(images, "array", images)
-    begin = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
-    pages = -(-(array.ctypes.data + array.nbytes - begin) // mmap.PAGESIZE)
-    is_there = (ctypes.c_ubyte * pages)()
-    if ctypes.CDLL(None, use_errno=True).mincore(
-        ctypes.c_void_p(begin), ctypes.c_size_t(pages * mmap.PAGESIZE), is_there
-    ):
-        raise OSError(ctypes.get_errno(), "mincore does not tell which pages of an output are in memory")
-    return min(sum(page & 1 for page in is_there) * mmap.PAGESIZE, int(array.nbytes))
+    # Outputs are what goes with them: of zeros that nobody wrote to, the system holds nothing.
+    with_outputs = _status_bytes("VmRSS")
+    del shot
+    return peak - before - (with_outputs - _status_bytes("VmRSS"))
 
 
 def _status_bytes(field: str) -> int:
