@@ -104,8 +104,7 @@ def test_a_seg_projects_as_its_mask_does(tmp_path, placed):
     if not np.array_equal(ct.array, ct_values(SHAPE)):  # the series is counted from its other end
         in_memory = drrproj.LabelVolume(in_memory.array[:, :, ::-1], ct.affine, in_memory.names)
     view = drrproj.Geometry.radiograph("AP", ct, shape=(40, 48))
-    with reading(placed):
-        read = drrproj.read_labels(path, volume=ct)
+    read = drrproj.read_labels(path, volume=ct)
     from_file, from_array = (
         drrproj.project(ct, view, labels=labels, threads=1).path_length for labels in (read, in_memory)
     )
@@ -229,6 +228,13 @@ def test_a_seg_that_does_not_say_how_far_its_slices_are_apart_is_taken_by_its_ne
     with pytest.warns(UserWarning, match=r"slices are taken to be 5 mm apart, .* is missing and its SliceThickness"):
         labels = drrproj.read_labels(path)
     assert_same_voxels(labels, STRAIGHT, one_structure([1, 2, 4]))
+
+
+def test_a_seg_that_does_not_say_it_has_its_slices_as_far_apart_as_the_ct(tmp_path):
+    masks = one_structure([1, 4, 10])
+    said = measures(SpacingBetweenSlices=None, SliceThickness=15.0)
+    path = write_seg(tmp_path, STRAIGHT, masks, change=said)
+    assert_same_voxels(drrproj.read_labels(path, volume=drrproj.read_volume(tmp_path / "ct")), STRAIGHT, masks)
 
 
 def test_a_seg_of_one_slice_of_no_thickness(tmp_path):

@@ -13,6 +13,7 @@ from drrproj.extras import from_extra
 from drrproj.io.dicom_files import DicomFile, numbers, one_number, quiet_pydicom, read_dataset, tag_text, text
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.label_volume import LabelVolume
+from drrproj.volume import Volume
 from drrproj.warned import warn
 
 __all__ = ["read_segmentation"]
@@ -24,7 +25,9 @@ _OFF = 0.1
 _DISTANCES = ("SpacingBetweenSlices", "SliceThickness")
 
 
-def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures: Sequence[str] | None) -> LabelVolume:
+def read_segmentation(
+    file: DicomFile, volume: Volume | None, names: dict[int, str] | None, structures: Sequence[str] | None
+) -> LabelVolume:
     """Read a DICOM SEG object; see :func:`drrproj.read_labels`."""
     dataset = read_dataset(file)
     with quiet_pydicom(), from_extra("dicom", "reading DICOM SEG"):
@@ -43,7 +46,7 @@ def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures:
     number_of = {label: int(item.SegmentNumber) for label, item in zip(labels, items, strict=True)}
     wanted = selected(labels, structures)
     members = numbered({label: number_of[label] for label in wanted}, names)
-    frames = _Frames(segmentation)
+    frames = _Frames(segmentation, volume)
     if frames.remark:
         warn(f"{file.name}: {frames.remark}")
     masks = (Structure(label_id, name, *frames.mask(number_of[name])) for label_id, name in members)
@@ -61,7 +64,7 @@ def read_segmentation(file: DicomFile, names: dict[int, str] | None, structures:
 class _Frames:
     """Which frame lies in which slice and belongs to which segment."""
 
-    def __init__(self, segmentation: Any) -> None:
+    def __init__(self, segmentation: Any, volume: Volume | None) -> None:
         self._segmentation = segmentation
         self._is_labelmap = text(segmentation, "SegmentationType") == "LABELMAP"
         shared = (segmentation.get("SharedFunctionalGroupsSequence") or [{}])[0]
@@ -72,7 +75,10 @@ class _Frames:
         positions = np.array([_needed(group, "PlanePositionSequence", "ImagePositionPatient", 3) for group in groups])
         orientation = _needed(groups[0], "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
         spacing = _needed(groups[0], "PixelMeasuresSequence", "PixelSpacing", 2)
-        self._slices, step, self.remark = _places(positions, np.cross(*orientation), groups[0]["PixelMeasuresSequence"])
+        normal = np.cross(*orientation)
+        self._slices, step, self.remark = _places(
+            positions, normal, groups[0]["PixelMeasuresSequence"], _distance_in(volume, normal)
+        )
         self._segments = [
             int(group["SegmentIdentificationSequence"].ReferencedSegmentNumber)
             if group["SegmentIdentificationSequence"] is not None
@@ -127,13 +133,20 @@ def _needed(group: dict[str, Any], sequence: str, keyword: str, count: int) -> n
     return np.array(values)
 
 
+def _distance_in(volume: Volume | None, normal: npt.NDArray[np.float64]) -> float | None:
+    """How far slices of the CT are apart, mm; ``normal`` in LPS."""
+    if volume is None:
+        return None
+    return float(np.abs(volume.affine[:3, :3].T @ (normal * (-1, -1, 1))).max())
+
+
 def _places(
-    positions: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], measures: Any
+    positions: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], measures: Any, in_ct: float | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], str]:
     """Return the slice of each frame, the step to the next slice, LPS mm, and a remark on it.
 
     Empty slices have no frame, so the distance between two slices is not the distance between two frames: the file
-    says how far its slices are apart, or else how thick they are. The remark says where neither fits.
+    says how far its slices are apart, or else its CT does, or else how thick they are. The remark says where none fits.
     """
     along = positions @ normal
     first, last = int(np.argmin(along)), int(np.argmax(along))
@@ -145,7 +158,9 @@ def _places(
         if distance is None:
             raise ValueError(f"its frames lie in one slice, and nothing says how thick it is: {said}")
         return np.zeros(len(along), np.int64), distance * normal, ""
-    for distance in (*filter(None, stated.values()), float(gaps.min())):
+    between, thickness = stated.values()
+    known = [distance for distance in (between, in_ct, thickness) if distance]
+    for distance in (*known, float(gaps.min())):
         # A number that was rounded counts wrong over many slices, and positions that were rounded do over few.
         for size in (distance, gaps.min() / max(round(gaps.min() / distance), 1)):
             slices = np.rint((along - along[first]) / size)
@@ -159,7 +174,7 @@ def _places(
                 f"its slices are taken to be {distance:.4g} mm apart, as its nearest frames are, because {said}; "
                 "where only some slices hold frames, its structures are too thick"
             )
-            return slices.astype(np.int64), step, "" if distance in stated.values() else remark
+            return slices.astype(np.int64), step, "" if distance in known else remark
     raise ValueError(
         f"its frames do not lie on evenly spaced slices: {gaps.min():.4g} to {gaps.max():.4g} mm apart, and {said}"
     )

@@ -84,8 +84,8 @@ def read_labels(
     ValueError
         For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary or lie on different
         grids; for structures that are not there, and for none at all; for a SEG or an RTSTRUCT of another frame of
-        reference than ``volume``, contours between its slices or outside it, and an RTSTRUCT without ``volume``; for a
-        fractional SEG.
+        reference than ``volume``, contours between its slices, an RTSTRUCT of which nothing lies inside it, and one
+        without ``volume``; for a fractional SEG.
     TypeError
         If the labels are not whole numbers.
     MemoryError
@@ -96,8 +96,9 @@ def read_labels(
     Warns
     -----
     UserWarning
-        Says which structures of an RTSTRUCT have no closed contour, reach beyond the CT or are drawn on some of its
-        slices only.
+        Says which structures of an RTSTRUCT have no closed contour, reach beyond the CT or lie outside of it, are drawn
+        on some of its slices only, or have contours that cross; and where nothing tells how far the slices of a SEG
+        are apart.
 
     Examples
     --------
@@ -176,7 +177,7 @@ def _from_dicom(
     with converting(file.name), blaming(file.name), _broken_standard():
         if modality == "RTSTRUCT":
             return read_contours(file, volume, names, structures)
-        labels = read_segmentation(file, names, structures)
+        labels = read_segmentation(file, volume, names, structures)
         frames = (labels.frame_of_reference, volume.frame_of_reference if volume is not None else None)
         if all(frames) and frames[0] != frames[1]:
             raise ValueError(
