@@ -81,7 +81,7 @@ OWNERS = {
     "highdicom": {"io"},
     "nrrd": {"io"},
     "PIL": {"io", "paxray"},  # paxray for the authors' way of resizing
-    "pycocotools": {"io", "dataset"},
+    "pycocotools": {"io"},
     "numba": {"backends"},
     "cupy": {"device_arrays"},
 }
