@@ -183,6 +183,11 @@ def test_multi_frame_file(tmp_path):
         np.testing.assert_allclose(ct.affine[:3] @ [5, 7, 9, 1], placed.position(5, 7, 9) * RAS_FROM_LPS, atol=1e-6)
 
 
+def place_by_text(group):
+    del group.PlanePositionSequence
+    group.add_new("PlanePositionSequence", "LO", "text")
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -193,6 +198,10 @@ def test_multi_frame_file(tmp_path):
         (lambda dataset: setattr(dataset, "NumberOfFrames", 11), "is 11, and its functional groups place 12 frames"),
         (lambda dataset: setattr(dataset, "NumberOfFrames", 0), "is 0, and its functional groups place 12 frames"),
         (lambda dataset: delattr(dataset, "NumberOfFrames"), "is missing, and its functional groups place 12 frames"),
+        (
+            lambda dataset: place_by_text(dataset.PerFrameFunctionalGroupsSequence[2]),
+            r"its PlanePositionSequence \(0020,9113\) is no sequence: it is damaged",
+        ),
         (lambda dataset: setattr(dataset, "PerFrameFunctionalGroupsSequence", []), "is 12, and its .* place 0 frames"),
         (lambda dataset: setattr(dataset, "PixelData", dataset.PixelData[:-400]), "its pixels cannot be read: .* less"),
     ],

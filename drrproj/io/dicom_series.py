@@ -293,7 +293,10 @@ def _slices(header: Header, unit: Unit) -> Iterator[_Slice]:
         for frame, own in enumerate(groups):
 
             def group(keyword: str, own: Any = own, shared: Any = shared) -> list[Any]:
-                return [item[0] for item in (own.get(keyword), shared.get(keyword)) if item]
+                items = [item[0] for item in (own.get(keyword), shared.get(keyword)) if item]
+                if not all(hasattr(item, "get") for item in items):
+                    raise ValueError(f"its {tag_text(keyword)} is no sequence: it is damaged; copy or export it again")
+                return items
 
             yield _slice(
                 header,
