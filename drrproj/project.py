@@ -141,7 +141,8 @@ def project(
     --------
     Against a float64 sum over sorted plane crossings, on random volumes and poses: relative L2 error below 2e-6 and
     below 1e-4 of the image maximum in any pixel (``tests/test_exact_images.py``). Images of a few rays that graze
-    faces can exceed the first: in 20,210 random scenes of small images 5 did on the C++ engine, the worst with 5.5e-6.
+    faces or clip a corner can exceed the first: in 20,000 random scenes of small images 5 did on the C++ engine, the
+    worst with 7.2e-5 (``bench/scenes.py``).
 
     Source
     ------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import drrproj
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are not here")
@@ -150,7 +153,7 @@ def test_an_engine_that_is_wrong_is_counted_and_exits_with_1(engine, monkeypatch
     assert 0 < len(odd) < 12
     assert engine.main() == 1
     assert "WRONG" in capsys.readouterr().out
-    found = engine.json.loads((tmp_path / "found.json").read_text())
+    found = json.loads((tmp_path / "found.json").read_text())
     assert found["numbers_of_those"] == odd
     assert found["scenes_above"] == sum(found["scenes_above_by_kind"].values()) == len(odd)
     assert found["worst_pixel"] == pytest.approx(1e-3, rel=0.01)
@@ -166,3 +169,13 @@ def test_rays_along_a_face_are_left_out_and_counted(engine, monkeypatch):
     found = engine.measure(2, 1, ("baseline",))
     assert found["rays_along_a_face_left_out"] == 2 * drawn.truth.shape[1]
     assert found["scenes_above"] == 0
+
+
+def test_the_docstring_of_project_says_what_the_figures_say(bench):
+    summary = bench("scenes_summary")
+    found = json.loads((BENCH / "scenes.json").read_text(encoding="utf-8"))
+    said = (
+        f"in {found['scenes']:,} random scenes of small images {found['scenes_above']:,} did on the C++ engine, the "
+        f"worst with {summary.short(found['worst_relative_l2'])}"
+    )
+    assert said in " ".join((drrproj.project.__doc__ or "").split())

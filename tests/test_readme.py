@@ -103,9 +103,10 @@ def test_the_two_commands_for_a_fresh_machine_come_first():
         "import peers_summary; print('\\n'.join(peers_summary.table()))",
         "import label_summary; print('\\n'.join(label_summary.table()))",
         "import jobs_summary; print('\\n'.join(jobs_summary.table()))",
+        "import scenes_summary; print('\\n'.join(scenes_summary.table()))",
     ],
 )
-def test_the_speed_tables_are_those_of_the_figures(code):
+def test_the_tables_are_those_of_the_figures(code):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "bench", capture_output=True, text=True, timeout=60, check=True
     )
