@@ -107,6 +107,14 @@ def test_default_filter(ct, tmp_path):
         (["--kvp", 100, "--filter", "aluminium"], "argument --filter: must be MATERIAL=MM; got 'aluminium'"),
         (["--kvp", 100, "--filter", "aluminium=thick"], "argument --filter: must be MATERIAL=MM"),
         (["--kvp", 100, "--filter", "cheese=3"], "no material 'cheese'"),
+        (
+            ["--kvp", 100, "--filter", "aluminium=2.5", "--filter", "aluminium=1"],
+            "--filter aluminium=2.5 and aluminium=1.0: give the thickness of all of it, once",
+        ),
+        (
+            ["--kvp", 100, "--made-of", "heart=titanium", "--made-of", "heart=iron"],
+            "--made-of heart=titanium and heart=iron: a structure is made of one material",
+        ),
         (["--kvp", 20], "kvp must be a whole number from 50 to 150; got 20"),
         (["--kvp", 100, "--energy", 60], "--kvp takes the place of one energy"),
         (["--kvp", 100, "--unit", "1/mm"], "--kvp takes the place of one energy"),

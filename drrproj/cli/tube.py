@@ -36,7 +36,7 @@ def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_pair("MATERIAL=MM", float),
         metavar="MATERIAL=MM",
-        help="total filtration; repeatable (default: aluminium=2.5)",
+        help="total filtration; repeatable, each material once (default: aluminium=2.5)",
     )
     add(
         "--tissues",
@@ -86,6 +86,8 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
     for option in _OF_SPECTRUM:
         if option in given and kvp is None:
             raise ValueError(f"--{option.replace('_', '-')} belongs to a spectrum; add --kvp KV")
+    filters = _each_once("--filter", getattr(arguments, "filter", None), "give the thickness of all of it, once")
+    made_of = _each_once("--made-of", getattr(arguments, "made_of", None), "a structure is made of one material")
     exposed, noisy = (not given.isdisjoint(options) for options in (_OF_EXPOSURE, _OF_NOISE))
     if "absorber" in given and kvp is None and not noisy:
         raise ValueError(
@@ -111,10 +113,10 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
         "electronic_noise": arguments.electronic_noise,
     }
     return TubeChoice(
-        spectrum=None if kvp is None else physics.tungsten(kvp, dict(arguments.filter or _DEFAULT_FILTERS)),
+        spectrum=None if kvp is None else physics.tungsten(kvp, filters or _DEFAULT_FILTERS),
         detector=physics.Detector(getattr(arguments, "detector", None) or "energy", **absorber),
         tissues=getattr(arguments, "tissues", None) or "water_bone",
-        made_of=dict(getattr(arguments, "made_of", None) or {}),
+        made_of=made_of,
         acquisition={name: value for name, value in acquisition.items() if value is not None} if exposed else None,
     )
 
@@ -172,6 +174,15 @@ class TubeChoice:
             background_line_integral=None,
             record={**signal.record, **kept},
         )
+
+
+def _each_once(option: str, given: Sequence[tuple[str, Any]] | None, instead: str) -> dict[Any, Any]:
+    pairs: dict[Any, Any] = {}
+    for name, value in given or ():
+        if name in pairs:
+            raise ValueError(f"{option} {name}={pairs[name]} and {name}={value}: {instead}")
+        pairs[name] = value
+    return pairs
 
 
 def _pair(form: str, second: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
