@@ -150,7 +150,7 @@ def test_what_was_exposed_is_not_exposed_again(ct, tmp_path, capsys):
     assert run("project", ct, *SMALL, *noise, "--npz", "-o", tmp_path / "one") == 0
     assert run("project", ct, *SMALL, "--kvp", 90, "--npz", "-o", tmp_path / "poly") == 0
     capsys.readouterr()
-    for name, complaint in (("one", "was exposed already"), ("poly", "g/cm3, not of attenuation")):
+    for name, complaint in (("one", "was exposed already"), ("poly", "is the image of a spectrum, not of one energy")):
         assert complaint in refused(
             capsys, "render", tmp_path / name / "radiograph.npz", *noise, "-o", tmp_path / "out"
         )

@@ -222,6 +222,19 @@ def test_one_energy_keeps_the_line_integral_of_a_radiograph(shot):
     np.testing.assert_array_equal(again.line_integral, shot.line_integral)
     assert again.record["signal"] == signal.record["signal"]
     assert again.geometry is shot.geometry
+    assert again.record["outputs"] == ["line_integral"]
+    np.testing.assert_array_equal(physics.monochromatic(again).line_integral, shot.line_integral)
+
+
+def test_an_image_of_a_spectrum_or_with_noise_is_none_of_one_energy(shot):
+    ct = drrproj.Volume(np.full((12, 10, 8), 40, np.int16), np.diag([10, 10, 10, 1]))
+    film = physics.polychromatic(physics.material_paths(ct, shot.geometry), BEAM).as_radiograph()
+    assert film.record["outputs"] == ["line_integral"]
+    with pytest.raises(ValueError, match="is the image of a spectrum, not of one energy; give noise and blur where"):
+        physics.monochromatic(film, energy_kev=60)
+    taken = physics.acquire(physics.monochromatic(shot), detector_blur_mm=1)
+    with pytest.raises(ValueError, match="was exposed already"):
+        physics.monochromatic(taken.as_radiograph())
 
 
 def test_radiographs_without_an_energy_or_of_density_are_refused(shot):

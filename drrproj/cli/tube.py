@@ -133,8 +133,6 @@ class TubeChoice:
 
     def exposed(self, shot: drrproj.Radiograph) -> drrproj.Radiograph:
         """Return a radiograph of one energy with noise and blur; its anatomy stays."""
-        if "acquisition" in shot.record:
-            raise ValueError("this radiograph was exposed already; noise and blur belong on one without")
         return self._joined(shot, self._acquired(physics.monochromatic(shot, self.detector)))
 
     def polychromatic(

@@ -97,7 +97,8 @@ class Signal:
             raise ValueError("this signal was made from arrays, without a projection; use its line_integral")
         kept = {"geometry", "backend"}
         blank = {entry.name: None for entry in dataclasses.fields(Radiograph) if entry.name not in kept}
-        images: dict[str, Any] = {**blank, "line_integral": self.line_integral, "record": self.record}
+        record = {**self.record, "outputs": ["line_integral"]}
+        images: dict[str, Any] = {**blank, "line_integral": self.line_integral, "record": record}
         return dataclasses.replace(self.radiograph, **images)
 
 
@@ -221,7 +222,8 @@ def monochromatic(
     TypeError
         If it is no radiograph.
     ValueError
-        If there is no line integral, it is one of density, or no energy is known.
+        If there is no line integral, it is one of density or the image of a spectrum, it was exposed already, or no
+        energy is known.
 
     Examples
     --------
@@ -237,6 +239,14 @@ def monochromatic(
         raise TypeError(f"radiograph must be a drrproj.Radiograph; got {type(radiograph).__name__}")
     if radiograph.line_integral is None:
         raise ValueError('this radiograph has no line integral; ask for outputs=("line_integral", ...)')
+    if "acquisition" in radiograph.record:
+        raise ValueError("this radiograph was exposed already; noise and blur belong on one without")
+    if radiograph.record.get("signal", {}).get("kind") == "polychromatic":
+        # Noise depends on the photons of each energy, and the image no longer tells them apart.
+        raise ValueError(
+            "this radiograph is the image of a spectrum, not of one energy; give noise and blur where the spectrum is "
+            "given: physics.acquire of the Signal, or drrproj project --kvp"
+        )
     model = radiograph.record.get("attenuation") or {}
     if model.get("unit", "1/mm") != "1/mm":
         raise ValueError(f"this radiograph is one of {model['unit']}, not of attenuation; see physics.material_paths")
