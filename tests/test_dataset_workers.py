@@ -271,3 +271,48 @@ def test_ctrl_c_while_processes_start_is_one_line(tmp_path, subjects):
         _, err = process.communicate(timeout=60)
     assert err == "drrproj: error: interrupted\n"
     assert process.returncode == 130
+
+
+# The second worker alone waits, so that cases are made, and the build does not end.
+STARTING_BUT_THE_FIRST = """
+import pathlib, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    here = pathlib.Path(__file__).parent
+    try:
+        (here / "first").touch(exist_ok=False)
+    except FileExistsError:
+        while not (here / "pressed").exists():
+            time.sleep(0.001)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+@pytest.mark.parametrize("to", ["the build", "all its processes", "all its processes as they start"])
+def test_a_build_that_a_scheduler_ends_says_one_line_and_goes_on_later(tmp_path, subjects, to):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "drrproj", "dataset", "build", str(subjects), "-o", str(out)]
+    command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "2"]
+    at_start = to.endswith("start")
+    (tmp_path / "sitecustomize.py").write_text(STARTING if at_start else STARTING_BUT_THE_FIRST)
+    begun, what = (tmp_path, "starting") if at_start else (out, "records/*.json")
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while process.poll() is None and not any(begun.glob(what)):
+            time.sleep(0.001)
+        (os.kill if to == "the build" else os.killpg)(process.pid, signal.SIGTERM)
+        (tmp_path / "pressed").touch()
+        _, err = process.communicate(timeout=60)
+    assert err == (
+        "drrproj: error: terminated; the cases made so far are whole: run the same again, which goes on from there\n"
+    )
+    assert process.returncode == 143
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((out / "records").iterdir())) == 6

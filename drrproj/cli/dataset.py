@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.formats import WRITERS, LabelledImages, from_store
+from drrproj.dataset.interrupts import Terminated, sigterm_raises
 from drrproj.dataset.log import unfinished
 from drrproj.dataset.machines import LOCAL, dask_executor
 from drrproj.dataset.merge import merge
@@ -38,6 +40,7 @@ from drrproj.warned import warn
 __all__ = ["add_to"]
 
 _AS_THEY_ARE = "labels"
+_TERMINATED = 128 + signal.SIGTERM
 
 _EXAMPLES = """\
 examples:
@@ -254,7 +257,7 @@ def _build(arguments: argparse.Namespace) -> None:
         return started[-1].advance
 
     try:
-        with contextlib.ExitStack() as stack:
+        with sigterm_raises(), contextlib.ExitStack() as stack:
             executor = None
             if arguments.dask is not None:
                 executor = stack.enter_context(dask_executor(arguments.dask, arguments.workers))
@@ -268,6 +271,12 @@ def _build(arguments: argparse.Namespace) -> None:
                 prune=arguments.prune,
                 told=told,
             )
+    except Terminated:
+        print(
+            "drrproj: error: terminated; the cases made so far are whole: run the same again, which goes on from there",
+            file=sys.stderr,
+        )
+        sys.exit(_TERMINATED)
     finally:
         for progress in started:
             progress.close()

@@ -1,4 +1,4 @@
-"""Ctrl-C while processes start: it reaches all of them, and each would print where it was."""
+"""Ctrl-C, and the signal by which schedulers end a job: none of a build's processes is to print where it was."""
 
 from __future__ import annotations
 
@@ -7,27 +7,63 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from typing import NoReturn
 
-__all__ = ["ctrl_c_waits"]
+__all__ = ["Terminated", "ctrl_c_waits", "sigterm_raises"]
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM; it ends as after Ctrl-C."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM raise :class:`Terminated` until the block ends, where nobody else wants to hear it.
+
+    Python would die of it at once, and what counts the semaphores of its pools would print that it left them behind.
+    """
+
+    def heard(*_: object) -> NoReturn:
+        # Schedulers send it again, and the end is on its way.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    # A signal is heard by the main thread alone.
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, heard)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
 def ctrl_c_waits() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; processes that start within it hold it back until they say otherwise."""
+    """Hold Ctrl-C and SIGTERM back until the block ends.
+
+    Processes that start within it hold Ctrl-C back until they say otherwise; of SIGTERM they die without a word.
+    """
     # multiprocessing starts this process with the first one it is asked for, and then lets Ctrl-C in again.
     resource_tracker.ensure_running()
-    pressed: list[int] = []
-    handler = None
+    came: list[int] = []
     # Other threads of this process still hear it, and Python tells the main one; a handler that is not Python's could
     # not be put back.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None:
-        handler = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        if signal.getsignal(signal.SIGINT) is not None:
+            handlers[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+        if callable(signal.getsignal(signal.SIGTERM)):
+            handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

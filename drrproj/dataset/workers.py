@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -104,7 +104,13 @@ def _in_processes(
         suspects: list[Case] = []
         with _pool(count, folder) as pool:
             yield from _until_one_dies(
-                lambda case: start_here(pool, case, max(1, cores // count)), None, waiting, suspects, _WAITING * count
+                lambda case: start_here(pool, case, max(1, cores // count)),
+                # By the pool's own thread: it stumbles over what others cancel while it tells of workers that died.
+                lambda _: pool.shutdown(wait=False, cancel_futures=True),
+                None,
+                waiting,
+                suspects,
+                _WAITING * count,
             )
         with ExitStack() as alone:
             pool_of_one = None
@@ -129,7 +135,7 @@ def _through(
     while waiting:
         suspects: list[Case] = []
         yield from _until_one_dies(
-            lambda case: start(executor, case, 1), executor, waiting, suspects, _WAITING_ELSEWHERE
+            lambda case: start(executor, case, 1), _cancelled, executor, waiting, suspects, _WAITING_ELSEWHERE
         )
         for case in suspects:
             try:
@@ -151,6 +157,7 @@ def _through(
 
 def _until_one_dies(
     start: Callable[[Case], Future[Line]],
+    cancel: Callable[[Iterable[Future[Line]]], object],
     executor: Executor | None,
     waiting: deque[Case],
     suspects: list[Case],
@@ -183,8 +190,13 @@ def _until_one_dies(
                 else:
                     yield line
     finally:
-        for job in running:
-            job.cancel()
+        if running:
+            cancel(running)
+
+
+def _cancelled(jobs: Iterable[Future[Line]]) -> None:
+    for job in jobs:
+        job.cancel()
 
 
 def _gone() -> ConnectionError:
