@@ -620,7 +620,8 @@ class Geometry:
         Raises
         ------
         ValueError
-            If the shapes are wrong, ``R`` is no rotation or ``K`` is singular.
+            If the shapes are wrong, ``R`` is no rotation, or ``K`` is singular or its last row is not (0, 0, 1), as
+            that of a transposed one is not.
 
         Examples
         --------
@@ -635,6 +636,12 @@ class Geometry:
         translation = translation.reshape(-1)
         if intrinsics.shape != (3, 3) or rotation.shape != (3, 3) or translation.shape != (3,):
             raise ValueError(f"{wanted}; got {intrinsics.shape}, {rotation.shape} and {translation.shape}")
+        if not np.allclose(intrinsics[2], (0, 0, 1), atol=1e-6):
+            turned = np.allclose(intrinsics[:, 2], (0, 0, 1), atol=1e-6)
+            raise ValueError(
+                f"the last row of K must be (0, 0, 1); got {shown(tuple(intrinsics[2].tolist()))}"
+                + "; this is K transposed, as MATLAB has it: pass K.T" * turned
+            )
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6) or np.linalg.det(rotation) < 0:
             raise ValueError("R must be a rotation: orthonormal with determinant +1; a mirrored or scaled one came")
         return cls.from_projection_matrix(

@@ -304,6 +304,16 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: Geometry.radiograph("PA", CT, beam="parallel", sdd=1800), "sdd belongs to a cone; a parallel beam"),
         (lambda: Geometry.from_camera(np.eye(3), -np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), "R must be a rotation"),
         (lambda: Geometry.from_camera(np.eye(3), 2 * np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), "R must be a rot"),
+        (
+            lambda: Geometry.from_camera(
+                np.transpose([[2000, 0, 255.5], [0, 2000, 255.5], [0, 0, 1]]), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)
+            ),
+            r"last row of K must be \(0, 0, 1\); got \(255.5, 255.5, 1.0\); this is K transposed, .*: pass K.T",
+        ),
+        (
+            lambda: Geometry.from_camera(np.diag([9, 9, 2]), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)),
+            r"last row of K must be \(0, 0, 1\); got \(0.0, 0.0, 2.0\)$",
+        ),
         (lambda: Geometry.from_camera(np.eye(4), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), r"\(3, 3\).*\(4, 4\)"),
         (lambda: Geometry.from_projection_matrix(np.eye(4), sdd=9, shape=(2, 2)), r"3x4.*\(4, 4\)"),
         (lambda: Geometry.from_projection_matrix(np.eye(3, 4)[[0, 1, 1]], sdd=9, shape=(2, 2)), "Geometry.parallel"),
