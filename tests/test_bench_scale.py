@@ -1,4 +1,4 @@
-"""What a dataset costs: the bench refuses a case that is not whole."""
+"""What a dataset costs: the bench refuses a case that is not whole, and the sums follow from its figures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
+PAGE = BENCH.parent / "docs" / "dataset_scale.md"
 CHEST = files("drrproj") / "data" / "chest_3mm"
 pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are not here")
 
@@ -40,6 +41,77 @@ def chest(tmp_path):
     for name in ("ct.nii.gz", "labels.nii.gz", "labels.json"):
         shutil.copyfile(CHEST / name, tmp_path / name)
     return tmp_path / "ct.nii.gz", tmp_path / "labels.nii.gz"
+
+
+def figures_of(seconds, read, slices):
+    worker = {"slices": slices, "cpu_seconds": seconds, "libraries_mib": 60.2, "peak_mib": 187.5, "times_ct": 2.913}
+    return {
+        "machine": {"cores": 2, "cpu": "CPU", "date": "2000-01-02"},
+        "one_case": {
+            "shape": [512, 512, slices],
+            "structures": 89,
+            "views": 2,
+            "pixels": [512, 512],
+            "cpu_seconds": seconds,
+            "bytes_read": read,
+            "bytes_written": {"images": 500_000, "masks": 200_000, "records": 30_000},
+            "files_written": {"images": 2, "masks": 2, "records": 1},
+            "milliseconds_to_read_a_record": 0.15,
+            "times_reading": 0.9,
+        },
+        "worker": worker,
+        "worker_of_more_slices": {**worker, "slices": 3 * slices, "cpu_seconds": 2.5 * seconds, "peak_mib": 375.0},
+        "pool": {
+            "cases": 30,
+            "processes": 2,
+            "cpu_seconds_a_case": {"one process, one core": 0.8, "pool": 0.9},
+            "times_faster": {"one process, one core": 1.69},
+        },
+    }
+
+
+def test_the_sums_follow_from_the_measured_parts(bench):
+    summary = bench("scale_summary")
+    figures = figures_of(seconds=0.72, read=36_000_000, slices=100)
+    lines = list(summary.sums(figures))
+    assert lines[2:] == [
+        "| CPU | 2 core hours | 200 core hours |",
+        "| read | 360 GB | 36 TB |",
+        "| written | 7.3 GB, 50,000 files | 730 GB, 5,000,000 files |",
+        "| 2 cores, reading 100 MB/s | 60 minutes | 4.2 days |",
+        "| 16 cores, reading 800 MB/s | 7.5 minutes | 12 hours |",
+        "| 32 cores, reading 1.6 GB/s | 3.8 minutes | 6.2 hours |",
+        "| 320 cores, reading 16 GB/s | 22 s | 38 minutes |",
+        "| reading the records when a build goes on | 1.5 s | 2.5 minutes |",
+    ]
+    text = "\n".join(summary.tight(figures))
+    assert "takes in 50 MB/s" in text
+    assert "full with 20 cores" in " ".join(text.split())
+    assert "16 workers need 3.15 GB for CTs of this size, 6.29 GB for 300 slices" in text
+    measured = " ".join("\n".join(summary.measured(figures)).split())
+    assert "| CPU: read, judge, derive, project, write | 0.72 s |" in measured
+    assert "3 times on itself, in 300 slices, takes 2.5 times as much" in measured
+    assert "made 30 such cases 1.7 times as fast as one process" in measured
+
+
+def test_the_page_is_that_of_the_figures_and_other_figures_change_it(bench):
+    summary = bench("scale_summary")
+    text = PAGE.read_text(encoding="utf-8")
+    assert summary.page(text, summary.figures()) == text
+    other = summary.page(text, figures_of(seconds=1.0, read=1_000_000, slices=7))
+    assert "512 x 512 x 7 voxels" in other
+    assert summary.page(other, summary.figures()) == text
+
+
+def test_a_page_without_a_mark_is_refused(bench):
+    summary = bench("scale_summary")
+    text = PAGE.read_text(encoding="utf-8").replace("<!-- sums", "<!-- some")
+    with pytest.raises(SystemExit, match="no mark <!-- sums"):
+        summary.page(text, summary.figures())
+
+
+def test_no_place_of_a_machine_is_in_the_figures():
+    assert "/" not in (BENCH / "dataset.json").read_text(encoding="utf-8")
 
 
 def test_what_one_case_takes_is_that_of_a_whole_case(dataset, chest, tmp_path):
