@@ -51,6 +51,9 @@ class Walk:
 
 def structures_of(anatomy: Sequence[LabelVolume]) -> tuple[Structure, ...]:
     """Return the structures of all label volumes, in order; their names must differ."""
+    for place, labels in enumerate(anatomy):
+        if any(labels is other for other in anatomy[:place]):
+            raise ValueError("the same label volume is given twice; give each one once")
     structures = [
         Structure(label_id, labels.name_of(label_id), labels, values)
         for labels in anatomy

@@ -172,6 +172,12 @@ def test_a_number_as_name_beside_the_label_of_that_number_is_refused():
         project(CT, PA, labels=labels)
 
 
+def test_a_label_volume_that_is_given_twice_is_told_as_that():
+    labels = LabelVolume(IDS, AFFINE)
+    with pytest.raises(ValueError, match="the same label volume is given twice; give each one once"):
+        project(CT, PA, labels=[labels, labels])
+
+
 @pytest.mark.parametrize("unit", ["HU", "1/mm"])
 def test_infinite_values_on_a_ray_are_refused(backend, unit):
     array = np.zeros(SHAPE, np.float32)
