@@ -210,3 +210,10 @@ class TestBadInput:
             Overlaps(("a",), ("PA", "LL"), ("x",), one, one, one, known)
         with pytest.raises(ValueError, match=r"known needs shape \(pictures, classes\), \(1, 1\); got \(1,\)"):
             Overlaps(("a",), ("PA",), ("x",), one, one, one, known[0])
+
+
+def test_what_is_no_set_of_pictures_is_a_sentence():
+    right, array = random_sets(1)[0], np.zeros(SHAPE)
+    for predicted, target, name in (([], [], "predicted"), (right, [1], "target"), (array, right, "predicted")):
+        with pytest.raises(TypeError, match=f"^{name} must be LabelledImages, as the readers of .* for count_overlaps"):
+            compare(predicted, target)

@@ -389,3 +389,9 @@ def test_attenuation_is_refused_and_labels_without_voxels_are_dropped():
     found = findings(CT, with_ids(np.zeros_like(LABELS.array)))
     assert rules(found) == {"few_ribs", "few_vertebrae", "missing_lobe"}
     assert found[0] == Finding("few_ribs", "drop", "0 left ribs; at least 10 needed")
+
+
+@pytest.mark.parametrize("given", [(LABELS, CT), (CT.array, LABELS), (CT, LABELS.array)])
+def test_what_is_no_ct_and_labels_is_a_sentence(given):
+    with pytest.raises(TypeError, match=r"^findings takes a Volume and a LabelVolume, in this order; got "):
+        findings(*given)

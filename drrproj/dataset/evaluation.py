@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.formats.labelled import BoolArray, LabelledImages
+from drrproj.short_text import shown
 
 __all__ = ["Absent", "Measure", "Overlaps", "compare", "count_overlaps"]
 
@@ -186,6 +187,8 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
     ------
     ValueError
         If a picture or class is missing on either side, or masks differ in shape.
+    TypeError
+        If one of them is no set of pictures.
 
     Examples
     --------
@@ -198,6 +201,12 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
     >>> compare(one_picture([[1, 1], [0, 0]]), one_picture([[1, 0], [1, 0]])).per_class()
     {'heart': 0.3333333333333333}
     """
+    for name, given in (("predicted", predicted), ("target", target)):
+        if not isinstance(given, LabelledImages):
+            raise TypeError(
+                f"{name} must be LabelledImages, as the readers of drrproj.dataset.formats give them; got "
+                f"{shown(given)}; masks in arrays are for count_overlaps"
+            )
     wanted = target.classes if classes is None else tuple(classes)
     if not len(target) or not wanted:
         raise ValueError("there is nothing to compare: no picture, or no class")

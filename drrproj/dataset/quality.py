@@ -226,6 +226,8 @@ def findings(ct: Volume, labels: LabelVolume, limits: QualityLimits | None = Non
     ------
     ValueError
         If the volume is not in HU.
+    TypeError
+        If the CT is no Volume or the labels are no LabelVolume.
 
     Examples
     --------
@@ -239,6 +241,11 @@ def findings(ct: Volume, labels: LabelVolume, limits: QualityLimits | None = Non
     ['lung_middle_lobe_right has 0 ml; each lobe needs 40']
     """
     limits = QualityLimits() if limits is None else limits
+    if not (isinstance(ct, Volume) and isinstance(labels, LabelVolume)):
+        raise TypeError(
+            f"findings takes a Volume and a LabelVolume, in this order; got {type(ct).__name__} and "
+            f"{type(labels).__name__}"
+        )
     if ct.unit != "HU":
         raise ValueError(f"quality is judged in HU; this volume is in {ct.unit}. Pass the CT itself")
     case = measured_case(ct, labels, limits.metal_hu)
