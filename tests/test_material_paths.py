@@ -182,8 +182,11 @@ def test_what_cannot_be_told_is_refused():
         physics.material_paths(volume, geometry, labels=labels)
     with pytest.raises(ValueError, match="belong together"):
         physics.material_paths(volume, geometry, assign={"rod": "titanium"})
-    with pytest.raises(ValueError, match="no label 'rot' to assign a material to; there are rod"):
-        physics.material_paths(volume, geometry, labels=labels, assign={"rot": "titanium"})
+    many = drrproj.LabelVolume(labels.array, AFFINE, {1: "rod", **{2 + n: f"vertebra {n}" for n in range(20)}})
+    with pytest.raises(ValueError, match=r"no label 'rot' to assign a material to; did you mean rod\?$"):
+        physics.material_paths(volume, geometry, labels=many, assign={"rot": "titanium"})
+    with pytest.raises(ValueError, match=r"no label 'screw' to assign a material to; there are rod$"):
+        physics.material_paths(volume, geometry, labels=labels, assign={"screw": "titanium"})
     with pytest.raises(ValueError, match="no material 'titan'"):
         physics.material_paths(volume, geometry, labels=labels, assign={"rod": "titan"})
     with pytest.raises(ValueError, match="unknown tissues 'bone'"):

@@ -22,6 +22,7 @@ from drrproj.given_numbers import real_numbers
 from drrproj.hounsfield import AIR_HU
 from drrproj.label_volume import LabelVolume
 from drrproj.materials import MATERIALS, Material
+from drrproj.short_text import near_or_known
 from drrproj.volume import Volume
 
 __all__ = ["TissueClass", "TissueModel", "deepdrr", "schneider", "tissue_model", "water_bone"]
@@ -295,7 +296,7 @@ def _label_id(labels: LabelVolume, label: str | int) -> int:
     by_name_or_id: dict[str | int, int] = {label_id: label_id for label_id in labels.label_ids}
     by_name_or_id.update(zip(names, labels.label_ids, strict=True))
     if label not in by_name_or_id:
-        raise ValueError(f"no label {label!r} to assign a material to; there are {', '.join(names) or 'none'}")
+        raise ValueError(f"no label {label!r} to assign a material to; {near_or_known(label, names)}")
     return by_name_or_id[label]
 
 
