@@ -24,6 +24,8 @@ __all__ = ["LabelVolume", "odd_character"]
 # Controls, surrogates, and ends of lines and paragraphs: no file can write the second, tables break at the others, and
 # NumPy drops NUL at the end of a name.
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
+# Below it values are HU of fat or air rather than a mark for voxels without a label, such as -1 or -100.
+_LIKE_HU = -100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,6 +131,8 @@ class LabelVolume(Grid):
 
         Raises
         ------
+        TypeError
+            If the masks have no names.
         ValueError
             If there is no mask, or the shapes differ.
 
@@ -143,6 +147,8 @@ class LabelVolume(Grid):
         >>> dict(labels.names), dict(labels.overlaps)
         ({1: 'thorax', 2: 'heart'}, {3: (1, 2)})
         """
+        if not isinstance(masks, Mapping):
+            raise TypeError(f'masks must be a mapping of names to masks, {{"heart": mask}}; got {type(masks).__name__}')
         combination: OverlappingMasks | None = None
         shape: tuple[int, ...] = ()
         for label_id, (name, values) in enumerate(masks.items(), start=1):
@@ -293,9 +299,8 @@ class LabelVolume(Grid):
         found = set(device_arrays.unique(self.array)) if device_arrays.is_on_device(self.array) else _values(self.array)
         values = sorted(found)
         if values[0] < 0:
-            raise ValueError(
-                f"labels must not be negative; the smallest id is {values[0]}. Map it to 0 or to a free id"
-            )
+            what_now = "Is this the CT?" if values[0] < _LIKE_HU else "Map it to 0 or to a free id"
+            raise ValueError(f"labels must not be negative; the smallest id is {values[0]}. {what_now}")
         if values[-1] >= 2**63:
             raise ValueError(f"label ids must fit a signed 64-bit number; the largest is {values[-1]}")
         for label_id in self.groups:

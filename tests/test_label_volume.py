@@ -110,6 +110,11 @@ def test_masks_that_make_no_labels_are_refused(masks, message):
         LabelVolume.from_masks(masks, np.eye(4))
 
 
+def test_masks_without_names_are_refused():
+    with pytest.raises(TypeError, match=r'mapping of names to masks, \{"heart": mask\}; got list'):
+        LabelVolume.from_masks([np.ones(SHAPE)], np.eye(4))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -170,6 +171,12 @@ def test_negative_labels_are_refused_with_the_smallest_id(dtype):
     array[1, 2, 3] = -7
     with pytest.raises(ValueError, match=r"negative.*-7"):
         _ = LabelVolume(array, np.eye(4)).label_ids
+
+
+@pytest.mark.parametrize(("lowest", "advice"), [(-100, "Map it to 0 or to a free id"), (-1025, "Is this the CT?")])
+def test_negative_labels_like_hu_are_asked_whether_they_are_the_ct(lowest, advice):
+    with pytest.raises(ValueError, match=re.escape(f"the smallest id is {lowest}. {advice}")):
+        _ = LabelVolume(np.full(SHAPE, lowest, np.int16), np.eye(4)).label_ids
 
 
 def test_labels_without_a_name_are_called_by_their_number():
