@@ -21,6 +21,7 @@ import numpy.typing as npt
 from drrproj.given_numbers import one_number, real_numbers
 from drrproj.hounsfield import AIR_HU
 from drrproj.materials import MATERIALS, Material, material
+from drrproj.short_text import shown
 
 __all__ = [
     "Attenuation",
@@ -150,7 +151,15 @@ def linear_attenuation(material_name: str, energy_kev: float) -> float:
     >>> round(drrproj.attenuation.linear_attenuation("water", 70), 6)
     0.019285
     """
-    return float(material(material_name).linear_attenuation(energy_kev))
+    return float(material(material_name).linear_attenuation(_one_energy(energy_kev)))
+
+
+def _one_energy(energy_kev: float) -> float:
+    wanted = "a photon energy must be one number in keV"
+    energy = real_numbers(energy_kev, wanted)
+    if energy.ndim:
+        raise ValueError(f"{wanted}; got {shown(energy_kev)}")
+    return float(energy)
 
 
 def linear(energy_kev: float = 70.0) -> Attenuation:
@@ -359,6 +368,7 @@ def schneider(energy_kev: float = 70.0) -> Attenuation:
     [0.006, 0.0201, 0.0402]
     """
     from_hu = [first for first, _ in schneider_bins()]
+    energy_kev = _one_energy(energy_kev)
     coefficients = [float(tissue.mass_attenuation(energy_kev)) / 10.0 for _, tissue in schneider_bins()]
     return _by_class("schneider", density(), from_hu, coefficients, energy_kev, "Schneider 2000; xraylib CS_Total")
 
@@ -508,6 +518,7 @@ def deepdrr(energy_kev: float = 70.0) -> Attenuation:
     >>> [round(float(mu), 4) for mu in drrproj.attenuation.deepdrr(70)([0, 1000])]
     [0.0197, 0.0416]
     """
+    energy_kev = _one_energy(energy_kev)
     coefficients = [float(MATERIALS[name].mass_attenuation(energy_kev)) / 10.0 for _, name in DEEPDRR_MATERIALS]
     from_hu = [first for first, _ in DEEPDRR_MATERIALS]
     return _by_class("deepdrr", deepdrr_density(), from_hu, coefficients, energy_kev, "DeepDRR 1.2.2; xraylib")

@@ -521,6 +521,9 @@ def _checked_attenuation(attenuation: Attenuation | str | None, volume: Volume) 
     if isinstance(attenuation, Attenuation):
         return attenuation
     if not isinstance(attenuation, str) or attenuation not in _MODELS:
+        name = getattr(attenuation, "__name__", "")
+        if name and getattr(attenuation_models, name, None) is attenuation:
+            raise TypeError(f"attenuation.{name} is what makes a model; call it: attenuation={name}(...)")
         models = ", ".join(_MODELS)
         raise ValueError(f"unknown attenuation {shown(attenuation)}; there are {models}, or pass an Attenuation")
     return _MODELS[attenuation]()

@@ -56,6 +56,8 @@ def body_mask(
 
     Raises
     ------
+    TypeError
+        If the volume is none.
     ValueError
         If the volume is not in HU, nothing is denser than the threshold or thicker than the opening, or the labels are
         on another grid.
@@ -128,6 +130,8 @@ def body(
 
     Raises
     ------
+    TypeError
+        If the volume is none.
     ValueError
         As :func:`body_mask`, or if the volume's number type cannot hold -1000.
 
@@ -163,6 +167,8 @@ def bone_mask(volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing:
 
     Raises
     ------
+    TypeError
+        If the volume is none.
     ValueError
         If the volume is not in HU, the window is empty, or the closing is no odd whole number.
     ImportError
@@ -213,6 +219,8 @@ def bones(
 
     Raises
     ------
+    TypeError
+        If the volume is none.
     ValueError
         As :func:`bone_mask`, or if the volume's number type cannot hold ``outside_hu``, as whole
         numbers cannot hold a fraction.
@@ -229,6 +237,8 @@ def bones(
 
 
 def _require_hu(volume: Volume) -> None:
+    if not isinstance(volume, Volume):
+        raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}")
     if volume.unit != "HU":
         raise ValueError(f'tissues are told apart by HU, and the unit of this volume is "{volume.unit}"')
 

@@ -103,6 +103,13 @@ def test_models_that_are_no_function_are_refused(knots, slope_changes):
         Attenuation("own", knots, slope_changes, 70)
 
 
+@pytest.mark.parametrize("model", ["linear", "bilinear", "schneider", "deepdrr", "bone_hu"])
+@pytest.mark.parametrize("energy", [[60, 70], "70", None])
+def test_an_energy_that_is_not_one_number_is_refused(model, energy):
+    with pytest.raises(ValueError, match=r"a photon energy must be one number in keV; got"):
+        getattr(attenuation, model)(energy)
+
+
 WHOLE_HU = np.arange(-1100, 3072)
 
 

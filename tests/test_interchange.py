@@ -783,6 +783,23 @@ def test_files_that_are_not_rtks_are_refused(text, reason, tmp_path):
         interchange.geometry_from_rtk(path, origin=(0, 0), spacing=(1, 1), size=(4, 4))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"origin": ("a", "b")}, r"origin must be finite numbers, x and y at least; got \('a', 'b'\), which is text"),
+        ({"origin": (0,)}, r"origin must be finite numbers, x and y at least; got \(0,\)"),
+        ({"origin": 0}, "origin must be finite numbers, x and y at least; got 0"),
+        ({"origin": (0, np.nan)}, "origin must be finite numbers"),
+        ({"spacing": (1, -1)}, f"spacing {PAIR}"),
+        ({"size": (4.5, 4)}, f"size {PAIR}"),
+    ],
+)
+def test_a_grid_for_rtk_that_is_none_is_refused(wrong, message, tmp_path):
+    grid = interchange.rtk_from_geometry(panel_geometry(np.random.default_rng(0))[0], tmp_path / "geometry.xml")
+    with pytest.raises(ValueError, match=message):
+        interchange.geometry_from_rtk(tmp_path / "geometry.xml", **{**grid, **wrong})
+
+
 def test_an_rtk_file_is_replaced_whole_or_left_as_it_was(tmp_path):
     resource = pytest.importorskip("resource", reason="a limit of the file size stands for a full disk")
     path = tmp_path / "geometry.xml"

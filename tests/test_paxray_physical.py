@@ -123,6 +123,7 @@ def test_eight_bits_and_the_record(tmp_path):
         ({"transfer": "histogram"}, "no transfer function 'histogram'"),
         ({"gamma": 0}, "gamma must be a positive exponent"),
         ({"gamma": np.nan}, "gamma must be a positive exponent"),
+        ({"gamma": "1"}, "gamma must be a positive exponent of the transmission; got '1', which is text"),
         ({"bits": 12}, "bits must be 8 or 16; got 12"),
         ({"transfer": "hist_resized"}, "nothing is left of 36 x 44 pixels"),
         ({"bone_window": (900, 400)}, "a bone window is two HU values"),
@@ -215,7 +216,9 @@ def test_matsubara_options():
     for choices, complaint in (
         ({"bits": 17}, "bits must be a whole number from 8 to 16; got 17"),
         ({"pixel_mm": 0}, "pixel_mm must be a positive length; got 0"),
+        ({"pixel_mm": "1"}, "pixel_mm must be a positive length; got '1', which is text"),
         ({"bone_weight": -1}, "bone_weight must be 0 or more"),
+        ({"bone_weight": "1"}, "bone_weight must be 0 or more; got '1', which is text"),
         ({"closing": 4}, "closing is the edge of a square, an odd number"),
         ({"view": "frontal"}, "unknown view 'frontal'"),
     ):

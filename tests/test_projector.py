@@ -72,6 +72,8 @@ def test_outputs_are_those_it_was_made_for():
         (CT, {"outputs": ["mask"]}, "needs labels"),
         (CT, {"outputs": ["depths"]}, "unknown output"),
         (CT, {"attenuation": "logarithmic"}, "unknown attenuation"),
+        (CT, {"attenuation": attenuation.linear}, r"attenuation\.linear is what makes a model; call it: attenuation="),
+        (CT, {"attenuation": print}, "unknown attenuation <built-in function print>; there are"),
         (Volume(CT.array, AFFINE, unit="1/mm"), {"attenuation": "linear"}, '1/mm" already'),
         (CT, {"threads": 0}, "threads must be a positive whole number"),
         (CT, {"backend": "opencl"}, "unknown backend"),

@@ -156,6 +156,12 @@ def test_refusals(call, complaint):
         call(drrproj.Volume(phantom()[0], MM))
 
 
+@pytest.mark.parametrize("make", [tissue.body, tissue.body_mask, tissue.bones, tissue.bone_mask])
+def test_labels_are_no_ct(make):
+    with pytest.raises(TypeError, match=r"volume must be a drrproj\.Volume; got LabelVolume"):
+        make(drrproj.LabelVolume(np.ones((3, 3, 3), np.uint8), MM))
+
+
 def test_without_scipy_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from drrproj.affines import checked_affine
 from drrproj.geometry import Geometry, names_of_views
+from drrproj.given_numbers import real_numbers
 from drrproj.grid import RAS_FROM
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import Panel, one_of_all, panels
+from drrproj.interchange.panel import Panel, one_of_all, pair, panels
+from drrproj.short_text import shown
 
 __all__ = ["geometry_from_rtk", "rtk_from_geometry"]
 
@@ -48,6 +50,15 @@ def _isometry(world_from_rtk: npt.ArrayLike | None) -> Float64Array:
             "world_from_rtk must not scale or shear: both frames are in mm, and RTK's angles are right ones"
         )
     return matrix
+
+
+def _x_and_y(values: Sequence[float], what: str) -> list[float]:
+    wanted = f"{what} must be finite numbers, x and y at least"
+    array = real_numbers(values, wanted)
+    if array.ndim != 1 or len(array) < 2 or not np.isfinite(array[:2]).all():
+        raise ValueError(f"{wanted}; got {shown(values)}")
+    x_and_y: list[float] = array[:2].tolist()
+    return x_and_y
 
 
 def _number(element: ElementTree.Element, path: str | os.PathLike[str]) -> float:
@@ -169,19 +180,19 @@ def geometry_from_rtk(
     >>> views.sources.round(6).tolist()
     [[0.0, 0.0, 1000.0], [-1000.0, 0.0, 0.0]]
     """
-    if min(len(origin), len(spacing), len(size)) < 2:
-        raise ValueError(f"origin, spacing and size are x and y at least; got {origin}, {spacing} and {size}")
+    first_x, first_y = _x_and_y(origin, "origin")
+    column_spacing, row_spacing = pair(_x_and_y(spacing, "spacing"), "spacing")
+    columns, rows = map(int, pair(_x_and_y(size, "size"), "size", whole=True))
     to_world = _isometry(world_from_rtk)
-    columns, rows = int(size[0]), int(size[1])
     views = []
     for now in _parameters(path):
         sid, sdd = now["SourceToIsocenterDistance"], now["SourceToDetectorDistance"]
         angles = np.radians([-now["InPlaneAngle"], -now["OutOfPlaneAngle"], -now["GantryAngle"]])
         rtk_from_turned = rotation_from_angles("ZXY", angles).T
-        first = (origin[0] + now["ProjectionOffsetX"], origin[1] + now["ProjectionOffsetY"], sid - sdd)
+        first = (first_x + now["ProjectionOffsetX"], first_y + now["ProjectionOffsetY"], sid - sdd)
         view = np.zeros((4, 4))
         view[:3, 1] = rtk_from_turned @ first
-        view[:3, 2], view[:3, 3] = spacing[1] * rtk_from_turned[:, 1], spacing[0] * rtk_from_turned[:, 0]
+        view[:3, 2], view[:3, 3] = row_spacing * rtk_from_turned[:, 1], column_spacing * rtk_from_turned[:, 0]
         view[3, 1] = 1.0
         if sdd:
             view[:3, 0] = rtk_from_turned @ (now["SourceOffsetX"], now["SourceOffsetY"], sid)

@@ -11,6 +11,7 @@ from drrproj import tissue
 from drrproj.attenuation import Attenuation
 from drrproj.display import Picture
 from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
+from drrproj.given_numbers import one_number
 from drrproj.paxray.transfers import sigmoid, unsharp
 from drrproj.project import project
 from drrproj.volume import Volume
@@ -92,8 +93,7 @@ def matsubara(
     """
     if not isinstance(bits, int) or not 8 <= bits <= 16:
         raise ValueError(f"bits must be a whole number from 8 to 16; got {bits!r}")
-    if not (np.isfinite(bone_weight) and bone_weight >= 0):
-        raise ValueError(f"bone_weight must be 0 or more; got {bone_weight!r}")
+    one_number(bone_weight, "bone_weight must be 0 or more", least=0)
     geometry = _geometry(volume, view, pixel_mm)
     skeleton = tissue.bones(volume, window=bone_window, closing=closing, outside_hu=0.0)
     water = Attenuation("matsubara", (-1000.0,), (MU_WATER_PER_MM / 1000,), energy_kev=None)
@@ -123,8 +123,7 @@ def matsubara(
 
 def _geometry(volume: Volume, view: str, pixel_mm: float) -> Geometry:
     """Parallel pixels of one size over the whole volume."""
-    if not (np.isfinite(pixel_mm) and pixel_mm > 0):
-        raise ValueError(f"pixel_mm must be a positive length; got {pixel_mm!r}")
+    one_number(pixel_mm, "pixel_mm must be a positive length", above=0)
     rows = columns = 1
     named = str(view).upper()
     if named in RADIOGRAPH_VIEWS:

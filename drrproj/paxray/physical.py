@@ -12,6 +12,7 @@ from drrproj import tissue
 from drrproj.attenuation import Attenuation, bilinear
 from drrproj.display import Display, Picture
 from drrproj.geometry import Geometry
+from drrproj.given_numbers import one_number
 from drrproj.paxray.transfers import checked_crop, finished, transfer_named
 from drrproj.project import project
 from drrproj.volume import Volume
@@ -148,8 +149,7 @@ def _check(volume: Volume, geometry: Any, gamma: float, bits: int) -> None:
             f"one picture holds one view, and this geometry has {len(geometry)} ({', '.join(geometry.names)}); make "
             "one at a time, such as geometry[0]"
         )
-    if not (np.isfinite(gamma) and gamma > 0):
-        raise ValueError(f"gamma must be a positive exponent of the transmission; got {gamma!r}")
+    one_number(gamma, "gamma must be a positive exponent of the transmission", above=0)
     if bits not in (8, 16):
         raise ValueError(f"bits must be 8 or 16; got {bits!r}")
     if volume.unit != "HU":
