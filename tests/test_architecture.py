@@ -52,7 +52,7 @@ ARROWS = {
     "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"directions", "extras", "overlaps", "positioner"},
-    "dataset": VALUES | {"warned", "extras", "project", "io", "backends", "threads"},
+    "dataset": VALUES | {"short_text", "warned", "extras", "project", "io", "backends", "threads"},
     "cli": VALUES
     | {
         "name_patterns",
