@@ -180,6 +180,44 @@ def test_render_refusals(ct, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_render_names_the_command_that_writes_what_it_draws(ct, tmp_path, capsys):
+    assert run("project", ct, *SMALL, "-o", tmp_path / "a") == 0
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    for path in (tmp_path / "a" / "PA.png", ct, tmp_path / "other.npz"):
+        said = refused(capsys, "render", path, "-o", tmp_path / "out")
+        assert said.startswith(f"drrproj: error: {path}: this is no radiograph of drrproj; ")
+        assert said.endswith("; pass the radiograph.npz of `drrproj project --npz`\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        (["--mas", 1, "--seed", 1], "unrecognized arguments: --mas"),  # there is no tube whose load it could be
+        (["--kerma", -1, "--seed", 1], "--kerma must be positive; got -1.0"),
+        (["--photons", 0, "--seed", 1], "--photons must be positive; got 0.0"),
+        (
+            ["--kerma", 1, "--photons", 9, "--seed", 1],
+            "argument --photons: not allowed with argument --kerma",
+        ),
+        (["--focal-spot", -1], "--focal-spot must not be negative; got -1.0"),
+        (["--magnification", 2], "a magnification belongs to a focal spot; give --focal-spot, or leave it out"),
+        (["--scatter", -1, 2], "the ratio of --scatter must not be negative"),
+        (["--scatter", 1, -2], "the spread of --scatter must be positive"),
+        (["--detector-blur", -1], "--detector-blur must not be negative"),
+        (["--kerma", 1, "--seed", 1, "--electronic-noise", -1], "--electronic-noise must not be negative"),
+        (["--kerma", 1, "--seed", 1, "--absorber", "CsI=-1"], "the thickness of --absorber must be positive"),
+        (["--seed", 1], "--seed and --electronic-noise belong to noise; add --kerma or --photons"),
+    ],
+)
+def test_render_says_what_is_wrong_with_an_exposure_in_its_options(ct, tmp_path, capsys, choice, complaint):
+    assert run("project", ct, *SMALL, "--npz", "-o", tmp_path / "a") == 0
+    capsys.readouterr()
+    said = refused(capsys, "render", tmp_path / "a" / "radiograph.npz", *choice, "-o", tmp_path / "out")
+    assert f"drrproj: error: {complaint}" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_project_of_the_body_alone(chest, tmp_path):
     pytest.importorskip("scipy", reason="the body is found with SciPy")
     for name, choice in (("all", []), ("body", ["--body-only"])):

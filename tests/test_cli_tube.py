@@ -127,9 +127,9 @@ def test_default_filter(ct, tmp_path):
         (["--electronic-noise", 3], "--seed and --electronic-noise belong to noise"),
         (["--kerma", 1], "noise follows from a seed; add --seed N"),
         (["--mas", 1, "--seed", 1], "mas needs a spectrum"),
-        (["--kerma", 1, "--photons", 9, "--seed", 1], "an exposure is one of"),
-        (["--absorber", "CsI=-1", "--kerma", 1, "--seed", 1], "thickness_mm of the absorber must be positive"),
-        (["--scatter", -1, 5], "to_primary of scatter must not be negative"),
+        (["--kerma", 1, "--photons", 9, "--seed", 1], "argument --photons: not allowed with argument --kerma"),
+        (["--absorber", "CsI=-1", "--kerma", 1, "--seed", 1], "the thickness of --absorber must be positive"),
+        (["--scatter", -1, 5], "the ratio of --scatter must not be negative"),
     ],
 )
 def test_refusals(ct, choice, complaint, tmp_path, capsys):

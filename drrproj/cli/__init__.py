@@ -20,6 +20,15 @@ _OPTIONS = {
     'unit="HU"': "--unit HU",
     'unit="1/mm"': "--unit 1/mm",
     "pass the CT: read_labels(path, volume=ct)": "add --ct CT",
+    "photons_per_pixel": "--photons",
+    "kerma_ugy": "--kerma",
+    "thickness_mm of the absorber": "the thickness of --absorber",
+    "focal_spot_mm": "--focal-spot",
+    "to_primary of scatter": "the ratio of --scatter",
+    "sigma_mm of scatter": "the spread of --scatter",
+    "detector_blur_mm": "--detector-blur",
+    "electronic_noise": "--electronic-noise",
+    "pass magnification=...": "add --magnification",
 }
 
 

@@ -47,7 +47,7 @@ def add_to(commands: Commands) -> None:
     add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
     add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay, or patterns (default: all)")
     add("--no-legend", action="store_true", help="leave the names beside the overlay out: it has the picture's size")
-    add_exposure_arguments(parser)
+    add_exposure_arguments(parser, tube=False)
     add_display_arguments(parser)
 
 
@@ -87,7 +87,12 @@ def _views(
     path: Path, arguments: argparse.Namespace, tube: TubeChoice | None
 ) -> tuple[list[drrproj.Radiograph], list[str] | None]:
     """Read the views that are asked for, and the names of the structures drawn on them; None for all."""
-    shot = drrproj.read_npz(path)
+    try:
+        shot = drrproj.read_npz(path)
+    except ValueError as error:
+        # Which function writes such a file is of no use here.
+        wrong = str(error).replace(", which write_npz writes", "")
+        raise ValueError(f"{wrong}; pass the radiograph.npz of `drrproj project --npz`") from error
     # A view of a pose may be called by small letters itself.
     wanted = [name if name in shot else name.upper() for name in arguments.view or ()]
     drawn = None

@@ -53,18 +53,20 @@ def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
     add("--detector", choices=("energy", "count"), help="what an absorbed photon adds (default: its energy)")
 
 
-def add_exposure_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the group of arguments that :func:`tube_choice` reads."""
-    add = parser.add_argument_group("exposure and detector").add_argument
+def add_exposure_arguments(parser: argparse.ArgumentParser, *, tube: bool = True) -> None:
+    """Add the group of arguments that :func:`tube_choice` reads; without a tube, those for an image of one energy."""
+    group = parser.add_argument_group("exposure and detector")
+    add, add_quantity = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add(
         "--absorber",
         type=_pair("MATERIAL=MM", float),
         metavar="MATERIAL=MM",
-        help="what stops the photons, such as CsI=0.6, for noise or --kvp (default: all are absorbed)",
+        help=f"what stops the photons, such as CsI=0.6, for noise{' or --kvp' * tube} (default: all are absorbed)",
     )
-    add("--mas", type=float, metavar="MAS", help="noise of this tube load; with --kvp")
-    add("--kerma", type=float, metavar="UGY", help="noise of this air kerma at the detector without a patient")
-    add("--photons", type=float, metavar="N", help="noise of so many photons per open pixel")
+    if tube:
+        add_quantity("--mas", type=float, metavar="MAS", help="noise of this tube load; with --kvp")
+    add_quantity("--kerma", type=float, metavar="UGY", help="noise of this air kerma at the detector without a patient")
+    add_quantity("--photons", type=float, metavar="N", help="noise of so many photons per open pixel")
     add("--seed", type=int, metavar="N", help="what the noise follows from; needed for noise")
     add("--focal-spot", type=float, metavar="MM", help="width of the focal spot")
     add("--magnification", type=float, metavar="M", help="of the patient, for --focal-spot (default: the CT's middle)")
@@ -99,9 +101,14 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
     if noisy and arguments.seed is None:
         raise ValueError("noise follows from a seed; add --seed N")
     if not noisy and (arguments.seed is not None or arguments.electronic_noise):
-        raise ValueError("--seed and --electronic-noise belong to noise; add --mas, --kerma or --photons")
+        load = "--mas, " * hasattr(arguments, "mas")
+        raise ValueError(f"--seed and --electronic-noise belong to noise; add {load}--kerma or --photons")
     absorber = dict(zip(("absorber", "thickness_mm"), arguments.absorber or (), strict=False))
-    quantities = {"mas": arguments.mas, "kerma_ugy": arguments.kerma, "photons_per_pixel": arguments.photons}
+    quantities = {
+        "mas": getattr(arguments, "mas", None),
+        "kerma_ugy": arguments.kerma,
+        "photons_per_pixel": arguments.photons,
+    }
     named = {name: value for name, value in quantities.items() if value is not None}
     acquisition = {
         "exposure": physics.Exposure(**named) if named else None,
