@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.io.grey import read_grey
-from drrproj.io.numpy_arrays import DAMAGE
+from drrproj.io.numpy_arrays import DAMAGE, write_archive
 from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelMasks, Radiograph
@@ -319,14 +318,8 @@ class Store:
             )
         _, place = self.places(case_id, view)
         arrays = {"packed": packed, "names": np.array(list(names), np.str_), "shape": np.array(shape, np.int64)}
-        # An archive of our own, because numpy's savez knows only the slow compression level.
-        with (
-            replaced(self.path / place) as file,
-            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        ):
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
+        with replaced(self.path / place) as file:
+            write_archive(file, arrays)
         return place
 
     def write_record(self, record: Mapping[str, Any], stamp: int | None = None) -> None:
