@@ -159,7 +159,9 @@ def test_classes_are_those_of_the_edges_for_every_type_and_order(dtype, order):
 
 def test_padding_and_nan_are_no_class():
     hu = np.array([[[np.nan, -3024, -2048, -1000, -999, 20]]], np.float32)
-    assert physics.water_bone().classify(drrproj.Volume(hu, np.eye(4))).array.tolist() == [[[0, 0, 0, 0, 1, 2]]]
+    classes = physics.water_bone().classify(drrproj.Volume(hu, np.eye(4), frame_of_reference="1.2.3"))
+    assert classes.array.tolist() == [[[0, 0, 0, 0, 1, 2]]]
+    assert classes.frame_of_reference == "1.2.3"
 
 
 def test_the_record_tells_what_was_done_in_plain_values():

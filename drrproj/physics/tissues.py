@@ -153,7 +153,7 @@ class TissueModel:
                     )
                 np.copyto(class_ids, np.uint8(count + 1 + place), where=inside)
                 names[count + 1 + place] = f"assigned {label}"
-        return LabelVolume(class_ids, volume.affine, names)
+        return LabelVolume(class_ids, volume.affine, names, frame_of_reference=volume.frame_of_reference)
 
     def _lookup(self, dtype: np.dtype[Any]) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]:
         first = np.array([each.from_hu for each in self.classes])
