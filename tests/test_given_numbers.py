@@ -53,7 +53,7 @@ def shares():
         (lambda: mixture("own", {"water": "1"}, 1), "mass share of 'water' in 'own' must not be negative.*; got '1'"),
         (lambda: attenuation.Attenuation("own", (0,), (1,), "60"), "energy_kev must be a positive energy.*; got '60'"),
         (lambda: attenuation.Attenuation("own", ("0",), (1,), None), "knots and slope changes must be numbers; got"),
-        (lambda: attenuation.linear("70"), "energy_kev must be from 10 to 150 keV.*; got '70', which is text"),
+        (lambda: attenuation.linear("70"), "a photon energy must be one number in keV; got .70., which is text"),
         (lambda: attenuation.table([0, 1], ["0", "1"]), "as many mu values as hu, and at least two; got"),
         (lambda: attenuation.table(5, [0, 1]), "as many mu values as hu, and at least two; got 2 and 1"),
     ],
