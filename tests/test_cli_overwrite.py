@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,64 @@ def test_an_exchange_that_is_stopped_anywhere_leaves_the_earlier_results(ct, seg
     capsys.readouterr()
     assert run("project", ct, *again, "-o", out) == 0
     assert files(out) == {"PA.png", "PA.json", "LL.png", "LL.json", "radiograph.npz"}
+
+
+@pytest.mark.parametrize("command", ["render", "view", "paxray", "demo"])
+def test_every_command_that_cannot_write_leaves_the_earlier_results(ct, tmp_path, capsys, monkeypatch, command):
+    def full(path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, f"cannot write {path}: No space left on device")
+
+    out = tmp_path / "out"
+    assert run("project", ct, *SMALL, "--npz", "-o", tmp_path / "saved") == 0
+    line, writer = {
+        "render": (["render", tmp_path / "saved" / "radiograph.npz"], "write_png"),
+        "view": (["view", ct, *SMALL], "write_scene"),
+        "paxray": (["paxray", ct, "--mode", "physical", "--shape", 30, 40], "write_picture"),
+        "demo": (["demo"], "write_png"),
+    }[command]
+    if command == "paxray":
+        pytest.importorskip("scipy", reason="the physical mode finds the body with SciPy")
+    assert run(*line, "-o", out) == 0
+    before = contents(out)
+    assert before
+    with monkeypatch.context() as patch:
+        patch.setattr(drrproj, writer, full)
+        capsys.readouterr()
+        assert f"cannot write {out}/" in refused(capsys, *line, "--overwrite", "-o", out, code=1)
+    assert contents(out) == before
+    assert run(*line, "--overwrite", "-o", out) == 0
+    assert contents(out).keys() == before.keys()
+
+
+def test_an_exchange_that_sigterm_stops_leaves_the_earlier_results(ct, tmp_path, monkeypatch, capsys):
+    out, move = tmp_path / "out", shutil.move
+    assert run("project", ct, *SMALL, "--npz", "-o", out) == 0
+    before, left = contents(out), 4
+
+    def stopped(source, target):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", stopped)
+        capsys.readouterr()
+        line = ["project", ct, *SMALL, "--npz", "--energy", 40, "--overwrite", "-o", out]
+        assert refused(capsys, *line, code=143) == "drrproj: error: terminated\n"
+    assert left <= 0
+    assert contents(out) == before
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_a_killed_run_had_taken_out_is_told_of(ct, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / ".drrproj-abc" / "old").mkdir(parents=True)
+    (out / ".drrproj-abc" / "old" / "PA.png").write_bytes(b"of a killed run")
+    assert run("project", ct, *SMALL, "-o", out) == 0
+    assert f"warning: {out / '.drrproj-abc'} was left by a run that was killed" in capsys.readouterr().err
+    assert (out / ".drrproj-abc" / "old" / "PA.png").read_bytes() == b"of a killed run"
 
 
 def test_results_keep_from_others_what_was_kept_from_them(ct, tmp_path):

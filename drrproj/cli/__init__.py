@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 import drrproj
 from drrproj.cli.commands import Parser
+from drrproj.cli.termination import TERMINATED, Terminated, sigterm_raises
 
 __all__ = ["main"]
 
@@ -44,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0; 2 for bad usage or input; 1 for a failure, such as a folder that cannot be written or a library that is not
-        installed; 130 after Ctrl-C; 141 where the work was done and nothing was wrong, but the reader of what is
-        printed, such as ``head``, had gone.
+        installed; 130 after Ctrl-C, and 143 after SIGTERM; 141 where the work was done and nothing was wrong, but the
+        reader of what is printed, such as ``head``, had gone.
 
     Examples
     --------
@@ -55,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return _flushed(_run(argv))
+            with sigterm_raises():
+                return _flushed(_run(argv))
+        except Terminated:
+            return _flushed(_complain("terminated", TERMINATED))
         except KeyboardInterrupt:
             return _flushed(_complain("interrupted", INTERRUPTED))
     except SystemExit:

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import difflib
 import json
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import cast
 from drrproj import attenuation as attenuation_models
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.results import output_folder
+from drrproj.cli.termination import TERMINATED, Terminated
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.formats import WRITERS, LabelledImages, from_store
-from drrproj.dataset.interrupts import Terminated, sigterm_raises
 from drrproj.dataset.log import unfinished
 from drrproj.dataset.machines import LOCAL, dask_executor
 from drrproj.dataset.merge import merge
@@ -40,7 +39,6 @@ from drrproj.warned import warn
 __all__ = ["add_to"]
 
 _AS_THEY_ARE = "labels"
-_TERMINATED = 128 + signal.SIGTERM
 
 _EXAMPLES = """\
 examples:
@@ -257,7 +255,7 @@ def _build(arguments: argparse.Namespace) -> None:
         return started[-1].advance
 
     try:
-        with sigterm_raises(), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             executor = None
             if arguments.dask is not None:
                 executor = stack.enter_context(dask_executor(arguments.dask, arguments.workers))
@@ -276,7 +274,7 @@ def _build(arguments: argparse.Namespace) -> None:
             "drrproj: error: terminated; the cases made so far are whole: run the same again, which goes on from there",
             file=sys.stderr,
         )
-        sys.exit(_TERMINATED)
+        sys.exit(TERMINATED)
     finally:
         for progress in started:
             progress.close()

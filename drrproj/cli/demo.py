@@ -8,7 +8,8 @@ from pathlib import Path
 import drrproj
 from drrproj import io as drrproj_io
 from drrproj.cli.commands import Commands, add_command, named_path
-from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
+from drrproj.cli.earlier import PICTURES, add_overwrite, old_results
+from drrproj.cli.exchange import exchanged
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import output_folder, write_views
 from drrproj.cli.screen import sizes
@@ -48,15 +49,15 @@ def _run(arguments: argparse.Namespace) -> None:
         shot = timed_projection(
             ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
         )
-        removed(folder, old)
-        written = write_views(
-            folder,
-            shot,
-            drrproj.Display.fit,
-            {"volume": "bundled sample chest_3mm"},
-            drrproj_io.SAMPLE_ORGANS,
-            legend=True,
-        )
+        with exchanged(folder, old) as new:
+            written = write_views(
+                new,
+                shot,
+                drrproj.Display.fit,
+                {"volume": "bundled sample chest_3mm"},
+                drrproj_io.SAMPLE_ORGANS,
+                legend=True,
+            )
         print(f"wrote to {folder}: {', '.join(written)}")
     print(
         "*.png is the X-ray (16 bit, dense is bright), *_overlay.png shows "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from drrproj.geometry import RADIOGRAPH_VIEWS
 from drrproj.io.file_names import file_names
 
-__all__ = ["PICTURES", "add_overwrite", "check_earlier", "files_of_records", "old_results", "removed"]
+__all__ = ["PICTURES", "add_overwrite", "check_earlier", "files_of_records", "old_results"]
 
 PICTURES = (".json", ".png", "_overlay.png")
 """How the files of a view end that every drawing command writes; the record comes first, which knows its view."""
@@ -24,12 +23,12 @@ def add_overwrite(add: Callable[..., argparse.Action]) -> None:
     add(
         "--overwrite",
         action="store_true",
-        help="remove what an earlier run wrote to OUT, and nothing else (default: such a folder is refused)",
+        help="replace what an earlier run wrote to OUT, and files called as this one's (default: refuse such a folder)",
     )
 
 
 def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: Sequence[str] = ()) -> list[Path]:
-    """Return what is to be removed before this run writes: the files that the records in the folder list.
+    """Return what is to go when this run has written: the files that the records in the folder list.
 
     A file that is merely called like one, such as somebody's own ``PA.dcm``, is never among them.
 
@@ -126,16 +125,6 @@ def _files_of_record(path: Path, keys: set[str]) -> list[Path]:
     if Path(path.name) not in names or any(name.anchor or ".." in name.parts for name in names):
         return []
     return [path.parent / name for name in names]
-
-
-def removed(folder: Path, old: Sequence[Path]) -> None:
-    """Remove files of an earlier run from a folder, and the folders of masks that are left empty."""
-    # Backwards, so that records go last: a run that is stopped here leaves what tells the next one of the rest.
-    for path in reversed(old):
-        path.unlink(missing_ok=True)
-        for below in list(path.relative_to(folder).parents)[:-1]:  # without the folder itself
-            with contextlib.suppress(OSError):  # another file is in it
-                (folder / below).rmdir()
 
 
 def _results(folder: Path, stems: Sequence[str], endings: Sequence[str], others: Sequence[str]) -> list[Path]:

@@ -9,7 +9,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from drrproj.warned import warn
+
 __all__ = ["exchanged"]
+
+_HIDDEN = ".drrproj-"
 
 
 @contextlib.contextmanager
@@ -36,8 +40,13 @@ def exchanged(folder: Path, old: Sequence[Path]) -> Iterator[Path]:
         If a file cannot be written, or a folder or a device has the name of one; it names the file by the place that
         it was meant for.
     """
+    for left in sorted(folder.glob(f"{_HIDDEN}*")):
+        warn(
+            f"{left} was left by a run that was killed, unless one is at work there now: results that it took out are "
+            "in old, those that it did not put in are in new; move back what you need, and remove it"
+        )
     try:
-        hidden = Path(tempfile.mkdtemp(dir=folder, prefix=".drrproj-"))
+        hidden = Path(tempfile.mkdtemp(dir=folder, prefix=_HIDDEN))
     except OSError as error:
         raise OSError(f"cannot write to the folder {folder}: {error.strerror}; choose another with -o") from error
     new, aside = hidden / "new", hidden / "old"

@@ -13,7 +13,8 @@ import drrproj
 from drrproj import io as drrproj_io
 from drrproj import paxray
 from drrproj.cli.commands import Commands, add_command, named_path
-from drrproj.cli.earlier import add_overwrite, check_earlier, files_of_records, removed
+from drrproj.cli.earlier import add_overwrite, check_earlier, files_of_records
+from drrproj.cli.exchange import exchanged
 from drrproj.cli.results import as_text, output_folder
 from drrproj.cli.screen import say
 from drrproj.extras import require
@@ -127,14 +128,14 @@ def _run(arguments: argparse.Namespace) -> None:
             pictures = list(_pictures(arguments, ct))
             if mode == "faithful":
                 _warn_of_array_axes(path, [picture for _, picture in pictures])
-            removed(folder, _written(folder, [stem]))
-            for view, picture in pictures:
-                name = f"{stem}_{view}"
-                files = [f"{name}.png", f"{name}.json"]
-                # The record first: by it a later run knows the picture.
-                drrproj.write_sidecar(folder / f"{name}.json", picture, source={"volume": as_text(path)}, files=files)
-                drrproj.write_picture(folder / f"{name}.png", picture)
-                written += files
+            with exchanged(folder, _written(folder, [stem])) as new:
+                for view, picture in pictures:
+                    name = f"{stem}_{view}"
+                    files = [f"{name}.png", f"{name}.json"]
+                    source = {"volume": as_text(path)}
+                    drrproj.write_sidecar(new / f"{name}.json", picture, source=source, files=files)
+                    drrproj.write_picture(new / f"{name}.png", picture)
+                    written += files
         print(f"wrote to {folder}: {', '.join(written)}")
 
 

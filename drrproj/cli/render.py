@@ -9,7 +9,8 @@ from pathlib import Path
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.display import add_display_arguments, display_choice
-from drrproj.cli.earlier import PICTURES, add_overwrite, old_results, removed
+from drrproj.cli.earlier import PICTURES, add_overwrite, old_results
+from drrproj.cli.exchange import exchanged
 from drrproj.cli.results import as_text, output_folder, write_views
 from drrproj.cli.structures import names_meant
 from drrproj.cli.tube import TubeChoice, add_exposure_arguments, tube_choice
@@ -57,17 +58,13 @@ def _run(arguments: argparse.Namespace) -> None:
     old = old_results(arguments, PICTURES)
     # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
     display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube)[0])
-    if old:  # which go only when every file has turned out to be good
-        for path in arguments.radiographs:
-            _views(path, arguments, tube)
     written = []
-    with output_folder(arguments.out) as folder:
-        removed(folder, old)
+    with output_folder(arguments.out) as folder, exchanged(folder, old) as new:
         for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
             views, drawn = _views(path, arguments, tube)
             source = {"radiograph": as_text(path)}
             for view in views:
-                written += write_views(folder, view, lambda _: display, source, drawn, not arguments.no_legend, prefix)
+                written += write_views(new, view, lambda _: display, source, drawn, not arguments.no_legend, prefix)
     print(f"{display.quantity} from {display.low:.4g} to {display.high:.4g} in {display.bits} bits")
     print(f"wrote to {arguments.out}: {', '.join(written)}")
 

@@ -7,7 +7,8 @@ import argparse
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.ct import add_ct, add_ct_arguments, read_ct
-from drrproj.cli.earlier import add_overwrite, check_earlier, removed
+from drrproj.cli.earlier import add_overwrite, check_earlier
+from drrproj.cli.exchange import exchanged
 from drrproj.cli.results import output_folder
 from drrproj.cli.views import add_view_arguments, views_of
 from drrproj.io.scene import is_scene
@@ -51,10 +52,10 @@ def _run(arguments: argparse.Namespace) -> None:
     geometry = views_of(arguments, ct)
     print(geometry.describe(ct))
     with output_folder(arguments.out) as folder:
-        removed(folder, old)
         written = [f"{name}_scene.png" for name in geometry.names]
-        for view, name in zip(geometry, written, strict=True):
-            drrproj.write_scene(folder / name, _with_its_picture(ct, view), ct)
+        with exchanged(folder, old) as new:
+            for view, name in zip(geometry, written, strict=True):
+                drrproj.write_scene(new / name, _with_its_picture(ct, view), ct)
         print(f"wrote to {folder}: {', '.join(written)}")
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signal by which schedulers end a job: none of a build's processes is to print where it was."""
+"""Ctrl-C and SIGTERM while a build's processes start: none of them is to print where it was."""
 
 from __future__ import annotations
 
@@ -7,38 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from typing import NoReturn
 
-__all__ = ["Terminated", "ctrl_c_waits", "sigterm_raises"]
-
-
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM; it ends as after Ctrl-C."""
-
-
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Have SIGTERM raise :class:`Terminated` until the block ends, where nobody else wants to hear it.
-
-    Python would die of it at once, and what counts the semaphores of its pools would print that it left them behind.
-    """
-
-    def heard(*_: object) -> NoReturn:
-        # Schedulers send it again, and the end is on its way.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
-
-    # A signal is heard by the main thread alone.
-    is_ours = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if is_ours:
-        signal.signal(signal.SIGTERM, heard)
-    try:
-        yield
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+__all__ = ["ctrl_c_waits"]
 
 
 @contextmanager
