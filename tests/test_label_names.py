@@ -45,19 +45,68 @@ def test_names_in_a_header_that_are_no_text_are_refused(tmp_path):
     ("name", "text", "why"),
     [
         ("seg.json", '{"Modality": "CT", "SeriesNumber": 4}', "a record of how an image was made, which tells its Mod"),
-        ("seg.json", '{"EchoTime": 1, "SeriesNumber": 3}', "a record of how an image was made, which tells its Echo"),
+        ("seg.json", '{"EchoTime": 1, "SeriesNumber": 1}', "a record of how an image was made, which tells its Echo"),
+        ("seg.json", '{"SeriesNumber": 4, "EchoTime": 1, "Modality": "MR"}', "a record of how an image was made"),
+        ("seg.json", '{"Modality": "CT", "Modality": "MR", "SeriesNumber": 4}', "a record of how an image was made"),
         ("seg.json", '{"Manual": true, "Sources": ["ct.nii.gz"]}', "a record of how an image was made"),
         ("seg.json", '{"heart": {"volume": 3}, "dice": 0.9}', "no label names in it"),
         ("seg.csv", "structure,volume_ml\nheart,600\n", "the first row must name the columns index and name; got stru"),
         ("seg.tsv", "index\tvolume\n1\t3\n", "the first row must name the columns index and name; got index, volume"),
+        ("seg.csv", "name,volume\nheart,600\n", "the first row must name the columns index and name; got name, volume"),
+        ("seg.csv", "name,dice\nheart,0.9\naorta,1\n", "the first row must name the columns index and name"),
+        ("seg.csv", "organ,ml\nheart,600\n", "the first row must name the columns index and name; got organ, ml"),
         ("seg.csv", "", "the first row must name the columns index and name; got nothing"),
     ],
 )
 def test_files_of_another_kind_are_passed_over_beside_a_label_file_and_refused_as_a_table(tmp_path, name, text, why):
     (tmp_path / name).write_text(text)
     assert find_label_names(tmp_path / "seg.nii.gz") == {}
-    with pytest.raises(ValueError, match=rf"seg\.(json|csv|tsv): .*{why}"):
+    with pytest.raises(ValueError, match=rf"seg\.(json|csv|tsv): .*{why}") as refused:
         read_label_names(tmp_path / name)
+    assert refused.type is ValueError
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Atlas": 1, "Axis": 2}',
+        '{"labels": {"Atlas": 1, "Axis": 2}}',
+        '{"Modality": "CT", "Modality": "MR", "labels": {"background": 0, "Atlas": 1, "Axis": 2}}',
+        '{"Atlas": 1, "Axis": 2, "Atlas": 1}',
+        '{"1": "Atlas", "2": "Axis", "1": "Atlas"}',
+        '{"tools": {"a": 1, "a": 2}, "labels": {"Atlas": 1, "Axis": 2}}',
+    ],
+)
+def test_a_whole_table_is_read_whatever_its_names_and_what_is_beside_it(tmp_path, text):
+    (tmp_path / "seg.json").write_text(text)
+    assert find_label_names(tmp_path / "seg.nii.gz") == {1: "Atlas", 2: "Axis"}
+    assert read_label_names(tmp_path / "seg.json") == {1: "Atlas", 2: "Axis"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "got"),
+    [
+        ("seg.csv", "label,name\n1,heart\n2,lung\n", "label, name"),
+        ("seg.csv", "value,name\n1,heart\n", "value, name"),
+        ("seg.csv", "name,value\nheart,1\n", "name, value"),
+        ("seg.csv", "structure,value\nheart,1\naorta,2\n", "structure, value"),
+        ("seg.csv", "index,label\n1,heart\n", "index, label"),
+        ("seg.csv", "1,heart\n2,lung\n", "1, heart"),
+        ("seg.csv", "heart,1\nlung,2\n", "heart, 1"),
+        ("seg.csv", '"1","heart"\n', "1, heart"),
+        ("seg.csv", "label,organ\n1,heart\nx,lung\n3,aorta\n", "label, organ"),
+        ("seg.csv", "label;name\n1;heart\n", "label;name"),
+        ("seg.tsv", "label\tname\n1\theart\n", "label, name"),
+        ("seg.tsv", "1 heart\n2 left lung\n", "1 heart"),
+    ],
+)
+def test_rows_that_may_be_names_under_another_header_are_refused_wherever_they_are(tmp_path, name, text, got):
+    (tmp_path / name).write_text(text)
+    said = rf"seg\.(csv|tsv): the first row must name the columns index and name; got {got}; if it is no table"
+    for read in (lambda: find_label_names(tmp_path / "seg.nii.gz"), lambda: read_label_names(tmp_path / name)):
+        with pytest.raises(ValueError, match=said):
+            read()
 
 
 def test_a_table_behind_a_file_of_another_kind_is_found(tmp_path):
@@ -75,6 +124,19 @@ def test_a_table_behind_a_file_of_another_kind_is_found(tmp_path):
         ("seg.json", '{"heart": 1, "liver": true}', r'every entry must be .*; got "liver": true'),
         ("seg.json", '{"1": "heart", "2": "lung", "1": "liver"}', r'it has "1" twice, of which one would be lost'),
         ("seg.json", '{"labels": {"heart": 1, "heart": 2}}', r'it has "heart" twice'),
+        ("seg.json", '{"heart": 1, "heart": true}', r'it has "heart" twice'),
+        ("seg.json", '{"labels": {"heart": 1}, "labels": {"lung": 1}}', r'it has "labels" twice'),
+        ("seg.json", '{"labels": {"heart": 1}, "labels": 3}', r'it has "labels" twice'),
+        (
+            "seg.json",
+            '{"1": "heart", "2": "lung", "Description": "CT"}',
+            r'every entry must .*; got "Description": "CT"',
+        ),
+        ("seg.json", '{"heart": 1, "lung": 2, "Description": "CT"}', r'every entry must .*; got "Description": "CT"'),
+        ("seg.json", '{"Atlas": 1, "Axis": "2"}', r'every entry must .*; got "Axis": "2"'),
+        ("seg.json", '{"Atlas": 1, "C3": 2, "Description": "CT"}', r'every entry must .*; got "Description": "CT"'),
+        ("seg.json", '{"labels": {"Atlas": 1, "Axis": "2"}}', r'every entry must .*; got "Axis": "2"'),
+        ("seg.json", '{"labels": {"Atlas": 1, "Axis": [2, 3]}}', r'every entry must .*; got "Axis": \[2, 3\]'),
         ("seg.json", '{"1": "heart", "01": "liver"}', "label 1 has two names, 'heart' and 'liver'"),
         ("seg.json", '{"heart": 1, "liver": 1}', "label 1 has two names, 'heart' and 'liver'"),
         ("seg.tsv", "index,name\n1,heart\n", "got index,name, which a tab would have to separate"),

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
@@ -20,14 +20,19 @@ __all__ = ["find_label_names", "names_from_header", "read_label_names"]
 
 _ID_COLUMNS = ("index", "id", "label_id")
 _NAME_COLUMNS = ("name", "label_name", "structure")
+# Whole numbers under a head with one of these words are measured, and no ids.
+_COUNTED = ("volume", "voxel")
 
 # Words of the records that BIDS and dcm2niix write beside an image, which are numbers and texts by name as well.
-_RECORD_WORDS = {
-    *("AcquisitionNumber", "AcquisitionTime", "Atlas", "BodyPartExamined", "ConversionSoftware", "ConvolutionKernel"),
-    *("Density", "Description", "EchoTime", "FlipAngle", "GeneratedBy", "ImageType", "InstitutionName", "Manual"),
-    *("Manufacturer", "ManufacturersModelName", "Modality", "PatientPosition", "ProtocolName", "RawSources"),
-    *("RepetitionTime", "Resolution", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SkullStripped"),
-    *("SliceThickness", "SoftwareVersions", "Sources", "SpatialReference", "TaskName"),
+_WORDS_OF_NUMBERS = {
+    *("AcquisitionNumber", "AcquisitionTime", "EchoTime", "FlipAngle", "RepetitionTime", "SeriesNumber"),
+    "SliceThickness",
+}
+_RECORD_WORDS = _WORDS_OF_NUMBERS | {
+    *("Atlas", "BodyPartExamined", "ConversionSoftware", "ConvolutionKernel", "Density", "Description", "GeneratedBy"),
+    *("ImageType", "InstitutionName", "Manual", "Manufacturer", "ManufacturersModelName", "Modality"),
+    *("PatientPosition", "ProtocolName", "RawSources", "Resolution", "SeriesDescription", "SeriesInstanceUID"),
+    *("SkullStripped", "SoftwareVersions", "Sources", "SpatialReference", "TaskName"),
 }
 
 _LABEL_ENDINGS = (".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz", ".npy")
@@ -60,8 +65,9 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is neither kind of table, holds no names, has a key twice, gives one id two names, or a name has a
-        character that is no text: a control character, such as NUL or a line end, or half of a surrogate pair.
+        If it is neither kind of table, holds no names, has a key twice with two values, gives one id two names, or a
+        name has a character that is no text: a control character, such as NUL or a line end, or half of a surrogate
+        pair.
 
     Examples
     --------
@@ -70,7 +76,10 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     >>> read_label_names(files("drrproj") / "data" / "chest_3mm" / "labels.json")[51]
     'heart'
     """
-    names = _read_table(path)
+    try:
+        names = _read_table(path)
+    except _NoTable as error:
+        raise ValueError(str(error)) from None
     if not names:
         raise ValueError(f'{path}: no label names in it; it needs pairs such as {{"51": "heart"}}')
     return names
@@ -79,9 +88,10 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
 def find_label_names(label_path: str | os.PathLike[str]) -> dict[int, str]:
     """Read the table beside a label file: the same name with the ending .json, .tsv or .csv; empty where none is.
 
-    Files of another kind have such names too, and are passed over: JSON with a key word of BIDS or dcm2niix, such as
-    ``Modality`` or ``EchoTime``, or without any pair of a whole number and a text, and rows whose first one does not
-    name both columns. What is neither that nor a whole table is refused.
+    Files of another kind have such names too, and are passed over: JSON that is no whole table and has a key word of
+    BIDS or dcm2niix, such as ``Modality`` or ``EchoTime``, while most of it is no ids and names; JSON without any pair
+    of a whole number and a text; and rows, such as volumes of structures, of which no column may be ids, or none names.
+    What is neither that nor a whole table is refused.
 
     Raises
     ------
@@ -143,39 +153,60 @@ def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
     raise ValueError(f"{path}: label names come as .json, .tsv or .csv")
 
 
+class _Object(dict[str, Any]):
+    """An object of JSON, which knows all its pairs: a dict alone loses what stands under a key that comes again."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+    def require_once(self, key: str) -> None:
+        values = [value for name, value in self.pairs if name == key]
+        if any(type(value) is not type(values[0]) or value != values[0] for value in values):
+            raise ValueError(f"it has {json.dumps(key)} twice, of which one would be lost; remove or rename one")
+
+
 def _pairs_from_json(text: str) -> list[tuple[int, str]]:
     try:
-        table: Any = json.loads(text, object_pairs_hook=_once)
+        table: Any = json.loads(text, object_pairs_hook=_Object)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from error
-    if isinstance(table, dict) and isinstance(table.get("labels"), dict):
-        table = table["labels"]
-    entries = table if isinstance(table, dict) else {}
-    word = next((key for key in entries if key in _RECORD_WORDS), None)
-    if word is not None:
-        raise _NoTable(f"it is a record of how an image was made, which tells its {word}, and no table of names")
-    are_names = {key: _is_id(key) and isinstance(value, str) for key, value in entries.items()}
-    are_ids = {key: isinstance(value, int) and not isinstance(value, bool) for key, value in entries.items()}
-    if not any((*are_names.values(), *are_ids.values())):
+    may_be_record = True
+    if isinstance(table, _Object) and isinstance(table.get("labels"), _Object):
+        table.require_once("labels")
+        table, may_be_record = table["labels"], False
+    pairs = table.pairs if isinstance(table, _Object) else []
+    are_names = [_is_id(key) and isinstance(value, str) for key, value in pairs]
+    are_ids = [isinstance(value, int) and not isinstance(value, bool) for _, value in pairs]
+    if may_be_record and not all(are_names) and not (all(are_ids) and _one_to_one(pairs)):
+        _require_no_record(pairs, are_names, are_ids)
+    if not any((*are_names, *are_ids)):
         raise _NoTable('no label names in it; it needs pairs such as {"51": "heart"}')
-    if all(are_names.values()):
-        return [(int(key), name) for key, name in entries.items()]
-    if all(are_ids.values()):
-        return [(label_id, name) for name, label_id in entries.items()]
-    fit = are_names if sum(are_names.values()) >= sum(are_ids.values()) else are_ids
-    odd = next(key for key in entries if not fit[key])
+    for key, _ in pairs:
+        table.require_once(key)
+    if all(are_names):
+        return [(int(key), name) for key, name in pairs]
+    if all(are_ids):
+        return [(label_id, name) for name, label_id in pairs]
+    fit = are_names if sum(are_names) >= sum(are_ids) else are_ids
+    key, value = pairs[fit.index(False)]
     raise ValueError(
-        f"every entry must be one id and one name, all in one order; got {json.dumps(odd)}: {json.dumps(entries[odd])}"
+        f"every entry must be one id and one name, all in one order; got {json.dumps(key)}: {json.dumps(value)}"
     )
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise ValueError(f"it has {json.dumps(key)} twice, of which one would be lost; remove or rename one")
-        table[key] = value
-    return table
+def _one_to_one(pairs: list[tuple[str, int]]) -> bool:
+    distinct = set(pairs)
+    return len(distinct) == len({key for key, _ in distinct}) == len({label_id for _, label_id in distinct})
+
+
+def _require_no_record(pairs: list[tuple[str, Any]], are_names: list[bool], are_ids: list[bool]) -> None:
+    # The one kind of whole number that says nothing for a table; under another word, such as Atlas, it is an id.
+    are_ids = [is_id and key not in _WORDS_OF_NUMBERS for is_id, (key, _) in zip(are_ids, pairs, strict=True)]
+    told = (key for (key, _), is_id in zip(pairs, are_ids, strict=True) if key in _RECORD_WORDS and not is_id)
+    word = next(told, None)
+    if word is not None and 2 * max(sum(are_names), sum(are_ids)) <= len(pairs):
+        raise _NoTable(f"it is a record of how an image was made, which tells its {word}, and no table of names")
 
 
 def _is_id(text: str) -> bool:
@@ -192,6 +223,8 @@ def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
         words = set(re.split(r"\s*[,;\t]\s*", ",".join(header)))
         if words & set(_ID_COLUMNS) and words & set(_NAME_COLUMNS):
             raise ValueError(f"{said}, which {'a tab' if delimiter != ',' else 'a comma'} would have to separate")
+        if _may_be_names(text):
+            raise ValueError(f"{said}; if it is no table of label names, give it a name that is not the label file's")
         raise _NoTable(said)
     pairs = []
     for row in rows:
@@ -201,6 +234,43 @@ def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
             raise ValueError(f"every row must have one id and one name; got {delimiter.join(row)!r}")
         pairs.append((int(row[id_column]), row[name_column].strip()))
     return pairs
+
+
+def _may_be_names(text: str) -> bool:
+    """Whether rows whose first one does not name both columns may still be ids and names, whatever separates them."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    rows = [
+        [cell.strip(' "') for cell in (re.split("[,;\t]", line) if re.search("[,;\t]", line) else line.split(None, 1))]
+        for line in lines
+    ]
+    if not rows:
+        return False
+    header = [cell.lower() for cell in rows[0]]
+    has_none = any(map(_is_id, header)) and any(map(_is_text, header))
+    body = rows if has_none else rows[1:]
+    columns = range(len(header))
+    ids = [
+        column
+        for column in columns
+        if header[column] in _ID_COLUMNS
+        or (_mostly(_is_id, body, column) and not any(word in header[column] for word in _COUNTED))
+    ]
+    names = [column for column in columns if header[column] in _NAME_COLUMNS or _mostly(_is_text, body, column)]
+    is_named = any(word in (*_ID_COLUMNS, *_NAME_COLUMNS) for word in header)
+    # A number behind a text is as often a measure as an id; one before it is an id.
+    return any(label_id != name and (is_named or has_none or label_id < name) for label_id in ids for name in names)
+
+
+def _mostly(is_so: Callable[[str], bool], rows: list[list[str]], column: int) -> bool:
+    return 2 * sum(len(row) > column and is_so(row[column]) for row in rows) > len(rows)
+
+
+def _is_text(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return any(character.isalpha() for character in cell)
+    return False
 
 
 def _names_from_caret(content: bytes) -> dict[int, str]:
