@@ -636,11 +636,14 @@ class Geometry:
         translation = translation.reshape(-1)
         if intrinsics.shape != (3, 3) or rotation.shape != (3, 3) or translation.shape != (3,):
             raise ValueError(f"{wanted}; got {intrinsics.shape}, {rotation.shape} and {translation.shape}")
-        if not np.allclose(intrinsics[2], (0, 0, 1), atol=1e-6):
+        scale = intrinsics[2, 2]
+        if not (scale > 0 and np.allclose(intrinsics[2] / scale, (0, 0, 1), atol=1e-6)):
             turned = np.allclose(intrinsics[:, 2], (0, 0, 1), atol=1e-6)
             raise ValueError(
-                f"the last row of K must be (0, 0, 1); got {shown(tuple(intrinsics[2].tolist()))}"
-                + "; this is K transposed, as MATLAB has it: pass K.T" * turned
+                "the last row of K must be (0, 0, 1), or a positive multiple of it; "
+                f"got {shown(tuple(intrinsics[2].tolist()))}"
+                + "; this is K transposed, as MATLAB has it: pass K.T"
+                * turned
             )
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6) or np.linalg.det(rotation) < 0:
             raise ValueError("R must be a rotation: orthonormal with determinant +1; a mirrored or scaled one came")

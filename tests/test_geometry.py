@@ -308,11 +308,11 @@ def test_a_volume_fits_where_all_of_it_is_seen():
             lambda: Geometry.from_camera(
                 np.transpose([[2000, 0, 255.5], [0, 2000, 255.5], [0, 0, 1]]), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)
             ),
-            r"last row of K must be \(0, 0, 1\); got \(255.5, 255.5, 1.0\); this is K transposed, .*: pass K.T",
+            r"last row of K must be .*; got \(255.5, 255.5, 1.0\); this is K transposed, .*: pass K.T",
         ),
         (
-            lambda: Geometry.from_camera(np.diag([9, 9, 2]), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)),
-            r"last row of K must be \(0, 0, 1\); got \(0.0, 0.0, 2.0\)$",
+            lambda: Geometry.from_camera(np.diag([9, 9, -2]), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)),
+            r"last row of K must be \(0, 0, 1\), or a positive multiple of it; got \(0.0, 0.0, -2.0\)$",
         ),
         (lambda: Geometry.from_camera(np.eye(4), np.eye(3), (0, 0, 9), sdd=9, shape=(2, 2)), r"\(3, 3\).*\(4, 4\)"),
         (lambda: Geometry.from_projection_matrix(np.eye(4), sdd=9, shape=(2, 2)), r"3x4.*\(4, 4\)"),
@@ -461,3 +461,10 @@ def test_names_of_views_are_texts(names):
 def test_what_is_no_volume_and_no_part_of_a_detector_is_refused(ask, message):
     with pytest.raises(TypeError, match=message):
         ask(arm(0, 0))
+
+
+def test_the_scale_of_a_camera_matrix_does_not_matter():
+    K = np.array([[2000, 3, 30.5], [0, 2000, 20.5], [0, 0, 1]])  # a decomposition of a 3x4 matrix gives any multiple
+    one, scaled = (Geometry.from_camera(each, np.eye(3), (0, 0, 700), sdd=1000, shape=(41, 61)) for each in (K, 3 * K))
+    for ours, same in zip(scaled.rays(), one.rays(), strict=True):
+        np.testing.assert_allclose(ours, same, atol=1e-9)
