@@ -262,6 +262,31 @@ def test_empty_folder_is_refused(tmp_path):
         drrproj.read_labels(tmp_path)
 
 
+# --- segments that share a value ----------------------------------------------------------------------------------
+
+
+def test_segments_of_slicer_that_share_a_value_stop_only_who_asks_for_one_of_them(tmp_path):
+    nrrd = pytest.importorskip("nrrd", reason="pynrrd is not installed (extra formats)")
+    place = {"space": "left-posterior-superior", "space directions": np.eye(3), "space origin": [0, 0, 0]}
+    segments = {
+        f"Segment{number}_{key}": value
+        for number, (name, label) in enumerate({"heart": "51", "lung": "51", "liver": "5", "bad": "0"}.items())
+        for key, value in (("Name", name), ("LabelValue", label), ("Layer", "0"))
+    }
+    array = ids()
+    array[0, 0, 0] = 5
+    path = tmp_path / "a.seg.nrrd"
+    nrrd.write(str(path), array, {**place, **segments})
+    labels = drrproj.read_labels(path, structures=["liver"])
+    assert dict(labels.names) == {5: "liver"}
+    np.testing.assert_array_equal(labels.array == 5, array == 5)
+    for wanted in (["heart"], ["lung", "liver"]):
+        with pytest.raises(ValueError, match="its segments heart and lung are both value 51 of layer 0"):
+            drrproj.read_labels(path, structures=wanted)
+    with pytest.raises(ValueError, match="its segment bad is on layer 0 of 1, value 0"):
+        drrproj.read_labels(path, structures=["bad"])
+
+
 # --- the bundled sample -------------------------------------------------------------------------------------------
 
 

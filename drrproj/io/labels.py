@@ -209,7 +209,9 @@ def _from_slicer(
 ) -> LabelVolume:
     layers = array if array.ndim == 4 else array[None]
     labels = unique_names([segment.name for segment in segments])
-    for segment in segments:
+    wanted = selected(labels, structures)
+    by_name = dict(zip(labels, segments, strict=True))
+    for segment in (by_name[name] for name in wanted):
         if not 0 <= segment.layer < len(layers) or segment.value <= 0:
             raise ValueError(
                 f"its segment {segment.name} is on layer {segment.layer} of {len(layers)}, value {segment.value}"
@@ -217,13 +219,11 @@ def _from_slicer(
     name_at: dict[tuple[int, int], str] = {}
     for name, segment in zip(labels, segments, strict=True):
         other = name_at.setdefault((segment.layer, segment.value), name)
-        if other != name:
+        if other != name and not {other, name}.isdisjoint(wanted):
             raise ValueError(
                 f"its segments {other} and {name} are both value {segment.value} of layer {segment.layer}, so which "
                 "voxels are whose is not said; save it again with 3D Slicer, or give each a LabelValue of its own"
             )
-    by_name = dict(zip(labels, segments, strict=True))
-    wanted = selected(labels, structures)
     ids = {name: by_name[name].value if len(layers) == 1 else place for place, name in enumerate(labels, 1)}
     members = numbered({name: ids[name] for name in wanted}, names)
     if len(layers) == 1 and members == [(by_name[name].value, name) for _, name in members] and wanted == labels:
