@@ -211,9 +211,20 @@ def measures(**values):
     ],
 )
 def test_slices_that_are_not_adjacent_keep_their_thickness(tmp_path, said):
-    masks = one_structure([1, 4, 10])
+    masks = one_structure([1, 4, 5, 10] if "SliceThickness" in said else [1, 4, 10])
     labels = drrproj.read_labels(write_seg(tmp_path, STRAIGHT, masks, change=measures(**said)))
     np.testing.assert_allclose(labels.voxel_size, [1.5, 2.0, 5.0])
+    assert_same_voxels(labels, STRAIGHT, masks)
+
+
+@pytest.mark.parametrize("thickness", [2.5, 1.0])
+def test_slices_that_are_thinner_than_they_are_apart_leave_none_empty(tmp_path, thickness):
+    masks = one_structure([3, 4, 5, 7])
+    said = measures(SpacingBetweenSlices=None, SliceThickness=thickness)
+    with pytest.warns(
+        UserWarning, match=r"taken to be 5 mm apart, .* is missing and its SliceThickness \(0018,0050\) is"
+    ):
+        labels = drrproj.read_labels(write_seg(tmp_path, STRAIGHT, masks, change=said))
     assert_same_voxels(labels, STRAIGHT, masks)
 
 

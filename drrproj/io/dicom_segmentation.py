@@ -146,7 +146,8 @@ def _places(
     """Return the slice of each frame, the step to the next slice, LPS mm, and a remark on it.
 
     Empty slices have no frame, so the distance between two slices is not the distance between two frames: the file
-    says how far its slices are apart, or else its CT does, or else how thick they are. The remark says where none fits.
+    says how far its slices are apart, or else its CT does, or else how thick they are, where two frames are as far
+    apart. The remark says where none fits.
     """
     along = positions @ normal
     first, last = int(np.argmin(along)), int(np.argmax(along))
@@ -159,7 +160,9 @@ def _places(
             raise ValueError(f"its frames lie in one slice, and nothing says how thick it is: {said}")
         return np.zeros(len(along), np.int64), distance * normal, ""
     between, thickness = stated.values()
-    known = [distance for distance in (between, in_ct, thickness) if distance]
+    # No two frames of slices with gaps between them are a thickness apart, and the gaps would become empty slices.
+    is_distance = abs(float(gaps.min()) - thickness) <= _OFF * thickness
+    known = [distance for distance in (between, in_ct, thickness if is_distance else None) if distance]
     for distance in (*known, float(gaps.min())):
         # A number that was rounded counts wrong over many slices, and positions that were rounded do over few.
         for size in (distance, gaps.min() / max(round(gaps.min() / distance), 1)):
