@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import drrproj
+from drrproj.io.nifti import read_nifti
 from drrproj.io.orientation import world_from_voxel
 
 LAS_OBLIQUE = np.array([[-0.8, 0.1, 0, 60], [0.1, 0.8, 0, -70], [0, 0, 2.5, -340], [0, 0, 0, 1]])
@@ -175,16 +176,34 @@ def test_intercept_that_does_not_fit_int16_gives_float32(tmp_path):
     ],
 )
 @pytest.mark.parametrize("compressed", [False, True])
-def test_whole_numbers_that_float32_would_round_are_scaled_exactly(tmp_path, dtype, ids, slope, inter, compressed):
+def test_label_ids_that_float32_would_round_are_scaled_exactly(tmp_path, dtype, ids, slope, inter, compressed):
     stored = np.array(ids, dtype).reshape(2, 1, 1)
     image = nibabel.Nifti1Image(stored, LAS_OBLIQUE, dtype=dtype)
     nibabel.save(image, tmp_path / "ct.nii")
     path = set_slope(tmp_path / "ct.nii", slope, inter)
-    array = drrproj.read_volume(packed(path) if compressed else path).array
+    array, _, _ = read_nifti(packed(path) if compressed else path, exact=True)
     assert [int(number) for number in array.ravel()] == [
         int(number * Fraction(slope) + Fraction(inter)) for number in ids
     ]
     assert array.flags.f_contiguous
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_one_wild_voxel_leaves_a_scaled_ct_float32(tmp_path, compressed):
+    stored = np.full((128, 128, 64), 7, np.int32)
+    stored[3, 2, 1] = 2**30 + 1
+    path = set_slope(write(tmp_path / "ct.nii", stored), 0.5, 0.0)
+    if compressed:
+        path = packed(path)
+    tracemalloc.start()
+    try:
+        ct = drrproj.read_volume(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ct.array.dtype == np.float32
+    assert (ct.array[0, 0, 0], ct.array[3, 2, 1]) == (3.5, 2.0**29)
+    assert peak < (2.5 if compressed else 1.5) * stored.nbytes
 
 
 def test_label_ids_beyond_float32_come_through_an_intercept(tmp_path):

@@ -141,7 +141,7 @@ def read_labels(
             array, affine, space = read_numpy(path)
             labels = LabelVolume(array, affine, space=space)
     if kind == "nifti":
-        array, affine, nifti_header = read_nifti(path, prefer)
+        array, affine, nifti_header = read_nifti(path, prefer, exact=True)
     with blaming(path):
         if structures is not None:
             raise ValueError(
@@ -281,7 +281,7 @@ def _structure(file: Path) -> str:
 
 
 def _mask(file: Path, prefer: Prefer | None) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    array, affine, _ = read_nifti(file, prefer)
+    array, affine, _ = read_nifti(file, prefer, exact=True)
     with blaming(file):
         labels = LabelVolume(array, affine)
         voxels: npt.NDArray[Any] = labels.array

@@ -1,8 +1,8 @@
 """NIfTI and Analyze files: volumes in, one radiograph's line integral out.
 
 Voxels stay as they are on disk, number type and order: an unscaled int16 CT is mapped from the file, or unpacked once
-into the array that is then projected. Scaled ones are int16 or float32, and wider only where that would round whole
-numbers, as those of labels.
+into the array that is then projected. Scaled ones are int16 or float32; ids of labels are wider where that would round
+them.
 """
 
 # nibabel's methods carry no types.
@@ -68,7 +68,7 @@ def is_rescaled(path: str | os.PathLike[str]) -> bool:
 
 
 def read_nifti(
-    path: str | os.PathLike[str], prefer: Prefer | None = None
+    path: str | os.PathLike[str], prefer: Prefer | None = None, *, exact: bool = False
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], SpatialHeader]:
     """Read array, affine and header of a NIfTI or Analyze file, or of a pair by either half.
 
@@ -78,6 +78,8 @@ def read_nifti(
         ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2; ``.hdr`` or ``.img`` of a pair, which may be compressed too.
     prefer : {"sform", "qform", "pixdim"}, optional
         As in :func:`drrproj.read_volume`.
+    exact : bool, optional
+        Whether whole numbers that float32 would round, as ids of labels may be, are scaled to a wider type.
 
     Returns
     -------
@@ -100,9 +102,9 @@ def read_nifti(
         affine = world_from_voxel(header, prefer)
         shape, slope_inter = _volume_shape(header), _slope_inter(header)
         if not is_pair:
-            return _scaled(_stored(stream, plain, header, shape), *slope_inter), affine, header
+            return _scaled(_stored(stream, plain, header, shape), *slope_inter, exact), affine, header
     with blaming(path), _opened(_image_half(first)) as (stream, plain):
-        return _scaled(_stored(stream, plain, header, shape), *slope_inter), affine, header
+        return _scaled(_stored(stream, plain, header, shape), *slope_inter, exact), affine, header
 
 
 @contextmanager
@@ -297,21 +299,22 @@ def _too_short(expected: int, there: int) -> ValueError:
     return cut_short("the file", "voxels", expected, there)
 
 
-def _scaled(stored: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[Any]:
+def _scaled(stored: npt.NDArray[Any], slope: float, inter: float, exact: bool) -> npt.NDArray[Any]:
     if (slope, inter) == (1.0, 0.0) or stored.dtype.kind not in "iuf":
         return stored
     # What was unpacked is ours to change, and a second array of a CT is a lot; what is mapped is the file's.
     ours = stored.flags.writeable and stored.dtype.isnative
-    if stored.dtype.kind in "iu":
+    may_be_int16 = slope == 1.0 and inter.is_integer()
+    if stored.dtype.kind in "iu" and (may_be_int16 or exact):
         ends = int(stored.min()), int(stored.max())
         fits = np.iinfo(np.int16)
-        if slope == 1.0 and inter.is_integer() and fits.min <= ends[0] + inter and ends[1] + inter <= fits.max:
+        if may_be_int16 and fits.min <= ends[0] + inter and ends[1] + inter <= fits.max:
             # Both steps wrap around at 2**16, and since the sum fits, so does the wrapped sum.
             in_place = ours and stored.dtype.itemsize == fits.dtype.itemsize
             shifted: npt.NDArray[np.int16] = stored.view(np.int16) if in_place else stored.astype(np.int16)
             shifted += np.array(int(inter) % 2**16, np.uint16).astype(np.int16)
             return shifted
-        if any(abs(number) > _WHOLE for end in ends for number in (end, end * slope, end * slope + inter)):
+        if exact and any(abs(number) > _WHOLE for end in ends for number in (end, end * slope, end * slope + inter)):
             return _scaled_exactly(stored, slope, inter, ends)
     scaled = stored.astype(np.float32, copy=not ours)
     scaled *= np.float32(slope)
