@@ -408,7 +408,7 @@ def test_a_case_too_deep_for_a_varied_distance_fails_whatever_is_drawn():
             poses.geometry("a", deep)
 
 
-@pytest.mark.parametrize("case_id", ["../../evil", "a/b", "", "con", "a" * 181, 7])
+@pytest.mark.parametrize("case_id", ["../../evil", "a/b", "", "con", "a" * 181, -7, 7.0, True, np.True_, None])
 def test_a_case_s_id_is_no_path(case_id):
     with pytest.raises(ValueError, match="case id"):
         Case(case_id, Path("ct.nii.gz"), Path("labels.nii.gz"), "p")
@@ -423,9 +423,16 @@ def test_texts_are_paths_of_a_case(tmp_path):
         Case("c", "ct.nii.gz", None, "p")
     with pytest.raises(ValueError, match="case c: the path of ct is empty"):
         Case("c", "", "labels.nii.gz", "p")
-    for patient in ("", 7):
+    for patient in ("", 7.0, True, np.True_, None):
         with pytest.raises(ValueError, match="case c: the patient needs a name"):
             Case("c", "ct.nii.gz", "labels.nii.gz", patient)
+
+
+@pytest.mark.parametrize("number", [7, np.int64(7), np.uint8(7)])
+def test_whole_numbers_are_the_texts_of_a_case_s_ids(number):
+    case = Case(number, "ct.nii.gz", "labels.nii.gz", number)
+    assert case == Case("7", "ct.nii.gz", "labels.nii.gz", "7")
+    assert (type(case.case_id), type(case.patient_id)) == (str, str)
 
 
 def test_what_is_no_sequence_of_cases_is_not_built(tmp_path):

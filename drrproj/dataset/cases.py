@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import numbers
 import os
 import re
 from collections import Counter
@@ -35,11 +36,11 @@ class Case:
     Attributes
     ----------
     case_id : str
-        Names the case in the dataset; up to 180 letters, digits and ``. _ + -``.
+        Names the case in the dataset; up to 180 letters, digits and ``. _ + -``. A whole number becomes its text.
     ct, labels : Path
         NIfTI file; NIfTI file of label ids or folder of one mask per structure. A text becomes a path.
     patient_id : str
-        Cases of one patient go to one split.
+        Cases of one patient go to one split. A whole number becomes its text.
     problem : str or None
         Why this case cannot be made, known before it is read.
     names : Path or None
@@ -61,6 +62,11 @@ class Case:
     names: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("case_id", "patient_id"):
+            value = getattr(self, name)
+            # Tables, as pandas reads them, have ids that are numbers.
+            if not isinstance(value, bool) and isinstance(value, numbers.Integral):
+                object.__setattr__(self, name, str(value))
         _require_id(self.case_id)
         if not isinstance(self.patient_id, str) or not self.patient_id:
             raise ValueError(f"case {self.case_id}: the patient needs a name, a text; got {self.patient_id!r}")
