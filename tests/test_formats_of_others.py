@@ -163,11 +163,17 @@ class TestYOLO:
             ('{"0": lung}', "it needs names, one for each"),
             ("[lung, no]", "the names of classes must be texts; got False"),
             ("{0: lung, 1: }", "the names of classes must be texts; got None"),
+            ("[lung, 1.5]", "the names of classes must be texts; got 1.5"),
+            ("[2, '2']", "two classes have the same name: 2"),
         ],
     )
     def test_names_are_texts_numbered_from_0(self, folder, names, message):
         with pytest.raises(ValueError, match=rf"data\.yaml: {message}"):
             self.read(folder, f"train: images/train\nnames: {names}\n")
+
+    def test_whole_numbers_are_names_too(self, folder):
+        assert self.read(folder, "train: images/train\nnames: [1, 2]\n") == [("a", "train", ["2"])]
+        assert read_yolo(folder).classes == ("1", "2")
 
     def test_blank_lines_are_passed_over_but_counted(self, folder):
         assert self.read(folder, text=f"\n1 {self.TRIANGLE}\n  \n0 {self.TRIANGLE}\n\n")[0][2] == ["heart", "lung"]

@@ -153,10 +153,10 @@ def _classes(path: Path, names: Any) -> tuple[str, ...]:
     if not isinstance(names, dict) or set(names) != set(range(len(names))):
         raise ValueError(f"{path}: it needs names, one for each of the classes 0, 1, 2, ...")
     for name in names.values():
-        # YAML takes no, off and ~ for other things than texts.
-        if not isinstance(name, str):
+        # YAML takes no, off, ~ and 1.50 for other things than texts; of these a whole number alone keeps its name.
+        if not isinstance(name, str | int) or isinstance(name, bool):
             raise ValueError(f"{path}: the names of classes must be texts; got {name!r}, which needs quotation marks")
-    return tuple(names[place] for place in range(len(names)))
+    return tuple(str(names[place]) for place in range(len(names)))
 
 
 def _folders(path: Path, content: dict[str, Any]) -> Iterator[tuple[str, Path]]:
