@@ -127,7 +127,7 @@ def build(
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from drrproj.dataset.build import build
-    >>> from drrproj.dataset.cases import Case, require_own_ids
+    >>> from drrproj.dataset.cases import Case
     >>> from drrproj.dataset.one_case import Recipe
     >>> from drrproj.dataset.poses import Poses
     >>> chest = files("drrproj") / "data" / "chest_3mm"
