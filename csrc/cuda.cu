@@ -557,9 +557,11 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         chunk_lines = std::min(lines, static_cast<std::int64_t>(std::max<std::size_t>(1, most)));
     }
 
+    const auto box_numbers = static_cast<std::size_t>(structures * views.count * 4);
     if (outputs.box && !is_on_device) {
-        workspace.box.grow_to(static_cast<std::size_t>(structures * views.count * 4));
-        workspace.box.clear(static_cast<std::size_t>(structures * views.count * 4), stream);
+        workspace.box.grow_to(box_numbers);
+        // Another walk of these labels, on a grid of its own, may have been there before.
+        copy(workspace.box.get(), outputs.box, box_numbers * sizeof(*outputs.box), cudaMemcpyHostToDevice, stream);
     }
     std::int32_t* const box = !outputs.box ? nullptr : is_on_device ? outputs.box : workspace.box.get();
     bool is_stopped = false;
@@ -643,8 +645,7 @@ void DeviceScene::Held::project(Workspace& workspace, const Views& views, const 
         line_integral.transfer(first, count, cudaMemcpyDeviceToHost, stream);
     }
     if (outputs.box && !is_on_device)
-        copy(outputs.box, box, static_cast<std::size_t>(structures * views.count * 4) * sizeof(*box),
-             cudaMemcpyDeviceToHost, stream);
+        copy(outputs.box, box, box_numbers * sizeof(*box), cudaMemcpyDeviceToHost, stream);
     // The next call may come on another stream, and change the piece that is in memory.
     if (!is_on_device || is_cut()) check(cudaStreamSynchronize(stream), "finish a projection");
 }

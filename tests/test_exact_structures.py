@@ -196,6 +196,29 @@ def test_crops_hold_what_dense_images_hold(backend, beam):
     np.testing.assert_array_equal(crops.line_integral, dense.line_integral)
 
 
+def test_crops_of_labels_that_reach_beyond_the_ct_are_whole(backend):
+    # Paths are then walked on the labels' own grid and shares on the CT's: two walks, one box of both.
+    ct = Volume(np.ones((4, 4, 4), np.float32), np.eye(4), unit="1/mm")
+    labels = LabelVolume(np.ones((4, 4, 8), np.uint8), np.eye(4))
+    along_j = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0.0]])
+    shots = [
+        project(
+            ct,
+            Geometry(along_j[None], (4, 8)),
+            labels=labels,
+            outputs=("path_length", "label_line_integral", "depth"),
+            label_images=form,
+            backend=backend,
+        )
+        for form in ("dense", "crops")
+    ]
+    for shot in shots:
+        np.testing.assert_allclose(shot.path_length[1][0], 4, rtol=1e-6)
+        np.testing.assert_allclose(shot.label_line_integral[1][0], np.repeat([[4, 0]], 4, axis=1) * np.ones((4, 1)))
+        np.testing.assert_allclose(shot.entry_depth[1][0], -0.5, rtol=1e-6)
+        np.testing.assert_allclose(shot.exit_depth[1][0], 3.5, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("dtype", "order"),
     [
