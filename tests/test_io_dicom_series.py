@@ -429,11 +429,22 @@ def test_a_slice_that_is_cut_short_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize("name", ["slice.dcm", "slice.IMA", "IM0099", "1.2.840.113"])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("slice.dcm", "{}.dcm"),
+        ("slice.IMA", "THORAX.{}.IMA"),
+        ("IM0099", "IM{}"),
+        ("1.2.840.113", "1.2.840.{}"),
+        ("CT.1.2.7", "CT.1.2.{}"),
+        ("0a1f-99e3", "b{}1-7"),
+    ],
+)
 @pytest.mark.parametrize("length", [0, 1, 100, 131])
-def test_a_slice_that_ends_before_it_begins_is_not_passed_over(tmp_path, length, name, zipped):
+def test_a_slice_that_ends_before_it_begins_is_not_passed_over(tmp_path, length, name, others, zipped):
     folder = tmp_path / "ct"
-    path = write_ct(folder, ct_values())[-1]
+    for path in write_ct(folder, ct_values()):
+        path = path.rename(folder / others.format(path.name[2:]))
     (folder / name).write_bytes(path.read_bytes()[:length])
     path.unlink()
     what = f"it ends after {length} bytes" if length else "it is empty"
@@ -450,11 +461,39 @@ def test_what_is_called_a_dicom_file_and_is_none(tmp_path):
     (tmp_path / "LICENSE").write_text("of the data")
     os.mkfifo(tmp_path / "IM0098")  # to open it would be to wait for ever
     np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, ct_values())
+    (tmp_path / "IM0099").symlink_to(tmp_path / "moved away")
+    refused(tmp_path, r"IM0099: the DICOM file is damaged or cut short: it is a link that leads nowhere; copy it")
+    (tmp_path / "IM0099").unlink()
+    for path in tmp_path.glob("IM00[01]*"):
+        path.rename(path.with_suffix(".dcm"))
     (tmp_path / "slice.dcm").write_text("<html>not found</html>" * 20)
     refused(tmp_path, r"slice\.dcm: the DICOM file is damaged or cut short: it does not begin as DICOM does; copy it")
-    (tmp_path / "slice.dcm").unlink()
-    (tmp_path / "IM0099").symlink_to(tmp_path / "moved away")
-    refused(tmp_path, r"IM0099: cannot be read: .*No such file")
+
+
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_stray_file_is_left_out_and_said(tmp_path, ending, zipped):
+    folder = tmp_path / "ct"
+    for path in write_ct(folder, ct_values()):
+        path.rename(path.with_suffix(ending))
+    for name in ("LOCK", "VERSION", "_SUCCESS", "done"):
+        (folder / name).touch()
+    (folder / "report.dcm").write_bytes(b"%PDF-1.4" + bytes(200))
+    place = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", folder)) if zipped else folder
+    with pytest.warns(UserWarning, match=r"left out LOCK, which is empty, .* and 2 more: not DICOM, and not called as"):
+        np.testing.assert_array_equal(drrproj.read_volume(place).array, ct_values())
+    for name in ("LOCK", "VERSION", "_SUCCESS", "done"):
+        (folder / name).unlink()
+    (folder / "latest").symlink_to(tmp_path / "gone")
+    with pytest.warns(UserWarning, match=r"left out latest, which is a link that .*, report\.dcm, which is a PDF: not"):
+        np.testing.assert_array_equal(drrproj.read_volume(folder).array, ct_values())
+
+
+def test_a_stray_file_where_nothing_is_dicom(tmp_path):
+    (tmp_path / "LOCK").touch()
+    assert dicom_files(tmp_path) == []
+    (tmp_path / "slice.dcm").touch()
+    refused(tmp_path, r"slice\.dcm: the DICOM file is damaged or cut short: it is empty")
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
@@ -465,6 +504,23 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (tmp_path / "case" / "series").symlink_to(tmp_path / "store" / "ct")
     for place in (tmp_path / "store", tmp_path / "case", tmp_path / "case" / "series"):
         np.testing.assert_array_equal(drrproj.read_volume(place).array, ct_values())
+
+
+@pytest.mark.parametrize("name", ["prior", "A"])
+def test_a_link_to_another_series_is_not_followed_from_beside_slices(tmp_path, name):
+    write_ct(tmp_path / "ct" / "in", ct_values())
+    write_ct(
+        tmp_path / "other", ct_values(seed=9), change=lambda dataset, k: setattr(dataset, "SeriesInstanceUID", "1")
+    )
+    (tmp_path / "other" / "converted.nii").touch()
+    (tmp_path / "ct" / name).symlink_to(tmp_path / "other")
+    with pytest.warns(UserWarning, match=f"left out what lies behind the link {name}$"):
+        np.testing.assert_array_equal(drrproj.read_volume(tmp_path / "ct").array, ct_values())
+    # Masks beside a link to their CT are masks.
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "heart.nii.gz").touch()
+    (tmp_path / "masks" / name).symlink_to(tmp_path / "ct")
+    assert dicom_files(tmp_path / "masks") == []
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):

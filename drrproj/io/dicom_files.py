@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from drrproj.extras import from_extra
+from drrproj.warned import warn
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -38,6 +40,7 @@ __all__ = [
 _OTHER_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _START = 132  # a preamble of 128 bytes and the letters DICM
 _ENDINGS = (".dcm", ".dicom", ".ima")
+_PDF = "is a PDF"
 
 
 @dataclass(frozen=True)
@@ -75,33 +78,46 @@ def dicom_files(path: str | os.PathLike[str]) -> list[DicomFile]:
     """List the DICOM files of a folder and its sub-folders, of a zip, or the one file itself.
 
     Other files are passed over, and so are hidden ones, and a DICOMDIR, which lists what is there but holds nothing.
-    Links to folders are followed, each folder once.
+    Links to folders are followed where no volume lies beside them, each folder once.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder or file.
     ValueError
-        If a sub-folder cannot be read, the zip is damaged or has a password, or a file is called as a slice is and is
-        none: empty, cut short before its contents begin, or another kind of file.
+        If a sub-folder cannot be read, the zip is damaged or has a password, or a file is called as the DICOM files are
+        and is none: empty, cut short before its contents begin, or another kind of file.
+
+    Warns
+    -----
+    UserWarning
+        Names files that could be slices by their names, are none, and are not called as the DICOM files are; and links
+        to other folders that are not followed.
     """
     place = Path(path)
+    links: list[Path] = []
     if place.is_dir():
-        found = [_file(member) for member in _files_in(place) if member.is_file() or _is_lost_slice(member)]
+        members, links = _files_in(place)
+        found = [_file(member) for member in members if member.is_file() or _is_lost_slice(member)]
     elif zipfile.is_zipfile(place):
         found = list(_members(place))
     elif place.exists():
         found = [_file(place)]
     else:
         raise FileNotFoundError(f"no such file or folder: {path}")
-    return [file for file in found if Path(file.name).name.upper() != "DICOMDIR" and _is_dicom_file(file)]
+    slices, strays = _told_apart([file for file in found if Path(file.name).name.upper() != "DICOMDIR"])
+    if slices and strays:
+        warn(f"{path}: left out {_few(strays)}: not DICOM, and not called as the DICOM files are")
+    if slices and links:
+        warn(f"{path}: left out what lies behind {_few([f'the link {link.name}' for link in links])}")
+    return slices
 
 
 def other_volumes(path: str | os.PathLike[str]) -> list[str]:
     """Name the volumes in other formats that lie in a folder or zip, by their endings."""
     place = Path(path)
     if place.is_dir():
-        names = [str(member.relative_to(place)) for member in _files_in(place)]
+        names = [str(member.relative_to(place)) for member in _files_in(place)[0]]
     elif zipfile.is_zipfile(place):
         names = [member.filename for member in _archive(place).infolist()]
     else:
@@ -109,25 +125,51 @@ def other_volumes(path: str | os.PathLike[str]) -> list[str]:
     return [name for name in names if name.endswith(_OTHER_VOLUMES) and not _is_hidden(Path(name))]
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """List what is no folder, in one order; what is hidden is left out."""
+def _files_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List what is no folder, in one order, without what is hidden, and the links to other folders that are left out.
 
+    A folder may be one of links; where a volume lies beside a link, what is behind it is another one.
+    """
+    own, links = _walked(folder, follow=False)
+    if links and not any(_is_volume(path) for path in own):
+        return _walked(folder, follow=True)
+    return own, links
+
+
+def _walked(folder: Path, follow: bool) -> tuple[list[Path], list[Path]]:
     def refuse(error: OSError) -> None:
         raise ValueError(f"{error.filename}: this folder cannot be read: {error.strerror}") from error
 
-    found = []
-    seen = {folder.resolve()}
-    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+    found, links = [], []
+    root = folder.resolve()
+    seen = {root}
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=follow):
         # Of two ways to a folder the first counts, so that a link back up ends.
-        followed = []
+        walked = []
         for name in sorted(folders):
-            behind = Path(place, name).resolve()
-            if not name.startswith(".") and behind not in seen:
-                seen.add(behind)
-                followed.append(name)
-        folders[:] = followed
+            path = Path(place, name)
+            behind = path.resolve()
+            if name.startswith(".") or behind in seen:
+                continue
+            if path.is_symlink() and not follow:
+                if not behind.is_relative_to(root) and not root.is_relative_to(behind):
+                    links.append(path)
+                continue
+            seen.add(behind)
+            walked.append(name)
+        folders[:] = walked
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+    return sorted(found), links
+
+
+def _is_volume(path: Path) -> bool:
+    if path.name.endswith(_OTHER_VOLUMES):
+        return True
+    try:
+        # A pipe would be waited for.
+        return path.is_file() and is_dicom(_start(_file(path)))
+    except OSError:
+        return False
 
 
 def _may_be_slice(path: Path) -> bool:
@@ -137,7 +179,7 @@ def _may_be_slice(path: Path) -> bool:
 
 
 def _is_lost_slice(path: Path) -> bool:
-    """Tell whether a link leads nowhere that may have led to a slice; opening it says so."""
+    """Tell whether a link leads nowhere that may have led to a slice."""
     return _may_be_slice(path) and path.is_symlink() and not path.exists()
 
 
@@ -168,24 +210,61 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     return cast(BinaryIO, archive.open(member))
 
 
-def _is_dicom_file(file: DicomFile) -> bool:
+def _start(file: DicomFile) -> bytes:
+    with file.open() as stream:
+        return stream.read(_START)
+
+
+def _told_apart(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[str]]:
+    """Return the DICOM files, and what is said of those that are none but may be meant as such; refuse lost slices."""
+    faults = [_fault(file) for file in files]
+    slices = [file for file, fault in zip(files, faults, strict=True) if fault is None]
+    patterns = {_pattern(file) for file in slices}
+    # Where nothing is DICOM, an ending that says so still asks what happened to the file.
+    endings = {Path(file.name).suffix.lower() for file in slices}.intersection(_ENDINGS) if slices else _ENDINGS
+    strays = []
+    for file, fault in zip(files, faults, strict=True):
+        if not fault:
+            continue
+        path = Path(file.name)
+        if _pattern(file) in patterns or (path.suffix.lower() in endings and fault != _PDF):
+            raise ValueError(
+                f"{file.name}: the DICOM file is damaged or cut short: it {fault}; copy it again or remove it"
+            )
+        strays.append(f"{path.name}, which {fault}")
+    return slices, strays
+
+
+def _pattern(file: DicomFile) -> str:
+    """Return what the names of one export's files share: all but numbers, UIDs and hexadecimal digits."""
+    return re.sub(r"[0-9a-f.]+", "0", Path(file.name).name.lower())
+
+
+def _fault(file: DicomFile) -> str | None:
+    """Say why a file that may be meant as DICOM is none; empty where it is not meant so, None where it is DICOM."""
+    path = Path(file.name)
     try:
-        with file.open() as stream:
-            start = stream.read(_START)
+        start = _start(file)
     except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        if _is_lost_slice(path):
+            return "is a link that leads nowhere"
         # zipfile has a RuntimeError for a member that needs a password.
         raise ValueError(f"{file.name}: cannot be read: {error}") from error
     if is_dicom(start):
-        return True
-    path = Path(file.name)
+        return None
     # A preamble is zeros, as a rule.
     is_cut = len(start) < _START and not any(start[:128]) and b"DICM".startswith(start[128:])
-    if (is_cut and _may_be_slice(path)) or path.suffix.lower() in _ENDINGS:
-        what = (
-            "is empty" if not start else f"ends after {len(start)} bytes" if is_cut else "does not begin as DICOM does"
-        )
-        raise ValueError(f"{file.name}: the DICOM file is damaged or cut short: it {what}; copy it again or remove it")
-    return False
+    if not (is_cut and _may_be_slice(path)) and path.suffix.lower() not in _ENDINGS:
+        return ""
+    if start.startswith(b"%PDF"):
+        return _PDF
+    if not start:
+        return "is empty"
+    return f"ends after {len(start)} bytes" if is_cut else "does not begin as DICOM does"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @contextmanager
