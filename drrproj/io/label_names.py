@@ -249,11 +249,14 @@ def _may_be_names(text: str) -> bool:
     has_none = any(map(_is_id, header)) and any(map(_is_text, header))
     body = rows if has_none else rows[1:]
     columns = range(len(header))
+    counted = {column for column in columns if any(word in header[column] for word in _COUNTED)}
+    if counted:
+        # pandas numbers the rows of such a table in a column without a head.
+        counted |= {column for column in columns if not header[column]}
     ids = [
         column
         for column in columns
-        if header[column] in _ID_COLUMNS
-        or (_mostly(_is_id, body, column) and not any(word in header[column] for word in _COUNTED))
+        if header[column] in _ID_COLUMNS or (_mostly(_is_id, body, column) and column not in counted)
     ]
     names = [column for column in columns if header[column] in _NAME_COLUMNS or _mostly(_is_text, body, column)]
     is_named = any(word in (*_ID_COLUMNS, *_NAME_COLUMNS) for word in header)
