@@ -44,9 +44,8 @@ def read_volume(
     Returns
     -------
     Volume
-        With the array in the file's order and number type; a file with a slope or intercept gives float32, int16 where
-        slope is 1 and all values fit, or a wider type where float32 would round whole numbers. An uncompressed file is
-        mapped, not read, where its bytes are the voxels (NIfTI, MetaImage, ``.npy``): do not overwrite it in place
+        With the array in the file's order and number type; a file with a slope or intercept gives float32, or int16
+        where slope is 1 and all values fit. An uncompressed file is mapped, not read, where its bytes are the voxels (NIfTI, MetaImage, ``.npy``): do not overwrite it in place
         while the volume is in use. From DICOM it has the series' frame of reference.
 
     Raises
