@@ -285,6 +285,38 @@ def test_the_sign_is_the_highest_bit_stored(tmp_path, above, slope):
     np.testing.assert_array_equal(pydicom.dcmread(paths[4]).pixel_array, hu[:, :, 4].T)
 
 
+@pytest.mark.parametrize(("stored", "high"), [(12, 15), (12, 12), (16, 11), (13, 11), (16, 40)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_wrong_high_bit_is_harmless_where_the_pixels_begin_at_bit_0(tmp_path, stored, high, signed):
+    hu = np.clip(ct_values(), -1024, 1000)
+    hu[:, :, 3] = 0  # 1024 is stored, in which the lowest bits are 0
+
+    def change(dataset, k):
+        dataset.BitsStored, dataset.HighBit = stored, high
+
+    paths = write_ct(tmp_path, hu, signed=signed, intercept=-1024, change=change)
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, hu)
+    np.testing.assert_array_equal(pydicom.dcmread(paths[4]).pixel_array, hu[:, :, 4].T + 1024)
+
+
+def test_a_high_bit_that_may_be_the_sign_is_refused(tmp_path):
+    # -1000 HU would be 3096.
+    hu = ct_values() & 0xFFF
+    write_ct(tmp_path, hu, signed=True, intercept=0, change=lambda dataset, k: setattr(dataset, "HighBit", 11))
+    refused(tmp_path, r"its HighBit \(0028,0102\) is 11 where BitsStored \(0028,0101\) is 16: its pixels do not")
+
+
+@pytest.mark.parametrize("most", [100, 2000])
+def test_pixels_that_do_not_begin_at_bit_0_are_refused(tmp_path, most):
+    hu = np.clip(ct_values(), -1024, most - 1024) + 1024
+
+    def change(dataset, k):
+        dataset.BitsStored, dataset.HighBit = 12, 15
+
+    write_ct(tmp_path, hu * 16, intercept=0, change=change)
+    refused(tmp_path, r"IM\d{4}: its HighBit \(0028,0102\) is 15 where BitsStored .* is 12: its pixels do not begin at")
+
+
 def test_a_padding_value_in_the_range_of_tissue_is_left_alone(tmp_path):
     # Converters write 0 for HU that are stored unscaled: taking it for padding would turn water into air.
     hu = ct_values()

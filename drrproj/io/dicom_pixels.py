@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from drrproj.io.dicom_files import Header, one_number, read_dataset, tag_text
 
-__all__ = ["Int16IsTooSmall", "decoded_frames", "rescale", "stored_slice"]
+__all__ = ["Int16IsTooSmall", "bits_below", "decoded_frames", "rescale", "stored_slice", "wrong_high_bit"]
 
 # What decodes a compressed syntax, by the end of its UID under 1.2.840.10008.1.2: what to tell where it is missing.
 _JPEG = "pip install pylibjpeg pylibjpeg-libjpeg (GPL) or pip install python-gdcm"
@@ -87,6 +87,21 @@ def decoded_frames(header: Header) -> npt.NDArray[Any]:
     return np.asarray(pixels).reshape(shape)
 
 
+def bits_below(dataset: Any) -> int:
+    """Return how many bits lie below the lowest one that is stored, as the header has it; a CT has none."""
+    high_bit = one_number(dataset, "HighBit")
+    stored = int(dataset.BitsStored)
+    return 0 if high_bit is None else max(0, min(int(high_bit) + 1, int(dataset.BitsAllocated)) - stored)
+
+
+def wrong_high_bit(dataset: Any) -> str:
+    """Say that the pixels do not begin at bit 0."""
+    return (
+        f"its {tag_text('HighBit')} is {int(dataset.HighBit)} where {tag_text('BitsStored')} is "
+        f"{int(dataset.BitsStored)}: its pixels do not begin at bit 0, or its header is wrong; export it again"
+    )
+
+
 def rescale(stored: npt.NDArray[Any], dataset: Any, slope: float, intercept: float, into: npt.NDArray[Any]) -> None:
     """Write ``slope * stored + intercept`` into an array of int16 (for slope 1) or float32.
 
@@ -110,6 +125,13 @@ def rescale(stored: npt.NDArray[Any], dataset: Any, slope: float, intercept: flo
         sign = stored.dtype.type(2 ** (bits_stored - 1))
         stored = (stored ^ sign) - sign
         low, high = int(stored.min()), int(stored.max())
+    # Below the highest bit that is stored, the high bit of signed pixels may be their sign.
+    high_bit = one_number(dataset, "HighBit")
+    is_sign = high_bit is not None and high_bit < bits_stored - 1 and stored.dtype.kind == "i"
+    if (is_sign and low >= 0 and high >= 2 ** int(high_bit or 0)) or (
+        (low < limits[0] or high >= limits[1]) and bits_below(dataset)
+    ):
+        raise ValueError(wrong_high_bit(dataset))
     if low < limits[0] or high >= limits[1]:
         raise ValueError(
             f"it has pixels from {low} to {high}, which {bits_stored} bits cannot hold, and "

@@ -28,7 +28,14 @@ from drrproj.io.dicom_files import (
     tag_text,
     text,
 )
-from drrproj.io.dicom_pixels import Int16IsTooSmall, decoded_frames, rescale, stored_slice
+from drrproj.io.dicom_pixels import (
+    Int16IsTooSmall,
+    bits_below,
+    decoded_frames,
+    rescale,
+    stored_slice,
+    wrong_high_bit,
+)
 from drrproj.io.nifti import blaming
 from drrproj.volume import Unit, Volume
 from drrproj.warned import warn
@@ -354,12 +361,6 @@ def _check_pixels(dataset: Any) -> None:
     for keyword in ("Rows", "Columns", "BitsStored", "PixelRepresentation"):
         if one_number(dataset, keyword) is None:
             raise ValueError(f"it has no {tag_text(keyword)}")
-    high_bit, stored = one_number(dataset, "HighBit"), one_number(dataset, "BitsStored") or 0
-    if high_bit is not None and high_bit != stored - 1:
-        raise ValueError(
-            f"its {tag_text('HighBit')} is {high_bit:g} where {tag_text('BitsStored')} is {stored:g}: its pixels do "
-            "not begin at bit 0, or its header is wrong; export it again"
-        )
 
 
 def _check_alike(slices: Sequence[_Slice]) -> None:
@@ -509,10 +510,21 @@ def _filled(slices: Sequence[_Slice], dtype: type[np.int16] | type[np.float32]) 
         # All frames of a file are decoded at once.
         decoded = {id(piece.header): _decoded(piece) for piece in {id(p.header): p for p in slices}.values()}
 
+    unproven: dict[str, str] = {}
+    is_proven = False
     for piece, into in zip(slices, array, strict=True):
+        dataset = piece.header.dataset
         with blaming(piece.header.file.name):
             stored = decoded[id(piece.header)][piece.frame] if decoded else stored_slice(piece.header)
-            rescale(stored, piece.header.dataset, piece.slope, piece.intercept, into)
+            rescale(stored, dataset, piece.slope, piece.intercept, into)
+            above = bits_below(dataset)
+            if above:
+                unproven.setdefault(piece.header.file.name, wrong_high_bit(dataset))
+                is_proven |= bool((stored & (2**above - 1)).any())
+    # A single slice may hold multiples of 16 alone, as one of air does; a series does not.
+    if unproven and not is_proven:
+        name, complaint = next(iter(unproven.items()))
+        raise ValueError(f"{name}: {complaint}")
     # Columns first, as the affine counts them; the memory stays slice by slice.
     volume: npt.NDArray[Any] = array.T
     return volume
