@@ -23,6 +23,7 @@ ARROWS = {
     "device_arrays": {"extras"},
     "short_text": set(),
     "warned": set(),
+    "replace": set(),
     "hounsfield": set(),
     "name_patterns": set(),
     "given_numbers": {"short_text"},
@@ -41,7 +42,7 @@ ARROWS = {
     "output_arrays": CHECKS | {"volume", "device_arrays"},
     "display": CHECKS | {"radiograph", "extras"},
     "backends": {"warned"},
-    "interchange": CHECKS | {"geometry", "grid", "volume"},
+    "interchange": CHECKS | {"geometry", "grid", "volume", "replace"},
     "label_walks": CHECKS | VALUES | {"backends", "device_arrays", "output_arrays"},
     "mirrored": {"volume", "label_volume", "hounsfield"},
     "supersampling": {"device_arrays"},
@@ -51,8 +52,8 @@ ARROWS = {
     "tissue": {"volume", "label_volume", "extras", "hounsfield"},
     "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
-    "io": CHECKS | VALUES | {"directions", "extras", "overlaps", "positioner"},
-    "dataset": VALUES | {"short_text", "warned", "extras", "project", "io", "backends", "threads"},
+    "io": CHECKS | VALUES | {"replace", "directions", "extras", "overlaps", "positioner"},
+    "dataset": VALUES | {"short_text", "warned", "replace", "extras", "project", "io", "backends", "threads"},
     "cli": VALUES
     | {
         "name_patterns",

@@ -41,7 +41,7 @@ from drrproj.dataset.splits import Splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store
 from drrproj.dataset.taxonomy import read_taxonomy
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 
 @pytest.fixture

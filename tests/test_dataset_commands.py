@@ -23,7 +23,7 @@ from drrproj.dataset.check import problems
 from drrproj.dataset.log import unfinished
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 CHOICES = ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "1"]
 

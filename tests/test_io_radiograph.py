@@ -18,8 +18,8 @@ from PIL import Image
 import drrproj
 from drrproj.io.grey import write_grey
 from drrproj.io.label_colors import label_color
-from drrproj.io.replace import replaced
 from drrproj.radiograph import LabelImages, LabelMasks
+from drrproj.replace import replaced
 
 ROWS, COLUMNS = 20, 30
 

@@ -12,7 +12,7 @@ from typing import Any
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.store import Store, create_store, differences, few, files_of, open_store, read_record
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 from drrproj.warned import warn
 
 __all__ = ["merge"]

@@ -22,7 +22,7 @@ from drrproj.dataset.resume import reasons_left_out
 from drrproj.dataset.store import Sample, Store, read_record
 from drrproj.io.data_url import png_data_url
 from drrproj.io.label_colors import label_color
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["report"]
 

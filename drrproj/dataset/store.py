@@ -23,9 +23,9 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.io.grey import read_grey
 from drrproj.io.numpy_arrays import DAMAGE, write_archive
-from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelMasks, Radiograph
+from drrproj.replace import replaced
 
 __all__ = [
     "FORMAT",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -19,6 +16,7 @@ from drrproj.given_numbers import real_numbers
 from drrproj.grid import RAS_FROM
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
 from drrproj.interchange.panel import Panel, one_of_all, pair, panels
+from drrproj.replace import replaced
 from drrproj.short_text import shown
 
 __all__ = ["geometry_from_rtk", "rtk_from_geometry"]
@@ -268,28 +266,13 @@ def rtk_from_geometry(
         ElementTree.SubElement(projection, "Matrix").text = f"\n{rows_of_matrix}\n"
     ElementTree.indent(root)
     document = ElementTree.tostring(root, encoding="unicode")
-    _write(path, f'<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>\n{document}\n')
+    with replaced(path) as file:
+        file.write(f'<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>\n{document}\n'.encode())
     return {
         "origin": [-(columns - 1) / 2 * column_spacing, -(rows - 1) / 2 * row_spacing, 0.0],
         "spacing": [column_spacing, row_spacing, 1.0],
         "size": [columns, rows, len(geometry)],
     }
-
-
-def _write(path: str | os.PathLike[str], text: str) -> None:
-    # Not drrproj.io's writer, because this room does not know that one.
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise OSError(f"cannot write {os.fspath(path)}: it is a folder, a device or a pipe; pass a file name")
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, target)
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write {os.fspath(path)}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _projection(panel: Panel) -> tuple[list[float], Float64Array]:

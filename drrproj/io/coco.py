@@ -15,8 +15,8 @@ from drrproj.extras import from_extra
 from drrproj.io.chosen_masks import chosen_masks
 from drrproj.io.endings import require_ending
 from drrproj.io.file_names import file_names
-from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 from drrproj.version import __version__
 
 __all__ = ["coco_rle", "require_pycocotools", "run_lengths", "write_coco"]

@@ -20,9 +20,9 @@ from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.endings import require_dicom_name
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.png import display_of
-from drrproj.io.replace import replaced
 from drrproj.positioner import positioner_angles, positioner_axes
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 from drrproj.version import __version__
 from drrproj.volume import Volume
 from drrproj.warned import warn

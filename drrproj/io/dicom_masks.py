@@ -16,9 +16,9 @@ from drrproj.io.dicom_pose import own_geometry
 from drrproj.io.endings import require_dicom_name
 from drrproj.io.label_colors import label_color
 from drrproj.io.one_view import require_one_view
-from drrproj.io.replace import replaced
 from drrproj.io.structures import unique_names
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 from drrproj.version import __version__
 
 __all__ = ["write_dicom_seg"]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.io.endings import require_ending
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["decode_grey", "encode_grey", "read_grey", "write_grey"]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.grid import RAS_FROM, Space
 from drrproj.io.endings import require_ending
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["Landmarks", "read_landmarks", "write_projected_landmarks"]
 

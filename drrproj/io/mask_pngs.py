@@ -8,8 +8,8 @@ from pathlib import Path
 
 from drrproj.io.chosen_masks import chosen_masks
 from drrproj.io.file_names import file_names
-from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 
 __all__ = ["write_mask_pngs"]
 

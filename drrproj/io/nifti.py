@@ -27,9 +27,9 @@ from drrproj.io.endings import require_ending
 from drrproj.io.kinds import FORMATS
 from drrproj.io.one_view import line_integral_of_one_view
 from drrproj.io.orientation import Prefer, world_from_voxel
-from drrproj.io.replace import replaced
 from drrproj.io.sizes import cut_short, too_large
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 
 __all__ = ["blaming", "is_rescaled", "read_nifti", "write_nifti"]
 

@@ -15,9 +15,9 @@ from drrproj.io.endings import require_ending
 from drrproj.io.kinds import NAMES, kind_of
 from drrproj.io.numpy_arrays import DAMAGE, read_archive, write_archive
 from drrproj.io.one_view import require_radiograph
-from drrproj.io.replace import replaced
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks, Radiograph
+from drrproj.replace import replaced
 
 __all__ = ["read_npz", "write_npz"]
 

@@ -16,8 +16,8 @@ from drrproj.io.endings import require_ending
 from drrproj.io.label_colors import label_color
 from drrproj.io.legend import with_legend
 from drrproj.io.one_view import line_integral_of_one_view
-from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 from drrproj.short_text import shown
 
 __all__ = ["display_of", "write_overlay", "write_picture", "write_png"]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from drrproj.directions import letters
 from drrproj.geometry import Geometry
 from drrproj.io.endings import require_ending
-from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 from drrproj.volume import Volume
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from drrproj.display import Picture
 from drrproj.geometry import Geometry
 from drrproj.io.endings import require_ending
 from drrproj.io.one_view import require_radiograph
-from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 
 __all__ = ["plain_json", "read_views", "write_sidecar"]
 

@@ -8,8 +8,8 @@ import os
 
 from drrproj.io.chosen_masks import chosen_masks
 from drrproj.io.endings import require_ending
-from drrproj.io.replace import replaced
 from drrproj.radiograph import Radiograph
+from drrproj.replace import replaced
 
 __all__ = ["write_structure_table"]
 

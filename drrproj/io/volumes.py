@@ -45,8 +45,9 @@ def read_volume(
     -------
     Volume
         With the array in the file's order and number type; a file with a slope or intercept gives float32, or int16
-        where slope is 1 and all values fit. An uncompressed file is mapped, not read, where its bytes are the voxels (NIfTI, MetaImage, ``.npy``): do not overwrite it in place
-        while the volume is in use. From DICOM it has the series' frame of reference.
+        where slope is 1 and all values fit. An uncompressed file is mapped, not read, where its bytes are the voxels
+        (NIfTI, MetaImage, ``.npy``): do not overwrite it in place while the volume is in use. From DICOM it has the
+        series' frame of reference.
 
     Raises
     ------

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.dataset.store import NOT_ON_VIEW, Store
-from drrproj.io.replace import beginning
+from drrproj.replace import beginning
 
 __all__ = [
     "BoolArray",

@@ -22,7 +22,7 @@ from drrproj.dataset.formats.labelled import (
 )
 from drrproj.dataset.formats.particulars import class_list, restore_particulars, write_particulars
 from drrproj.io.numpy_arrays import DAMAGE, read_archive, write_archive
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["named_masks", "read_arrays", "read_npz_images", "write_npz_images"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.formats.labelled import LabelledImage, LabelledImages
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["FILE_NAME", "case_and_view", "class_list", "restore_particulars", "write_json", "write_particulars"]
 

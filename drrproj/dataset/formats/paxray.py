@@ -23,7 +23,7 @@ from drrproj.dataset.formats.particulars import case_and_view, restore_particula
 from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.io.grey import read_grey, write_grey
 from drrproj.io.numpy_arrays import DAMAGE
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["read_paxray", "read_stacks", "write_paxray"]
 

@@ -28,7 +28,7 @@ from drrproj.dataset.formats.npz import named_masks, read_arrays
 from drrproj.dataset.formats.particulars import restore_particulars, write_particulars
 from drrproj.io.grey import decode_grey, encode_grey
 from drrproj.io.numpy_arrays import write_archive
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["read_webdataset", "write_webdataset"]
 

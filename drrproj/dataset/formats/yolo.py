@@ -27,7 +27,7 @@ from drrproj.dataset.formats.particulars import case_and_view, restore_particula
 from drrproj.dataset.formats.run_lengths import mask_of_polygons
 from drrproj.extras import from_extra
 from drrproj.io.grey import read_grey, write_grey
-from drrproj.io.replace import replaced
+from drrproj.replace import replaced
 
 __all__ = ["read_yolo", "write_yolo"]
 
