@@ -285,6 +285,45 @@ def test_the_sign_is_the_highest_bit_stored(tmp_path, above, slope):
     np.testing.assert_array_equal(pydicom.dcmread(paths[4]).pixel_array, hu[:, :, 4].T)
 
 
+def store_12_bits(dataset, k):
+    stored = np.frombuffer(dataset.PixelData, "<u2") & 0xFFF
+    dataset.BitsStored, dataset.HighBit, dataset.PixelData = 12, 11, stored.astype("<u2").tobytes()
+
+
+@pytest.mark.parametrize("metal", [1976, 1100, 3071])
+def test_metal_that_becomes_negative_by_the_sign_is_said(tmp_path, metal):
+    hu = np.clip(ct_values(), -1024, 900)
+    hu[9:12, 8:10, 4:7] = metal
+    hu[9, 8:10, 4:7] = (metal + 1100) // 2  # at its edge
+    write_ct(tmp_path, hu, intercept=-1024, signed=True, change=store_12_bits)
+    said = (
+        r"IM\d{4}: in 3 of 12 slices pixels are far below air, because PixelRepresentation \(0028,0103\) says that the "
+        "highest of their 12 bits is the sign; .* it must be 0: correct it"
+    )
+    with pytest.warns(UserWarning, match=said) as heard:
+        ct = drrproj.read_volume(tmp_path)
+    assert len(heard) == 1
+    assert ct.array[11, 9, 5] < -1000
+
+
+@pytest.mark.parametrize("is_stated", [False, True])
+@pytest.mark.parametrize(("padding", "intercept"), [(-3024, -1024), (-2000, 0), (-3072, -1024)])
+def test_padding_and_air_of_signed_pixels_are_not_called_metal(tmp_path, padding, intercept, is_stated):
+    hu = np.clip(ct_values(), -1000, 1000)
+    hu[0], hu[-1] = padding, padding
+    hu[5, 5] = -1090  # air beside metal
+    if is_stated:
+        hu[0, 0] = hu[-1, 0] = hu[0, -1] = hu[-1, -1] = -1000
+
+    def change(dataset, k):
+        store_12_bits(dataset, k)
+        if is_stated:
+            dataset.add_new("PixelPaddingValue", "SS", padding - intercept)
+
+    write_ct(tmp_path, hu, intercept=intercept, signed=True, change=change)
+    np.testing.assert_array_equal(drrproj.read_volume(tmp_path).array, hu)
+
+
 @pytest.mark.parametrize(("stored", "high"), [(12, 15), (12, 12), (16, 11), (13, 11), (16, 40)])
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_wrong_high_bit_is_harmless_where_the_pixels_begin_at_bit_0(tmp_path, stored, high, signed):

@@ -9,7 +9,18 @@ import numpy.typing as npt
 
 from drrproj.io.dicom_files import Header, one_number, read_dataset, tag_text
 
-__all__ = ["Int16IsTooSmall", "bits_below", "decoded_frames", "rescale", "stored_slice", "wrong_high_bit"]
+__all__ = [
+    "Int16IsTooSmall",
+    "bits_below",
+    "decoded_frames",
+    "has_wrapped",
+    "rescale",
+    "stored_slice",
+    "wrong_high_bit",
+]
+
+# Noise and streaks take air a little below -1024 HU; metal and dense bone that lost their sign are from -3072 HU.
+_BELOW_AIR = -1200
 
 # What decodes a compressed syntax, by the end of its UID under 1.2.840.10008.1.2: what to tell where it is missing.
 _JPEG = "pip install pylibjpeg pylibjpeg-libjpeg (GPL) or pip install python-gdcm"
@@ -149,6 +160,24 @@ def rescale(stored: npt.NDArray[Any], dataset: Any, slope: float, intercept: flo
     if is_padding is not None and padded is not None:
         into[is_padding] = padded * slope
     into += np.float32(intercept)
+
+
+def has_wrapped(stored: npt.NDArray[Any], dataset: Any, rescaled: npt.NDArray[Any]) -> bool:
+    """Tell whether pixels of a slice look as if they were unsigned in a file that calls them signed.
+
+    They are far below air, and no padding: that is stated, or lies in the corners outside the field of view.
+    """
+    bits_stored = int(dataset.BitsStored)
+    if stored.dtype.kind == "u" or bits_stored == int(dataset.BitsAllocated):
+        return False
+    suspects = rescaled < _BELOW_AIR
+    if not suspects.any():
+        return False
+    padding = one_number(dataset, "PixelPaddingValue")
+    if padding is not None:
+        mask = 2**bits_stored - 1
+        suspects &= (stored & mask) != (int(padding) & mask)
+    return bool((suspects & ~np.isin(rescaled, rescaled[[0, 0, -1, -1], [0, -1, 0, -1]])).any())
 
 
 def _wrapped_padding(dataset: Any, bits: int) -> int | None:

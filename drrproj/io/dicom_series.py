@@ -32,6 +32,7 @@ from drrproj.io.dicom_pixels import (
     Int16IsTooSmall,
     bits_below,
     decoded_frames,
+    has_wrapped,
     rescale,
     stored_slice,
     wrong_high_bit,
@@ -147,7 +148,8 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     Warns
     -----
     UserWarning
-        Names what was left out: localizers, other objects, copies of a slice.
+        Names what was left out: localizers, other objects, copies of a slice. Or says that pixels of the series look as
+        if their highest bit were no sign.
 
     Source
     ------
@@ -173,11 +175,13 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
         _check_alike(slices)
         slices, copies = _without_copies(_in_order(slices))
         step = _step(slices)
-        array = _array(slices)
+        array, remark = _array(slices)
     if copies:
         left_out["copy of a slice", copies[0]] += len(copies)
     if left_out:
         warn(f"{path}: left out {_listed(left_out)}")
+    if remark:
+        warn(remark)
     return Volume(
         array, _affine(slices, step), unit, space="LPS", frame_of_reference=_frame_of_reference(slices) or None
     )
@@ -484,7 +488,8 @@ def _frame_of_reference(slices: Sequence[_Slice]) -> str:
 # --- what they hold -----------------------------------------------------------------------------------------------
 
 
-def _array(slices: Sequence[_Slice]) -> npt.NDArray[Any]:
+def _array(slices: Sequence[_Slice]) -> tuple[npt.NDArray[Any], str]:
+    """Return the rescaled values and a remark on them."""
     whole = all(
         piece.slope == 1 and piece.intercept.is_integer() and int(piece.header.dataset.BitsAllocated) == 16
         for piece in slices
@@ -502,7 +507,7 @@ def _decoded(piece: _Slice) -> npt.NDArray[Any]:
         return decoded_frames(piece.header)
 
 
-def _filled(slices: Sequence[_Slice], dtype: type[np.int16] | type[np.float32]) -> npt.NDArray[Any]:
+def _filled(slices: Sequence[_Slice], dtype: type[np.int16] | type[np.float32]) -> tuple[npt.NDArray[Any], str]:
     rows, columns = int(slices[0].header.dataset.Rows), int(slices[0].header.dataset.Columns)
     array = np.empty((len(slices), rows, columns), dtype)
     decoded: dict[int, npt.NDArray[Any]] = {}
@@ -512,11 +517,14 @@ def _filled(slices: Sequence[_Slice], dtype: type[np.int16] | type[np.float32]) 
 
     unproven: dict[str, str] = {}
     is_proven = False
+    wrapped = []
     for piece, into in zip(slices, array, strict=True):
         dataset = piece.header.dataset
         with blaming(piece.header.file.name):
             stored = decoded[id(piece.header)][piece.frame] if decoded else stored_slice(piece.header)
             rescale(stored, dataset, piece.slope, piece.intercept, into)
+            if has_wrapped(stored, dataset, into):
+                wrapped.append(piece.header.file.name)
             above = bits_below(dataset)
             if above:
                 unproven.setdefault(piece.header.file.name, wrong_high_bit(dataset))
@@ -525,6 +533,14 @@ def _filled(slices: Sequence[_Slice], dtype: type[np.int16] | type[np.float32]) 
     if unproven and not is_proven:
         name, complaint = next(iter(unproven.items()))
         raise ValueError(f"{name}: {complaint}")
+    remark = ""
+    if wrapped:
+        bits = int(slices[0].header.dataset.BitsStored)
+        remark = (
+            f"{wrapped[0]}: in {len(wrapped)} of {len(slices)} slices pixels are far below air, because "
+            f"{tag_text('PixelRepresentation')} says that the highest of their {bits} bits is the sign; where metal or "
+            "bone is blacker than air, it must be 0: correct it in the files and read them again"
+        )
     # Columns first, as the affine counts them; the memory stays slice by slice.
     volume: npt.NDArray[Any] = array.T
-    return volume
+    return volume, remark
