@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,8 @@ pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are n
 
 
 @pytest.fixture
-def machine(monkeypatch):
-    monkeypatch.syspath_prepend(BENCH)
-    yield importlib.import_module("machine")
-    del sys.modules["machine"]
+def machine(bench):
+    return bench("machine")
 
 
 def git(tree, *command):

@@ -20,17 +20,6 @@ pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are n
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """Imports a module of the bench; its neighbours have names that others may want."""
-    monkeypatch.syspath_prepend(BENCH)
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
-            del sys.modules[name]
-
-
-@pytest.fixture
 def dataset(bench):
     pytest.importorskip("resource", reason="the bench asks the system for CPU seconds as Unix tells them")
     return bench("dataset")

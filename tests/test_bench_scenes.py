@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -14,17 +13,6 @@ import drrproj
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are not here")
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """Imports a module of the bench; its neighbours have names that others may want."""
-    monkeypatch.syspath_prepend(BENCH)
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
-            del sys.modules[name]
 
 
 @pytest.fixture

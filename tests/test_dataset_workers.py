@@ -249,11 +249,9 @@ if "--multiprocessing-fork" in sys.orig_argv:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
-def test_ctrl_c_while_processes_start_is_one_line(tmp_path, subjects):
-    (tmp_path / "sitecustomize.py").write_text(STARTING)
-    command = [sys.executable, "-m", "drrproj", "dataset", "build", str(subjects), "-o", str(tmp_path / "out")]
-    command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "2"]
+def signalled_build(tmp_path, command, site, has_begun, send):
+    """Run a build whose Pythons read ``site`` as they start, signal it when it has begun; return code and stderr."""
+    (tmp_path / "sitecustomize.py").write_text(site)
     paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
         command,
@@ -263,14 +261,27 @@ def test_ctrl_c_while_processes_start_is_one_line(tmp_path, subjects):
         text=True,
         start_new_session=True,
     ) as process:
-        while process.poll() is None and not (tmp_path / "starting").exists():
+        while process.poll() is None and not has_begun():
             time.sleep(0.001)
-        # As a terminal sends it: to all.
-        os.killpg(process.pid, signal.SIGINT)
+        send(process.pid)
         (tmp_path / "pressed").touch()
         _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_ctrl_c_while_processes_start_is_one_line(tmp_path, subjects):
+    command = [sys.executable, "-m", "drrproj", "dataset", "build", str(subjects), "-o", str(tmp_path / "out")]
+    command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "2"]
+    code, err = signalled_build(
+        tmp_path,
+        command,
+        STARTING,
+        (tmp_path / "starting").exists,
+        lambda build: os.killpg(build, signal.SIGINT),  # as a terminal sends it: to all
+    )
     assert err == "drrproj: error: interrupted\n"
-    assert process.returncode == 130
+    assert code == 130
 
 
 # The second worker alone waits, so that cases are made, and the build does not end.
@@ -293,26 +304,18 @@ def test_a_build_that_a_scheduler_ends_says_one_line_and_goes_on_later(tmp_path,
     command = [sys.executable, "-m", "drrproj", "dataset", "build", str(subjects), "-o", str(out)]
     command += ["--shape", "48", "40", "--keep-all", "--taxonomy", "labels", "--workers", "2"]
     at_start = to.endswith("start")
-    (tmp_path / "sitecustomize.py").write_text(STARTING if at_start else STARTING_BUT_THE_FIRST)
     begun, what = (tmp_path, "starting") if at_start else (out, "records/*.json")
-    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    with subprocess.Popen(
+    code, err = signalled_build(
+        tmp_path,
         command,
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        while process.poll() is None and not any(begun.glob(what)):
-            time.sleep(0.001)
-        (os.kill if to == "the build" else os.killpg)(process.pid, signal.SIGTERM)
-        (tmp_path / "pressed").touch()
-        _, err = process.communicate(timeout=60)
+        STARTING if at_start else STARTING_BUT_THE_FIRST,
+        lambda: any(begun.glob(what)),
+        lambda build: (os.kill if to == "the build" else os.killpg)(build, signal.SIGTERM),
+    )
     assert err == (
         "drrproj: error: terminated; the cases made so far are whole: run the same again, which goes on from there\n"
     )
-    assert process.returncode == 143
+    assert code == 143
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((out / "records").iterdir())) == 6

@@ -17,14 +17,8 @@ pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are n
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    monkeypatch.syspath_prepend(BENCH)
-    before = set(sys.modules)
-    yield importlib.import_module("gpu")
-    # Its neighbours have names that others may want.
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
-            del sys.modules[name]
+def gpu(bench):
+    return bench("gpu")
 
 
 class Gpu:

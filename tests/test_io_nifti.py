@@ -118,16 +118,20 @@ def test_a_compressed_file_is_scaled_like_the_mapped_one(tmp_path, dtype, slope,
     assert unpacked.dtype == drrproj.read_volume(mapped).array.dtype
 
 
+def read_with_peak(path):
+    """Read a volume; return it, and the most bytes that Python had meanwhile."""
+    tracemalloc.start()
+    try:
+        return drrproj.read_volume(path), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(("dtype", "slope"), [(np.int16, 1.0), (np.uint16, 1.0), (np.float32, 0.5)])
 def test_scaling_what_was_unpacked_takes_no_second_array(tmp_path, dtype, slope):
     stored = np.ones((256, 256, 128), dtype)
     path = packed(set_slope(write(tmp_path / "ct.nii", stored), slope, -1024.0))
-    tracemalloc.start()
-    try:
-        ct = drrproj.read_volume(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    ct, peak = read_with_peak(path)
     assert ct.array[0, 0, 0] == slope - 1024
     assert peak < 1.5 * stored.nbytes
 
@@ -195,12 +199,7 @@ def test_one_wild_voxel_leaves_a_scaled_ct_float32(tmp_path, compressed):
     path = set_slope(write(tmp_path / "ct.nii", stored), 0.5, 0.0)
     if compressed:
         path = packed(path)
-    tracemalloc.start()
-    try:
-        ct = drrproj.read_volume(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    ct, peak = read_with_peak(path)
     assert ct.array.dtype == np.float32
     assert (ct.array[0, 0, 0], ct.array[3, 2, 1]) == (3.5, 2.0**29)
     assert peak < (2.5 if compressed else 1.5) * stored.nbytes

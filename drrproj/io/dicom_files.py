@@ -29,10 +29,12 @@ __all__ = [
     "is_dicom",
     "numbers",
     "one_number",
+    "open_zip",
     "other_volumes",
     "quiet_pydicom",
     "read_dataset",
     "read_headers",
+    "short_text",
     "tag_text",
     "text",
 ]
@@ -119,7 +121,7 @@ def other_volumes(path: str | os.PathLike[str]) -> list[str]:
     if place.is_dir():
         names = [str(member.relative_to(place)) for member in _files_in(place)[0]]
     elif zipfile.is_zipfile(place):
-        names = [member.filename for member in _archive(place).infolist()]
+        names = [member.filename for member in open_zip(place).infolist()]
     else:
         names = []
     return [name for name in names if name.endswith(_OTHER_VOLUMES) and not _is_hidden(Path(name))]
@@ -192,7 +194,8 @@ def _file(path: Path) -> DicomFile:
     return DicomFile(str(path), lambda: path.open("rb"))
 
 
-def _archive(path: Path) -> zipfile.ZipFile:
+def open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
+    """Open a zip; one that is damaged, or packed in a way that Python does not know, is refused by its name."""
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
@@ -200,7 +203,7 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 
 def _members(path: Path) -> Iterator[DicomFile]:
-    archive = _archive(path)
+    archive = open_zip(path)
     for member in archive.infolist():
         if not member.filename.endswith("/") and not _is_hidden(Path(member.filename)):
             yield DicomFile(f"{path}/{member.filename}", partial(_open_member, archive, member))

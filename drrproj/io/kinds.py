@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Literal
 
-from drrproj.io.dicom_files import is_dicom
+from drrproj.io.dicom_files import is_dicom, open_zip
 
 __all__ = ["FORMATS", "NAMES", "Kind", "kind_of"]
 
@@ -89,9 +88,6 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
 
 
 def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: the zip is damaged or cut short: {error}; copy or download it again") from error
+    with open_zip(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
     return "numpy" if names and all(name.endswith(".npy") for name in names) else "dicom"
