@@ -47,7 +47,6 @@ def write_views(
     for view_name in shot.geometry.names:
         view, name = shot[view_name], f"{prefix}{view_name}"
         used = display(view)
-        # The record first: by it a later run knows the other files, even if this one is stopped between them.
         pictures = [f"{name}.png", f"{name}.json", *[f"{name}_overlay.png"] * (view.masks is not None)]
         files = [*pictures, *(beside or {}).get(view_name, ())]
         drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record(), files=files)
