@@ -218,23 +218,59 @@ def traced(
     cropped = [output for output in outputs if output not in blanks]
     results = filled_arrays(blanks, given, volume)
     stream = _stream(volume)
-    crops: dict[str, list[list[Any]]] = {output: [[] for _ in names] for output in cropped}
-    boxes = np.zeros((len(names), len(geometry), 4), np.int32)
-    if not cropped:
+    crops: dict[str, LabelCrops] = {}
+    if cropped:
+        crops = _traced_in_crops(
+            engine, walks, geometry, label_ids, names, cropped, blanks, results, threads, volume, stream
+        )
+    else:
         _trace(engine, walks, geometry.views, geometry.shape, results, threads, stream)
+    if device_arrays.is_on_device(volume.array):
+        for output in results.keys() - given.keys():
+            results[output] = device_arrays.handed_over(volume.array, results[output])
+    images: dict[str, Any] = {}
+    for output in outputs:
+        if output in crops:
+            images[output] = crops[output]
+        elif output == "mask":
+            images[output] = LabelMasks(results[output], geometry.shape[1], label_ids, names)
+        elif output in _FLOAT_IMAGES:
+            images[output] = LabelImages(results[output], label_ids, names)
+        else:
+            images[output] = results[output]
+    return images
+
+
+def _traced_in_crops(
+    engine: Backend,
+    walks: Sequence[Walk],
+    geometry: Geometry,
+    label_ids: tuple[int, ...],
+    names: tuple[str, ...],
+    cropped: Sequence[str],
+    blanks: Mapping[str, Blank],
+    results: Mapping[str, Any],
+    threads: int,
+    volume: Volume,
+    stream: Mapping[str, int],
+) -> dict[str, LabelCrops]:
+    """Walk all rays; fill ``results``, and return the outputs that are cropped."""
+    structures = len(names)
+    crops: dict[str, list[list[Any]]] = {output: [[] for _ in range(structures)] for output in cropped}
+    boxes = np.zeros((structures, len(geometry), 4), np.int32)
     # Whole images of one view at a time: what no ray writes to takes no memory on the host.
-    of_one = {output: Blank((len(names), 1, *geometry.shape), np.float32) for output in cropped}
+    of_one = {output: Blank((structures, 1, *geometry.shape), np.float32) for output in cropped}
     of_one |= {
-        output: Blank((len(names), 1, *blank.shape[2:]), blank.dtype)
+        output: Blank((structures, 1, *blank.shape[2:]), blank.dtype)
         for output, blank in blanks.items()
         if len(blank.shape) == 4
     }
-    of_one["box"] = Blank((len(names), 1, 4), np.int32)
-    for view in range(len(geometry) if cropped else 0):
+    of_one["box"] = Blank((structures, 1, 4), np.int32)
+    for view in range(len(geometry)):
         whole = filled_arrays(of_one, {}, volume)
         of_view = {output: array[view : view + 1] for output, array in results.items() if array.ndim == 3}
         _trace(engine, walks, geometry.views[view : view + 1], geometry.shape, {**of_view, **whole}, threads, stream)
-        box = np.array(whole["box"].tolist(), np.int32).reshape(len(names), 4)
+        box = np.array(whole["box"].tolist(), np.int32).reshape(structures, 4)
         boxes[:, view] = _half_open(box, geometry.shape)
         with device_arrays.current_device(volume.array):
             for output, array in results.items():
@@ -248,21 +284,12 @@ def traced(
                         met |= whole["exit_depth"][label, 0, top:bottom, left:right] != 0
                         crop[~met] = np.nan
                     crops[output][label].append(crop)
-    if device_arrays.is_on_device(volume.array):
-        for output in results.keys() - given.keys():
-            results[output] = device_arrays.handed_over(volume.array, results[output])
-    images: dict[str, Any] = {}
-    for output in outputs:
-        if output in cropped:
-            outside = math.nan if output in _DEPTHS else 0.0
-            images[output] = LabelCrops(crops[output], boxes, geometry.shape, label_ids, names, outside)
-        elif output == "mask":
-            images[output] = LabelMasks(results[output], geometry.shape[1], label_ids, names)
-        elif output in _FLOAT_IMAGES:
-            images[output] = LabelImages(results[output], label_ids, names)
-        else:
-            images[output] = results[output]
-    return images
+    return {
+        output: LabelCrops(
+            crops[output], boxes, geometry.shape, label_ids, names, math.nan if output in _DEPTHS else 0.0
+        )
+        for output in cropped
+    }
 
 
 def _trace(
