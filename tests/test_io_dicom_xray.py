@@ -141,6 +141,7 @@ def test_a_missing_tag_is_named_and_may_be_given(tmp_path, keyword, argument):
             r"PatientOrientation \(0020,0020\) is R\\F, but .* rows would run towards L",
         ),
         ({"PatientOrientation": ["L", "H"]}, r"its columns would run towards F"),
+        ({"PositionerSecondaryAngle": "0", "PatientOrientation": ["LF", "FR"]}, r"its rows would run towards L"),
         (
             {"NumberOfFrames": 3, "PositionerSecondaryAngleIncrement": ["0", "1"]},
             r"its PositionerSecondaryAngleIncrement \(0018,1521\) has 2 values for 3 frames",
@@ -277,6 +278,63 @@ def test_the_tags_give_the_pose_of_a_c_arm_back(ct, tmp_path):
     assert [float(value) for value in dataset.ImagerPixelSpacing] == [2.5, 3.0]
     assert float(dataset.EstimatedRadiographicMagnificationFactor) == 1.5
     np.testing.assert_allclose(drrproj.read_geometry(tmp_path / "x.dcm", ct.center).views, arm(ct).views, atol=1e-4)
+
+
+def turned_about_z(ct, degrees):
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.eye(4)
+    turn[:2, :2] = [[cosine, -sine], [sine, cosine]]
+    turn[:3, 3] = ct.center - turn[:3, :3] @ ct.center
+    return turn
+
+
+OFF_CENTRE = {
+    "tilted": lambda view: view.tilted(top=10),
+    "shifted": lambda view: view.shifted(right=60),
+    "cropped": lambda view: view.cropped(slice(0, 20), slice(10, 50)),
+}
+
+
+@pytest.mark.parametrize("how", OFF_CENTRE)
+def test_a_beam_that_misses_the_middle_has_no_positioner_angles(ct, tmp_path, how):
+    view = OFF_CENTRE[how](drrproj.Geometry.radiograph("PA", ct, shape=(40, 56)))
+    path = tmp_path / "x.dcm"
+    drrproj.write_dicom(path, drrproj.project(ct, view))
+    dataset = pydicom.dcmread(path)
+    beam = view.centers[0] - view.sources[0]
+    assert dataset.PositionerType == "NONE"
+    assert "PositionerPrimaryAngle" not in dataset
+    np.testing.assert_allclose(float(dataset.DistanceSourceToDetector), np.linalg.norm(beam), rtol=1e-7)
+    along = (ct.center - view.sources[0]) @ beam / np.linalg.norm(beam)
+    np.testing.assert_allclose(float(dataset.DistanceSourceToPatient), along, rtol=1e-7)
+    np.testing.assert_array_equal(drrproj.read_geometry(path).views, view.views)
+    with pytest.raises(ValueError, match=r"central ray meets row .* cropped, shifted or tilted; leave out the isocen"):
+        drrproj.read_geometry(path, ct.center)
+    with pytest.raises(ValueError, match="cropped, shifted or tilted"):
+        drrproj.read_geometry(path, sdd=1000)
+
+
+def test_a_parallel_beam_is_not_read_by_its_tags(ct, tmp_path):
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, VIEWS["PA parallel"](ct)))
+    with pytest.raises(ValueError, match="its beam is parallel, which its tags cannot say"):
+        drrproj.read_geometry(tmp_path / "x.dcm", ct.center, sdd=1800, sod=1500)
+
+
+@pytest.mark.parametrize("degrees", [1, 30, 60, 89, 180])
+def test_a_picture_turned_in_its_plane_is_not_read_by_its_tags(ct, tmp_path, degrees):
+    view = drrproj.Geometry.radiograph("PA", ct, shape=(40, 56)).rolled(degrees)
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, view))
+    with pytest.raises(ValueError, match="it is stored mirrored or turned"):
+        drrproj.read_geometry(tmp_path / "x.dcm", ct.center)
+
+
+@pytest.mark.parametrize("beam", ["cone", "parallel"])
+@pytest.mark.parametrize(("degrees", "is_still_pa"), [(0, True), (-20, True), (25, False), (90, False), (180, False)])
+def test_a_view_is_named_by_its_beam_and_not_by_its_name_alone(ct, tmp_path, beam, degrees, is_still_pa):
+    pa = drrproj.Geometry.radiograph("PA", ct, beam=beam, shape=(40, 56))
+    drrproj.write_dicom(tmp_path / "x.dcm", drrproj.project(ct, pa.moved(turned_about_z(ct, degrees))))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    assert ("ViewPosition" in dataset, "ViewCodeSequence" in dataset) == (is_still_pa, is_still_pa)
 
 
 @pytest.mark.parametrize(("name", "along"), [("AP", ["L", "F"]), ("LL", ["P", "F"]), ("RL", ["A", "F"])])

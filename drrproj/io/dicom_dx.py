@@ -41,6 +41,9 @@ _SOP_CLASSES = {
 # Names of CID 4010, DX View.
 _VIEW_CODES = {"AP": "AnteroPosterior", "PA": "PosteroAnterior", "LL": "LeftLateral", "RL": "RightLateral"}
 
+# Cosine of the 22.5 degrees from a view by which it is still called so: beyond them it is nearer to an oblique of 45.
+_AS_NAMED = 0.9239
+
 # Line integrals are stored in steps of 1/4096, over a range of 16; where that is not enough, in the next power of two.
 _STEP = 2.0**-12
 _LEVELS = 2**16 - 1
@@ -59,9 +62,11 @@ def write_dicom(
     The pixels are the line integral in steps of 1/4096 (of the next power of two where its range exceeds 16), dense is
     bright; the file says so in its Real World Value Mapping, with an intercept below 0 where noise or scatter takes
     open pixels there. That it is simulated stands in its series description; its comments say what of beam, scatter,
-    noise and detector is in it. Its tags hold source to detector distance, pixel spacing, view, the patient's
-    directions in the picture, and, where the picture is upright on a C-arm, the positioner's angles; Distance Source to
-    Patient is measured to the middle of the CT. A private element holds the whole record, with the view's matrix.
+    noise and detector is in it. Its tags hold the distance from the source to the detector's middle, pixel spacing, the
+    patient's directions in the picture, the view where the beam is within 22.5 degrees of the one it is named, and,
+    where the picture is upright on a C-arm and the beam meets the detector's middle at a right angle, the positioner's
+    angles; Distance Source to Patient is measured along the beam as far as the middle of the CT. A private element
+    holds the whole record, with the view's matrix.
 
     Parameters
     ----------
@@ -329,30 +334,35 @@ def _add_geometry(dataset: Dataset, radiograph: Radiograph) -> None:
     dataset.ImagerPixelSpacing = [f"{value:.9g}" for value in geometry.pixel_spacing[0]]
     dataset.PatientOrientation = [dicom_letters(column_step), dicom_letters(row_step)]
     dataset.PositionerType = "NONE"
-    if name in RADIOGRAPH_VIEWS:
+    is_parallel = bool(geometry.is_parallel[0])
+    beam = -source if is_parallel else geometry.centers[0] - source
+    to_detector = float(np.linalg.norm(beam))
+    beam = beam / to_detector
+    # A view that was turned keeps its name.
+    if name in RADIOGRAPH_VIEWS and beam @ RADIOGRAPH_VIEWS[name][0] > _AS_NAMED:
         dataset.ViewPosition = name
         dataset.ViewCodeSequence = [_code(getattr(codes.cid4010, _VIEW_CODES[name]))]
-    if geometry.is_parallel[0]:
+    if is_parallel:
         return
-    sdd, normal = float(geometry.sdd[0]), geometry.normals[0]
-    dataset.DistanceSourceToDetector = f"{sdd:.9g}"
+    dataset.DistanceSourceToDetector = f"{to_detector:.9g}"
     volume = radiograph.record["volume"]
     affine, shape = np.array(volume["affine"]), np.array(volume["shape"])
-    sod = float((affine[:3, :3] @ ((shape - 1) / 2) + affine[:3, 3] - source) @ normal)
-    if 0 < sod < sdd:
+    to_middle = affine[:3, :3] @ ((shape - 1) / 2) + affine[:3, 3] - source
+    sod, depth = float(to_middle @ beam), float(to_middle @ geometry.normals[0])
+    if 0 < sod < to_detector:
         dataset.DistanceSourceToPatient = f"{sod:.9g}"
-        dataset.EstimatedRadiographicMagnificationFactor = f"{sdd / sod:.9g}"
-    angles = _positioner_angles(normal, row_step, column_step)
+        dataset.EstimatedRadiographicMagnificationFactor = f"{float(geometry.sdd[0]) / depth:.9g}"
+    angles = _positioner_angles(beam, row_step, column_step)
     if angles is not None:
         dataset.PositionerType = "CARM"
         dataset.PositionerPrimaryAngle, dataset.PositionerSecondaryAngle = (f"{angle:.9g}" for angle in angles)
 
 
 def _positioner_angles(
-    normal: npt.NDArray[np.float64], row_step: npt.NDArray[np.float64], column_step: npt.NDArray[np.float64]
+    beam: npt.NDArray[np.float64], row_step: npt.NDArray[np.float64], column_step: npt.NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """Return the angles whose C-arm view has these directions; None where none has."""
-    angles = positioner_angles(normal)
+    angles = positioner_angles(beam)
     _, up, right = positioner_axes(*angles)
     straight = [
         np.abs(step / np.linalg.norm(step) - wanted).max() < STRAIGHT

@@ -33,6 +33,7 @@ PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "DRRPROJ"
 
 # A UID has dots too, and what follows its last one is no ending.
 _ENDING = re.compile(r"\.(dcm|dicom|ima)$", re.IGNORECASE)
+_LEAVE_OUT = "leave out the isocenter and all numbers, and it gives its own view"
 _MODALITIES = ("XA", "RF", "DX", "CR", "RG")
 _KEYWORDS = (
     "Modality",
@@ -75,10 +76,12 @@ def read_pose(
         shape = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
         stem = _ENDING.sub("", Path(path).name)
         given = (sdd, sod, primary_angle, secondary_angle, pixel_spacing)
-        if isocenter is None and all(value is None for value in given):
-            own = own_geometry(dataset)
-            if own is not None:
-                return Geometry(np.array(own, dtype=np.float64), shape, (stem,))
+        matrices = own_geometry(dataset)
+        own = None if matrices is None else Geometry(np.array(matrices, dtype=np.float64), shape, (stem,))
+        if own is not None and isocenter is None and all(value is None for value in given):
+            return own
+        if own is not None:
+            _check_centred(own)
         if isocenter is None:
             raise ValueError(
                 "it does not say where the patient's CT lies; pass the isocenter in the CT's world, such as ct.center"
@@ -208,14 +211,27 @@ def _check_upright(dataset: Any) -> None:
             )
 
 
+def _check_centred(own: Geometry) -> None:
+    """Refuse drrproj's own picture where tags, which know no shift and no tilt of a detector, cannot say its view."""
+    if own.is_parallel[0]:
+        raise ValueError(f"its beam is parallel, which its tags cannot say; {_LEAVE_OUT}")
+    foot = own.project_points(own.sources[0] + own.sdd[0] * own.normals[0])[0, 0]
+    middle = (np.array(own.shape) - 1) / 2
+    if np.abs(foot - middle).max() > 0.5:
+        raise ValueError(
+            f"its central ray meets row {foot[0]:.1f}, column {foot[1]:.1f} and not the middle, row {middle[0]:.1f}, "
+            f"column {middle[1]:.1f}, which its tags cannot say: it was cropped, shifted or tilted; {_LEAVE_OUT}"
+        )
+
+
 def _check_orientation(dataset: Any, geometry: Geometry) -> None:
     """Refuse a picture whose rows or columns run against the view's: it is stored mirrored or turned."""
     stated = dataset.get("PatientOrientation")
     if not stated or len(stated) != 2:
         return
     for letters, step, what in zip(stated, geometry.views[0, :3, [3, 2]], ("rows", "columns"), strict=True):
-        first = str(letters)[:1]
-        if first in DICOM_AXES and step @ DICOM_AXES[first] <= 0:
+        # The letters name every part of a direction, so one that has no such part is another.
+        if any(step @ DICOM_AXES[letter] <= 0 for letter in str(letters) if letter in DICOM_AXES):
             raise ValueError(
                 f"its {tag_text('PatientOrientation')} is {stated[0]}\\{stated[1]}, but at these angles its {what} "
                 f"would run towards {dicom_letters(step)}: it is stored mirrored or turned, or its angles mean "

@@ -42,7 +42,7 @@ def read_geometry(
     isocenter : array_like, shape (3,), mm, RAS+, optional
         For an X-ray file: the point that the arm turns about, which lies ``sod`` from the source on the central ray.
         X-ray files do not know where the CT's patient lies: ``ct.center`` is a start. With it, the tags count in a
-        file by :func:`write_dicom`, too.
+        file by :func:`write_dicom`, too, unless its detector was cropped, shifted or tilted, which they cannot say.
     sdd, sod : float, mm, optional
         Source to detector and source to isocenter, in place of Distance Source to Detector (0018,1110) and Distance
         Source to Patient (0018,1111). For DX and CR the standard means the second one to the table or stand.
@@ -66,8 +66,8 @@ def read_geometry(
     ValueError
         If it is neither kind of file, or a damaged one; if the isocenter or another number is given for a ``.json``,
         which says all of it. For an X-ray file: if a tag is missing and not replaced, the increments do not fit the
-        frames, the picture is turned or mirrored against the positioner's angles, or the beam is not perpendicular to
-        the detector.
+        frames, the picture is turned or mirrored against the positioner's angles, the beam is not perpendicular to the
+        detector, or an isocenter or a number is given for a picture of drrproj's whose view its tags cannot say.
     ModuleNotFoundError
         If it is DICOM and pydicom is not installed.
 
