@@ -488,7 +488,10 @@ def test_what_is_missing_is_absent_with_its_reason(made):
         (("heart",), "mediastinum_overall", "needs heart"),
         (("heart",), "mediastinum_upper", "needs mediastinum_overall"),
         (tuple(n for n in anatomy.IDS if n.startswith("vertebrae_")), "hemidiaphragm_left", "needs a vertebra"),
-        (("liver", "stomach"), "diaphragm", "needs one of liver"),
+        (("liver",), "diaphragm", "the labels have none of liver"),
+        (("liver",), "hemidiaphragm_right", "needs diaphragm"),
+        (("liver",), "mediastinum_overall", "the labels have none of liver"),
+        (("aorta",), "mediastinum_anterior", "the labels have none of aorta"),
         (LEFT, "mediastinum_overall", "needs lung_left"),
         (LEFT, "lung_left_vessel", "needs lung_left"),
         (("aorta",), "aorta_arch", "needs aorta"),
@@ -500,6 +503,17 @@ def test_a_missing_landmark_is_named(made, without, name, reason):
     derived = derive(made["ct"], LabelVolume(ids, made["ct"].affine, NAMES), read_taxonomy("paxray"))
     assert reason in derived.absent[name]
     assert name not in derived.labels.names.values()
+
+
+@pytest.mark.parametrize(("taxonomy", "region"), [("paxray", "mediastinum_overall"), ("paxray++", "cardiomediastinum")])
+def test_the_left_appendage_alone_is_no_heart(made, taxonomy, region):
+    names = {label_id: "atrial_appendage_left" if name == "heart" else name for label_id, name in NAMES.items()}
+    derived = derive(made["ct"], LabelVolume(made["ids"], made["ct"].affine, names), read_taxonomy(taxonomy))
+    assert derived.absent["heart"] == "the labels have none of heart, heart_myocardium"
+    assert "needs heart" in derived.absent[region]
+    chambers = {label_id: "heart_myocardium" if name == "heart" else name for label_id, name in NAMES.items()}
+    derived = derive(made["ct"], LabelVolume(made["ids"], made["ct"].affine, chambers), read_taxonomy(taxonomy))
+    assert (mask(derived, "heart") == anatomy.mask_of(made["ids"], "heart")).all()
 
 
 def test_an_aorta_without_two_limbs_has_no_parts(made):

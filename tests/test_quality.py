@@ -118,6 +118,28 @@ def test_a_missing_and_a_nearly_missing_lobe():
     ]
 
 
+@pytest.mark.parametrize(
+    ("organ", "structures"),
+    [("heart", ["heart"]), ("aorta", ["aorta"]), ("trachea", ["trachea"]), ("liver", ["liver"])],
+)
+def test_an_organ_that_every_chest_has_is_missed(organ, structures):
+    said = f"{organ} has 0.0 ml; a chest has 5 at least"
+    labels = without(*structures)
+    assert messages(findings(CT, labels), "missing_organ", "warn") == [said]
+    assert messages(findings(CT, labels, QualityLimits(drop=("missing_organ",))), "missing_organ") == [said]
+    assert messages(findings(CT, labels, QualityLimits(least_organ_ml=0)), "missing_organ", "warn") == []
+
+
+def test_a_crumb_is_no_liver_and_chambers_are_a_heart():
+    array = without("liver").array.copy()
+    array[tuple(np.argwhere(LABELS.array == ID["liver"])[0])] = ID["liver"]
+    assert messages(findings(CT, with_ids(array)), "missing_organ", "warn") == [
+        "liver has 0.0 ml; a chest has 5 at least"
+    ]
+    chambers = renamed(lambda name: "heart_myocardium" if name == "heart" else name)
+    assert messages(findings(CT, chambers), "missing_organ", "warn") == []
+
+
 def test_numbers_mixed_up():
     exchange = {"vertebrae_T5": "vertebrae_T6", "vertebrae_T6": "vertebrae_T5"}
     exchange |= {"rib_left_7": "rib_left_9", "rib_left_9": "rib_left_7"}

@@ -196,6 +196,11 @@ def one(**changes):
             "a cycle: a is part of b is part of a",
         ),
         ({"classes": [one(super_class="heart")]}, "heart is part of heart"),
+        (
+            {"classes": [one(needs=["hart"])]},
+            "needs 'hart', which is neither a class nor a known structure; did you mean",
+        ),
+        ({"classes": [one(needs="heart")]}, "must be a list of texts"),
         ({"classes": [one(name="part", sources=["part"])]}, "neither a class nor a known structure"),
         ({"classes": [one(synonym=["x"])]}, "'synonym', which means nothing; did you mean synonyms"),
         ({"classes": [{"name": "heart"}]}, 'needs a text as "group"'),

@@ -34,9 +34,9 @@ def derive(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> Derived:
     """Make every class of a taxonomy that these labels allow.
 
     A class is the union of those of its sources that are there, or is cut out of them by its rule; see
-    :mod:`drrproj.dataset.derive_rules`. The rules work in patient coordinates, so the order and direction of the
-    array's axes do not matter. "Between the lungs" and "in front of the heart" mean along the grid's axes nearest to
-    the patient's, which is the same thing for a scan that is not oblique.
+    :mod:`drrproj.dataset.derive_rules`. It is absent where none is there of what it needs. The rules work in patient
+    coordinates, so the order and direction of the array's axes do not matter. "Between the lungs" and "in front of the
+    heart" mean along the grid's axes nearest to the patient's, which is the same thing for a scan that is not oblique.
 
     Parameters
     ----------
@@ -97,6 +97,8 @@ def classes_of(partition: Partition, taxonomy: Taxonomy) -> Derived:
 def _add(partition: Partition, anatomy: AnatomyClass) -> str | None:
     if not anatomy.sources:
         return "no segmentation that this taxonomy knows has it"
+    if anatomy.needs and not partition.those_of(anatomy.needs):
+        return f"the labels have none of {', '.join(anatomy.needs)}"
     if anatomy.rule is None:
         made = partition.add_union(anatomy.name, anatomy.sources)
         return None if made else f"the labels have none of {', '.join(anatomy.sources)}"

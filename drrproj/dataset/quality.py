@@ -29,6 +29,13 @@ _LOBES = (
     "lung_middle_lobe_right",
     "lung_lower_lobe_right",
 )
+# Of each, TotalSegmentator's name now and those it had before.
+_ORGANS = {
+    "heart": re.compile(r"heart(_\w+)?"),
+    "aorta": re.compile(r"aorta"),
+    "trachea": re.compile(r"trachea|lung_trachea_bronchia"),
+    "liver": re.compile(r"liver"),
+}
 # Bones, lungs and kidneys do not cross the midline; vessels and bowel may.
 _SIDED = re.compile(r"(lung|rib|kidney|scapula|clavicula|humerus|hip|femur|adrenal_gland)_(?!cyst)")
 # Two of these cannot be in the same place. Parts and wholes (a heart chamber and the heart) can.
@@ -76,6 +83,8 @@ class QualityLimits:
         Thoracic vertebrae needed.
     least_lobe_ml : float
         Volume each of the five lung lobes needs, ml; 0 for labels without lobes.
+    least_organ_ml : float
+        Volume that heart, aorta, trachea and liver each need, ml; 0 for labels without them.
     order_slack_mm : float
         How far a rib or vertebra may lie above the one it should lie below.
     side_margin_mm : float
@@ -119,6 +128,7 @@ class QualityLimits:
     least_rib_ml: float = 0.3
     least_thoracic_vertebrae: int = 10
     least_lobe_ml: float = 40.0
+    least_organ_ml: float = 5.0
     order_slack_mm: float = 5.0
     side_margin_mm: float = 10.0
     overlap_share: float = 0.05
@@ -296,6 +306,14 @@ def missing_lobe(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
             yield f"{lobe} has {ml:.0f} ml; each lobe needs {limits.least_lobe_ml:g}"
 
 
+def missing_organ(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
+    """Heart, aorta, trachea or liver not there or hardly: classes that are cut by it come out wrong or not at all."""
+    for organ, names in _ORGANS.items():
+        ml = sum(structure.ml for name, structure in case.structures.items() if names.fullmatch(name))
+        if ml < limits.least_organ_ml:
+            yield f"{organ} has {ml:.1f} ml; a chest has {limits.least_organ_ml:g} at least"
+
+
 def wrong_order(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     """A vertebra or rib above one of a lower number, a lower lobe above the upper one: the names were mixed up."""
     spine = [f"vertebrae_{level}{n}" for level, count in (("C", 7), ("T", 13), ("L", 6)) for n in range(1, count + 1)]
@@ -437,6 +455,7 @@ RULES: Mapping[str, Callable[[MeasuredCase, QualityLimits], Iterator[str]]] = Ma
             few_vertebrae,
             numbering_gap,
             missing_lobe,
+            missing_organ,
             wrong_order,
             overlap,
             cut_chest,

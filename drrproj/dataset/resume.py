@@ -11,14 +11,14 @@ from typing import Any, TypeAlias, cast
 from drrproj.dataset.cases import Case
 from drrproj.dataset.inputs import Inputs, changed, changed_content, find_inputs
 from drrproj.dataset.one_case import CannotWrite
-from drrproj.dataset.quality import few_ribs, few_vertebrae, missing_lobe, numbering_gap, unnamed_ids
+from drrproj.dataset.quality import few_ribs, few_vertebrae, missing_lobe, missing_organ, numbering_gap, unnamed_ids
 from drrproj.dataset.store import Store, files_of, read_record, set_stamp
 from drrproj.threads import default_threads
 
 __all__ = ["Standing", "Told", "look", "move", "reasons_left_out", "why_left_out"]
 
 # Rules that miss structures by their names.
-_THAT_COUNT = {rule.__name__ for rule in (few_ribs, few_vertebrae, numbering_gap, missing_lobe)}
+_THAT_COUNT = {rule.__name__ for rule in (few_ribs, few_vertebrae, numbering_gap, missing_lobe, missing_organ)}
 
 Told: TypeAlias = Callable[[int], Callable[[str], None]]
 """Is told of how many cases something long is to be done; what it returns, what became of each."""

@@ -20,7 +20,7 @@ TAXONOMIES = ("paxray", "paxray-shipped", "paxray++", "totalsegmentator")
 """Names of the taxonomies that come with the package."""
 
 _FOLDER = Path(__file__).parents[1] / "data" / "taxonomies"
-_CLASS_KEYS = {"name", "group", "super_class", "sources", "rule", "side_partner", "synonyms"}
+_CLASS_KEYS = {"name", "group", "super_class", "sources", "needs", "rule", "side_partner", "synonyms"}
 _FILE_KEYS = {"format", "about", "based_on", "order", "labels", "classes"}
 
 
@@ -46,6 +46,9 @@ class AnatomyClass:
     rule : str, optional
         One of :data:`drrproj.dataset.derive_rules.RULES`; without one, the class is the union of those sources that
         are there.
+    needs : tuple of str
+        Classes or structures of which at least one must be there, or the class is absent: a heart is none of its left
+        appendage alone. By default any source will do.
     """
 
     name: str
@@ -55,6 +58,7 @@ class AnatomyClass:
     side_partner: str | None = None
     synonyms: tuple[str, ...] = ()
     rule: str | None = None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,11 @@ class Taxonomy:
 
     def _check(self, anatomy: AnatomyClass, classes: set[str]) -> None:
         structures = {*totalsegmentator_structures(), *self.labels}
-        for source in anatomy.sources:
+        named = [*(("has source", source) for source in anatomy.sources), *(("needs", need) for need in anatomy.needs)]
+        for what, source in named:
             if source not in structures and (source not in classes or source == anatomy.name):
                 raise ValueError(
-                    f"{self._of(anatomy)} has source {source!r}, which is neither a class nor a known structure"
+                    f"{self._of(anatomy)} {what} {source!r}, which is neither a class nor a known structure"
                     f'{_near(source, classes | structures)}; a structure of your own belongs under "labels"'
                 )
         for what, other in (("super class", anatomy.super_class), ("side partner", anatomy.side_partner)):
@@ -172,8 +177,9 @@ class Taxonomy:
         return tuple(anatomy.name for anatomy in self.classes if anatomy.super_class == self[name].name)
 
     def made_of(self, name: str) -> tuple[str, ...]:
-        """Those sources of a class that are classes themselves."""
-        return tuple(source for source in self[name].sources if source in self._by_name and source != name)
+        """Those sources and needs of a class that are classes themselves."""
+        asked = dict.fromkeys((*self[name].sources, *self[name].needs))
+        return tuple(source for source in asked if source in self._by_name and source != name)
 
     @cached_property
     def _phrases(self) -> Phrases:
@@ -349,6 +355,7 @@ def _classes(entries: Any, file: str) -> tuple[AnatomyClass, ...]:
                 entry.get("side_partner"),
                 _texts(entry.get("synonyms", []), f'"synonyms" of {where}'),
                 entry.get("rule"),
+                _texts(entry.get("needs", []), f'"needs" of {where}'),
             )
         )
     return tuple(classes)
