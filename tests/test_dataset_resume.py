@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -18,12 +19,14 @@ import pytest
 from small_cases import NAMES, SMALL, content_of, save, small_case, write_subjects
 
 from drrproj.cli import main
-from drrproj.dataset import inputs
+from drrproj.dataset import inputs, store
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import Case, find_cases
 from drrproj.dataset.check import problems
 from drrproj.dataset.inputs import find_inputs
+from drrproj.dataset.log import Log
 from drrproj.dataset.merge import merge
+from drrproj.dataset.one_case import CannotWrite
 from drrproj.dataset.poses import Poses, Variation
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
@@ -674,3 +677,40 @@ def test_a_merge_looks_under_the_lock_at_what_is_there(tmp_path, plain, monkeypa
         merge([tmp_path / "mine"], tmp_path / "out")
     (record, *_) = open_store(tmp_path / "out").records()
     assert [record] == list(open_store(tmp_path / "theirs").records())
+
+
+def test_a_build_that_began_meanwhile_in_the_same_new_folder_stays(tmp_path, monkeypatch):
+    folder, make_folders = tmp_path / "out", store._make_folders
+
+    def make_folders_while_another_build_begins(path):
+        monkeypatch.setattr(store, "_make_folders", make_folders)
+        store.create_store(folder, {"seed": 1}, ["heart"], {})
+        make_folders(path)
+
+    monkeypatch.setattr(store, "_make_folders", make_folders_while_another_build_begins)
+    with pytest.raises(ValueError, match="holds a dataset of another configuration: seed"):
+        store.create_store(folder, {"seed": 2}, ["heart"], {})
+    assert open_store(folder).configuration == {"seed": 1}
+
+
+def test_a_line_of_the_log_that_a_full_disk_takes_in_part_is_no_line(tmp_path):
+    class NearlyFull:
+        """Takes ten bytes, and says at the next ones that it is full."""
+
+        def __init__(self):
+            self.room = 10
+
+        def write(self, data):
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            taken, self.room = min(len(data), self.room), 0
+            return taken
+
+        def close(self):
+            pass
+
+    with Log(tmp_path) as log:
+        log._file.close()
+        log._file = NearlyFull()
+        with pytest.raises(CannotWrite, match="cannot write the log: No space left"):
+            log.write({"event": "start", "cases": 40, "to_make": 40})

@@ -53,7 +53,10 @@ class Log:
         text = json.dumps({"time": now, **event}, ensure_ascii=False)
         try:
             # The name of a file may have bytes that are no text.
-            self._file.write(text.encode(errors="backslashreplace") + b"\n")
+            rest = memoryview(text.encode(errors="backslashreplace") + b"\n")
+            # A disk that is nearly full takes a part, and says what is wrong when asked again.
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise CannotWrite(f"cannot write the log: {error.strerror}") from error
 

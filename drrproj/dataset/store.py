@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.dataset.lock import only_build
 from drrproj.geometry import Geometry
 from drrproj.io.grey import read_grey
 from drrproj.io.numpy_arrays import DAMAGE, write_archive
@@ -489,6 +490,8 @@ def create_store(
     ------
     ValueError
         If a dataset of another configuration is there (the message says what differs), or other files are.
+    BlockingIOError
+        If another build is beginning there.
     OSError
         If the folder cannot be made.
 
@@ -527,9 +530,12 @@ def create_store(
         "classes": None if classes is None else list(classes),
         "groups": {name: list(members) for name, members in groups.items()},
     }
-    with replaced(folder / "dataset.json") as file:
-        file.write(plain_json(header).encode() + b"\n")
-    return open_store(folder)
+    # Under the lock, and then compared, because another build may have begun in the same new folder.
+    with only_build(folder):
+        if not (folder / "dataset.json").exists():
+            with replaced(folder / "dataset.json") as file:
+                file.write(plain_json(header).encode() + b"\n")
+    return create_store(path, configuration, classes, groups)
 
 
 def _make_folders(folder: Path) -> None:
