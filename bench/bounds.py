@@ -26,8 +26,8 @@ INT16 = {"AP cone": 0.75}
 """Judged where memory is the limit; from elsewhere the ratio is told."""
 
 AT_ONCE = 0.8
-FEWER_PIXELS = 1.0
-"""A search over poses begins with few pixels: they must not take longer than many."""
+OF_FEW, OF_FEW_WITH_MASKS = 0.1, 0.2
+"""A search over poses begins with few pixels, which are the faster for it; with masks beside the image to all alone."""
 
 SECOND_THREAD = 1.8
 NUMBA = 4.0
@@ -114,9 +114,9 @@ def _calls(rows: Rows) -> Iterator[Ratio]:
         # One call costs what its poses cost together, so it is their mean that it is held to.
         yield from _between(f"{at_once} / alone", rows.find(at_once), rows.find(alone), AT_ONCE, of="mean")
     few, many = rows.find(POSES_OF_FEW_PIXELS), rows.find(POSES_ALONE)
-    yield from _between(f"{POSES_OF_FEW_PIXELS} / to all", few, many, FEWER_PIXELS, of="mean")
+    yield from _between(f"{POSES_OF_FEW_PIXELS} / to all", few, many, OF_FEW, of="mean")
     few = rows.find(POSES_OF_FEW_PIXELS + MASKS, "int16 F")
-    yield from _between(f"{POSES_OF_FEW_PIXELS}{MASKS} / the image to all", few, many, FEWER_PIXELS, of="mean")
+    yield from _between(f"{POSES_OF_FEW_PIXELS}{MASKS} / the image to all", few, many, OF_FEW_WITH_MASKS, of="mean")
     for name in FEW:
         one, two = (rows.find(name, threads=threads) for threads in (1, 2))
         yield from _between(f"{name}, 1 / 2 threads", one, two, SECOND_THREAD, at_least=True)

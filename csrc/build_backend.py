@@ -42,6 +42,11 @@ def _compiler_works() -> bool:
 def _settings(config_settings: dict[str, Any] | None) -> dict[str, Any]:
     settings = dict(config_settings or {})
     if not _compiler_works():
+        if settings.get("cmake.define.DRRPROJ_CUDA") == "ON":
+            raise SystemExit(
+                "drrproj: DRRPROJ_CUDA is ON, and there is no working C++17 compiler to build it with; install GCC or "
+                "Clang (CXX names another), or leave that setting out"
+            )
         print(
             "drrproj: no working C++17 compiler (GCC or Clang; CXX names another): building a pure Python wheel that "
             "uses the slower Numba backend",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,17 @@ def test_a_compiler_of_2017_is_asked_for_nothing_that_it_does_not_know(tmp_path)
     assert set(commands) == {"baseline", "avx2", "avx512"}
     assert "-msse4.2 " in commands["baseline"]
     assert "-mavx512f " in commands["avx512"]
+
+
+@pytest.mark.parametrize(("cuda", "is_refused"), [("ON", True), ("OFF", False), (None, False)])
+def test_cuda_that_is_asked_for_is_not_left_out_for_want_of_a_compiler(monkeypatch, cuda, is_refused):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    # pip installs it for the build alone.
+    monkeypatch.setitem(sys.modules, "scikit_build_core", types.SimpleNamespace(build=None))
+    backend = runpy.run_path(str(ROOT / "csrc" / "build_backend.py"))
+    given = {} if cuda is None else {"cmake.define.DRRPROJ_CUDA": cuda}
+    if is_refused:
+        with pytest.raises(SystemExit, match=r"DRRPROJ_CUDA is ON, and there is no working C\+\+17 compiler"):
+            backend["_settings"](given)
+    else:
+        assert backend["_settings"](given) == {**given, "wheel.cmake": "false"}
