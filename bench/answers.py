@@ -116,16 +116,16 @@ def _pairs(case: Case, shot: drrproj.Radiograph, number: int, pixels: npt.NDArra
     view = case.geometry.views[number]
     mu = None if case.attenuation is None else _broken_line(case.attenuation)
     pairs: list[Pair] = []
-    if shot.line_integral is not None:
+    if "line_integral" in shot.images:
         truth = reference.line_integrals(case.volume.array, case.volume.affine, view, pixels, mu)
         pairs.append(("line integral", shot.line_integral[0, rows, columns], truth))
     if case.labels is None:
         return pairs
     labels = case.labels
-    if shot.path_length is not None:
+    if "path_length" in shot.images:
         truth = reference.path_lengths(labels.array, labels.affine, view, pixels, shot.path_length.label_ids)
         pairs.append(("path length", _sampled(shot.path_length, pixels), truth))
-    if shot.label_line_integral is not None and shot.background_line_integral is not None:
+    if "background_line_integral" in shot.images:
         ids = (0, *shot.label_line_integral.label_ids)
         truth = reference.shares(case.volume.array, labels.array, labels.affine, view, pixels, ids, mu)
         pairs.append(("background", shot.background_line_integral[0, rows, columns], truth[0]))
@@ -154,7 +154,8 @@ def _errors(found: npt.NDArray[np.float32], truth: npt.NDArray[np.float64]) -> t
 
 def _wrong_labels(case: Case, shot: drrproj.Radiograph, number: int, pixels: npt.NDArray[np.int64]) -> Iterator[str]:
     """What is wrong with single labels, whose errors an error over all of them may hide."""
-    of_labels = shot.path_length or shot.masks or shot.label_line_integral or shot.entry_depth
+    names = ("path_length", "masks", "label_line_integral", "entry_depth")
+    of_labels = next((shot.images[name] for name in names if name in shot.images), None)
     if of_labels is None or case.labels is None:
         return
     ids, labels, view = of_labels.label_ids, case.labels, case.geometry.views[number]
@@ -162,17 +163,17 @@ def _wrong_labels(case: Case, shot: drrproj.Radiograph, number: int, pixels: npt
     met = np.count_nonzero(mm.any(axis=1))
     if met < len(ids) and len(pixels) < np.prod(case.geometry.shape):
         yield f"the sampled rays meet {met} of {len(ids)} labels; of the others nothing is known"
-    if shot.path_length is not None:
+    if "path_length" in shot.images:
         yield from _far_off("path length", ids, _sampled(shot.path_length, pixels), mm, TOUCH_MM)
-    if shot.label_line_integral is not None:
+    if "label_line_integral" in shot.images:
         mu = None if case.attenuation is None else _broken_line(case.attenuation)
         truth = reference.shares(case.volume.array, labels.array, labels.affine, view, pixels, ids, mu)
         densest = float((truth / np.where(mm > 0, mm, np.inf)).max())
         yield from _far_off("share", ids, _sampled(shot.label_line_integral, pixels), truth, TOUCH_MM * densest)
-    if shot.masks is not None:
+    if "masks" in shot.images:
         found = np.stack([shot.masks[label][0][tuple(pixels.T)] for label in shot.masks])
         yield from _lost_and_invented("masks", found, mm)
-    if shot.entry_depth is not None and shot.exit_depth is not None:
+    if "entry_depth" in shot.images:
         yield from _wrong_depths(case, shot, number, pixels, mm)
 
 

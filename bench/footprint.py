@@ -133,7 +133,7 @@ def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:
     before = _status_bytes("VmRSS")
     shot = big()
     peak = _status_bytes("VmHWM")
-    if shot.masks is not None:
+    if "masks" in shot.images:
         rows, columns = task["detector"]
         assert shot.masks.packed.nbytes == count * rows * ((columns + 7) // 8), "more than a bit per label and pixel"
     # Outputs are what goes with them: of zeros that nobody wrote to, the system holds nothing.

@@ -135,7 +135,7 @@ def _checked(work: LabelWork, threads: int, backend: str) -> tuple[Truth, float]
     case = Case("patient", work.ct, work.geometry, threads, work.labels, outputs, bilinear(), backend)
     shot = answers.run(case)
     answer = answers.check(case, shot)
-    if answer.wrong or shot.masks is None or shot.path_length is None:
+    if answer.wrong:
         raise SystemExit(f"WRONG: drrproj: {'; '.join(answer.wrong)}")
     return Truth(shot.masks.array, shot.path_length.array > answers.TOUCH_MM), answer.relative_l2
 

@@ -212,7 +212,6 @@ def error_of(drawn: Drawn, instruction_set: str) -> Error:
             backend="cpu",
             threads=1,
         )
-    assert shot.line_integral is not None
     truth = drawn.truth[drawn.counts]
     off = np.abs(shot.line_integral[0][drawn.counts] - truth)
     return Error(float(np.linalg.norm(off) / np.linalg.norm(truth)), float(off.max() / truth.max()))

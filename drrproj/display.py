@@ -277,10 +277,9 @@ class Picture:
 
 
 def _in_body(image: Radiograph | npt.NDArray[Any]) -> Float32Array:
-    values: Any = image.line_integral if isinstance(image, Radiograph) else image
-    if values is None:
+    if isinstance(image, Radiograph) and "line_integral" not in image.images:
         raise ValueError('this radiograph has no line integral to show; ask for outputs=("line_integral", ...)')
-    values = np.asarray(values, dtype=np.float32)
+    values = np.asarray(image.line_integral if isinstance(image, Radiograph) else image, dtype=np.float32)
     body: Float32Array = values[values > BODY]
     return body
 

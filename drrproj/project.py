@@ -380,13 +380,7 @@ class Projector:
         record["geometry"] = geometry.as_record()
         return Radiograph(
             geometry=geometry,
-            line_integral=images.get("line_integral"),
-            path_length=images.get("path_length"),
-            masks=images.get("mask"),
-            label_line_integral=images.get("label_line_integral"),
-            background_line_integral=images.get("background_line_integral"),
-            entry_depth=images.get("entry_depth"),
-            exit_depth=images.get("exit_depth"),
+            images={"masks" if output == "mask" else output: held for output, held in images.items()},
             backend=self._backend,
             record=record,
         )

@@ -22,6 +22,17 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
 
+# What each output is called in words, and by which name project() makes it.
+_OUTPUTS = {
+    "line_integral": ("line integral", "line_integral"),
+    "path_length": ("path lengths", "path_length"),
+    "masks": ("masks", "mask"),
+    "label_line_integral": ("shares of the line integral", "label_line_integral"),
+    "background_line_integral": ("share of the background", "label_line_integral"),
+    "entry_depth": ("depths", "depth"),
+    "exit_depth": ("depths", "depth"),
+}
+
 # How many bits each byte has.
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
@@ -255,23 +266,28 @@ class Radiograph:
     Of a volume on a GPU every array is there too, and comes from the same library; boxes, areas and centroids of masks
     want them on the host.
 
+    An output that was not asked for raises AttributeError, in a sentence that says how to ask; ``images`` says which
+    there are.
+
     Attributes
     ----------
     geometry : Geometry
         The views, in the order of the arrays' first image axis.
-    line_integral : ndarray or None, shape (views, rows, columns), float32, dimensionless
+    images : dict
+        The outputs that were made, by the names of the attributes below.
+    line_integral : ndarray, shape (views, rows, columns), float32, dimensionless
         Integral of linear attenuation along each ray, from the source to the pixel's centre.
-    path_length : LabelImages or LabelCrops or None, mm
+    path_length : LabelImages or LabelCrops, mm
         Length of each ray inside each label.
-    masks : LabelMasks or None
+    masks : LabelMasks
         Where a ray meets a label for more than ``min_path_mm``, or at all. Where it does so for less than a thousandth
         of a millimetre, backends and instruction sets may differ.
-    label_line_integral : LabelImages or LabelCrops or None, dimensionless
+    label_line_integral : LabelImages or LabelCrops, dimensionless
         Each label's share of the line integral: that of its voxels. Labels that do not overlap and the background sum
         to the image.
-    background_line_integral : ndarray or None, shape (views, rows, columns), float32
+    background_line_integral : ndarray, shape (views, rows, columns), float32
         What no label has of the line integral; made with ``label_line_integral``.
-    entry_depth, exit_depth : LabelImages or None, mm
+    entry_depth, exit_depth : LabelImages or LabelCrops, mm
         Along the ray, from the source to where it first meets a label and to where it last leaves it. A parallel beam
         has no source: there the pixel is at 0, and what lies before it is negative. NaN where the label is not met.
         Touching a label for less than a thousandth of a millimetre counts or not, as for masks, wherever on the ray it
@@ -292,21 +308,21 @@ class Radiograph:
     """
 
     geometry: Geometry
-    line_integral: Float32Array | None
-    path_length: LabelImages | LabelCrops | None
-    masks: LabelMasks | None
+    images: dict[str, Any]
     backend: str
     record: dict[str, Any]
-    label_line_integral: LabelImages | LabelCrops | None = None
-    background_line_integral: Float32Array | None = None
-    entry_depth: LabelImages | LabelCrops | None = None
-    exit_depth: LabelImages | LabelCrops | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.images:
+            if name not in _OUTPUTS:
+                raise ValueError(f"unknown image {name!r}; {near_or_known(name, _OUTPUTS)}")
+        images = {name: self.images[name] for name in _OUTPUTS if name in self.images}
+        object.__setattr__(self, "images", images)
 
     def __repr__(self) -> str:
         (rows, columns), views = self.geometry.shape, counted(len(self), "view")
-        made = [name for name, images in self.images.items() if images is not None]
         structures = [counted(len(held), "structure") for held in self.images.values() if isinstance(held, _ByLabel)]
-        parts = [f"{rows} x {columns} pixels", *structures[:1], ", ".join(made) or "no images"]
+        parts = [f"{rows} x {columns} pixels", *structures[:1], ", ".join(self.images) or "no images"]
         return f"Radiograph({views}: {listed(self.geometry.names)}; {'; '.join(parts)}; backend {self.backend})"
 
     def __len__(self) -> int:
@@ -319,36 +335,58 @@ class Radiograph:
         """Select one view, by number or name; the result is a radiograph of that view alone."""
         first = self.geometry.place_of(view)
         chosen, place = self.geometry[first], slice(first, first + 1)
-        kept: dict[str, Any] = {
-            name: None
-            if images is None
-            else images.select(place)
-            if isinstance(images, LabelImages | LabelCrops | LabelMasks)
-            else images[place]
+        kept = {
+            name: images.select(place) if isinstance(images, LabelImages | LabelCrops | LabelMasks) else images[place]
             for name, images in self.images.items()
         }
         record = {**self.record, "geometry": chosen.as_record()}
-        return Radiograph(geometry=chosen, backend=self.backend, record=record, **kept)
+        return Radiograph(chosen, kept, self.backend, record)
 
     @property
-    def images(self) -> dict[str, Any]:
-        """Every output by the name of its attribute, None where it was not asked for."""
-        names = (
-            "line_integral",
-            "path_length",
-            "masks",
-            "label_line_integral",
-            "background_line_integral",
-            "entry_depth",
-            "exit_depth",
-        )
-        return {name: getattr(self, name) for name in names}
+    def line_integral(self) -> Float32Array:
+        """Integral of linear attenuation along each ray, shape (views, rows, columns), float32."""
+        return self._made("line_integral")  # type: ignore[no-any-return]
+
+    @property
+    def path_length(self) -> LabelImages | LabelCrops:
+        """Length of each ray inside each label, mm."""
+        return self._made("path_length")  # type: ignore[no-any-return]
+
+    @property
+    def masks(self) -> LabelMasks:
+        """Where a ray meets a label."""
+        return self._made("masks")  # type: ignore[no-any-return]
+
+    @property
+    def label_line_integral(self) -> LabelImages | LabelCrops:
+        """Each label's share of the line integral."""
+        return self._made("label_line_integral")  # type: ignore[no-any-return]
+
+    @property
+    def background_line_integral(self) -> Float32Array:
+        """What no label has of the line integral, shape (views, rows, columns), float32."""
+        return self._made("background_line_integral")  # type: ignore[no-any-return]
+
+    @property
+    def entry_depth(self) -> LabelImages | LabelCrops:
+        """Along the ray to where it first meets a label, mm."""
+        return self._made("entry_depth")  # type: ignore[no-any-return]
+
+    @property
+    def exit_depth(self) -> LabelImages | LabelCrops:
+        """Along the ray to where it last leaves a label, mm."""
+        return self._made("exit_depth")  # type: ignore[no-any-return]
+
+    def _made(self, name: str) -> Any:
+        if name not in self.images:
+            what, output = _OUTPUTS[name]
+            labels = "" if output == "line_integral" else "pass labels= to project() and "
+            raise AttributeError(f'this radiograph has no {what}; {labels}ask for outputs=("{output}", ...)')
+        return self.images[name]
 
     @property
     def transmission(self) -> Float32Array:
         """Share of photons that arrive, ``exp(-line_integral)``, shape (views, rows, columns)."""
-        if self.line_integral is None:
-            raise ValueError('this radiograph has no line integral; ask for outputs=("line_integral", ...)')
         if device_arrays.is_on_device(self.line_integral):
             return device_arrays.transmission(self.line_integral)  # type: ignore[no-any-return]
         transmission: Float32Array = np.exp(-self.line_integral)

@@ -302,7 +302,7 @@ def test_coco_without_pycocotools_is_refused_before_the_work(ct, seg, tmp_path, 
 def test_npz_of_other_outputs_as_crops(ct, seg, tmp_path):
     outputs = ["--npz-outputs", "depth", "label_line_integral", "--crops"]
     shot = projected(tmp_path / "out", ct, "--labels", seg, *outputs)
-    assert shot.path_length is None
+    assert "path_length" not in shot.images
     assert shot.entry_depth.nbytes < shot.entry_depth.array.nbytes
     volume = drrproj.read_volume(ct)
     expected = drrproj.project(

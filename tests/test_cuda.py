@@ -45,9 +45,9 @@ def scene(seed=1, order="C", dtype=np.float32, count=4):
 
 def arrays_of(shot):
     """Every array of a radiograph, by name."""
-    found = {name: getattr(shot, name) for name in ("line_integral", "background_line_integral")}
-    found |= {name: getattr(shot, name).array for name in IMAGES if getattr(shot, name) is not None}
-    return found | ({"mask": shot.masks.packed} if shot.masks is not None else {})
+    found = {name: shot.images.get(name) for name in ("line_integral", "background_line_integral")}
+    found |= {name: shot.images[name].array for name in IMAGES if name in shot.images}
+    return found | ({"mask": shot.masks.packed} if "masks" in shot.images else {})
 
 
 def bytes_of_volumes():
@@ -310,11 +310,10 @@ def test_labels_stored_in_another_order_than_the_image_are_walked_with_it(output
     _, turned, _ = scene(order="F")
     assert labels.array.strides != turned.array.strides
     first, second = (project(ct, geometry, labels=each, outputs=outputs, backend="cuda") for each in (labels, turned))
-    for name in ("line_integral", "background_line_integral"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    for name in IMAGES:
-        if getattr(first, name) is not None:
-            np.testing.assert_array_equal(getattr(first, name).array, getattr(second, name).array)
+    assert first.images.keys() == second.images.keys()
+    for name, images in first.images.items():
+        arrays = [each.array if name in IMAGES else each for each in (images, second.images[name])]
+        np.testing.assert_array_equal(*arrays)
 
 
 def test_every_label_value_of_sixteen_bits_is_found():

@@ -212,7 +212,7 @@ def test_other_refusals(tmp_path):
         Display.fit([])
     shot = radiograph()
     with pytest.raises(ValueError, match="no line integral to show"):
-        Display.fit(drrproj.Radiograph(shot.geometry, None, None, shot.masks, "cpu", {}))
+        Display.fit(drrproj.Radiograph(shot.geometry, {"masks": shot.masks}, "cpu", {}))
     with pytest.raises(ValueError, match="levels of 8 bits lie from 0 to 255; got 0 to 256"):
         Display(0, 1, bits=8).restore([0, 256])
     with pytest.raises(ValueError, match="window and display both say"):

@@ -392,7 +392,7 @@ def exposed(shot):
 @pytest.mark.parametrize("factor", [1, 100])
 def test_noise_below_zero_is_stored_with_an_intercept(ct, tmp_path, factor):
     noisy = exposed(drrproj.project(ct, drrproj.Geometry.radiograph("PA", ct, pixel_spacing=8, shape=(40, 56))))
-    noisy = dataclasses.replace(noisy, line_integral=noisy.line_integral * np.float32(factor))
+    noisy = dataclasses.replace(noisy, images={"line_integral": noisy.line_integral * np.float32(factor)})
     image = noisy.line_integral[0]
     assert image.min() < -0.03 * factor
     drrproj.write_dicom(tmp_path / "x.dcm", noisy, window=(-0.02 * factor, 2.0 * factor))
@@ -552,7 +552,7 @@ def test_pictures_that_are_no_dx(ct, tmp_path):
         image = shot.line_integral.copy()
         image[0, 3, 5] = value
         with pytest.raises(ValueError, match=r"^a DX image holds finite .* NaN or infinite in 1 of 2240 pixels; mend"):
-            drrproj.write_dicom(tmp_path / "x.dcm", dataclasses.replace(shot, line_integral=image))
+            drrproj.write_dicom(tmp_path / "x.dcm", dataclasses.replace(shot, images={"line_integral": image}))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -35,7 +35,7 @@ def radiograph(names=("heart", "lung/left", "none"), label_ids=(51, 7, 3), views
     )
     geometry = drrproj.Geometry(np.repeat(geometry.views, len(views), axis=0), (ROWS, COLUMNS), views)
     packed = LabelMasks(np.packbits(masks, axis=-1), COLUMNS, label_ids, names)
-    return drrproj.Radiograph(geometry, None, None, packed, "cpu", {}), masks
+    return drrproj.Radiograph(geometry, {"masks": packed}, "cpu", {}), masks
 
 
 # --- what is known of each mask -----------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_table_of_structures(tmp_path):
 )
 def test_no_masks(tmp_path, write, name):
     shot, _ = radiograph()
-    bare = drrproj.Radiograph(shot.geometry, None, None, None, "cpu", {})
+    bare = drrproj.Radiograph(shot.geometry, {}, "cpu", {})
     with pytest.raises(ValueError, match="this radiograph has no masks; pass labels="):
         write(tmp_path / name, bare)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -42,11 +43,13 @@ def radiograph(views: int = 1, labels: bool = True, image: np.ndarray | None = N
     mask[1, :, 5:9, 6:12] = True
     label_ids, label_names = (5, 51), ("liver", "heart")
     path = mask * np.float32(12.5)
+    images = {"line_integral": np.stack([image * (view + 1) for view in range(views)])}
+    if labels:
+        images["path_length"] = LabelImages(path, label_ids, label_names)
+        images["masks"] = LabelMasks(np.packbits(mask, axis=-1), COLUMNS, label_ids, label_names)
     return drrproj.Radiograph(
         geometry=geometry,
-        line_integral=np.stack([image * (view + 1) for view in range(views)]),
-        path_length=LabelImages(path, label_ids, label_names) if labels else None,
-        masks=LabelMasks(np.packbits(mask, axis=-1), COLUMNS, label_ids, label_names) if labels else None,
+        images=images,
         backend="cpu",
         record={
             "versions": {"drrproj": "1"},
@@ -122,7 +125,7 @@ def test_several_views_do_not_fit_one_picture(tmp_path, write, ending):
 @pytest.mark.parametrize(("write", "ending"), ONE_VIEW)
 def test_no_line_integral(tmp_path, write, ending):
     shot = radiograph()
-    bare = drrproj.Radiograph(shot.geometry, None, shot.path_length, shot.masks, "cpu", {})
+    bare = drrproj.Radiograph(shot.geometry, {"path_length": shot.path_length, "masks": shot.masks}, "cpu", {})
     with pytest.raises(ValueError, match="no line integral to write"):
         write(tmp_path / f"pa{ending}", bare)
 
@@ -170,7 +173,7 @@ def test_overlay_of_chosen_labels(tmp_path, labels):
 
 def test_overlay_does_not_depend_on_masks_or_path_length(tmp_path):
     shot = radiograph()
-    only_path = drrproj.Radiograph(shot.geometry, shot.line_integral, shot.path_length, None, "cpu", {})
+    only_path = dataclasses.replace(shot, images={name: shot.images[name] for name in ("line_integral", "path_length")})
     np.testing.assert_array_equal(overlay(tmp_path, shot), overlay(tmp_path, only_path))
 
 
@@ -231,8 +234,7 @@ def test_npz_round_trip_is_exact(tmp_path, views):
 def test_npz_without_labels(tmp_path):
     drrproj.write_npz(tmp_path / "shot.npz", radiograph(labels=False))
     again = drrproj.read_npz(tmp_path / "shot.npz")
-    assert again.path_length is None
-    assert again.masks is None
+    assert not {"path_length", "masks"} & again.images.keys()
 
 
 def test_npz_opens_with_numpy_alone_and_is_reproducible(tmp_path):

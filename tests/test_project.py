@@ -9,7 +9,7 @@ import numpy as np
 import phantoms
 import pytest
 
-from drrproj import Geometry, LabelVolume, Projector, Volume, attenuation, physics, project
+from drrproj import Geometry, LabelVolume, Projector, Radiograph, Volume, attenuation, physics, project
 
 SHAPE = (20, 16, 24)
 AFFINE = phantoms.affine_around(np.array([5.0, -3.0, 90.0]), np.diag([2.0, 2.0, 3.0]), SHAPE)
@@ -206,7 +206,7 @@ def test_infinite_values_are_refused_where_shares_alone_are_asked_for(backend, o
         label_images=form,
         backend=backend,
     )
-    assert shot.line_integral is None
+    assert "line_integral" not in shot.images
     assert shot.record["outputs"] == list(outputs)
 
 
@@ -279,8 +279,7 @@ def test_hounsfield_units_are_bilinear_at_70_kev_by_default():
 
 def test_all_outputs_by_default_with_labels_and_only_the_image_without():
     without, with_labels = project(CT, PA), project(CT, PA, labels=LABELS)
-    assert without.path_length is None
-    assert without.masks is None
+    assert list(without.images) == ["line_integral"]
     assert with_labels.line_integral.shape == (1, 24, 30)
     assert with_labels.path_length.array.shape == (2, 1, 24, 30)
     assert with_labels.masks.array.shape == (2, 1, 24, 30)
@@ -290,7 +289,7 @@ def test_transmission_is_the_exponential_of_the_line_integral():
     shot = project(MU, Geometry.radiograph("PA", MU, beam="parallel", shape=(5, 5)))
     assert shot.line_integral[0, 2, 2] == pytest.approx(0.02 * 32, rel=1e-6)
     assert shot.transmission[0, 2, 2] == pytest.approx(np.exp(-0.64), rel=1e-6)
-    with pytest.raises(ValueError, match="no line integral"):
+    with pytest.raises(AttributeError, match="no line integral"):
         _ = project(CT, PA, labels=LABELS, outputs=["mask"]).transmission
 
 
@@ -368,3 +367,37 @@ def test_warnings_point_at_the_line_of_the_caller():
     projector = Projector(CT)
     assert twice(lambda: projector.project(inside)) == [source]
     assert twice(lambda: Geometry.radiograph("PA", CT, pixel_spacing=0.1)) == [(__file__, "view PA: the")]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("masks", r'no masks; pass labels= to project\(\) and ask for outputs=\("mask", ...\)'),
+        ("path_length", r'no path lengths; pass labels= to project\(\) and ask for outputs=\("path_length", ...\)'),
+        ("entry_depth", r'no depths; pass labels= to project\(\) and ask for outputs=\("depth", ...\)'),
+        ("exit_depth", "no depths"),
+        ("label_line_integral", "no shares of the line integral"),
+        ("background_line_integral", r'no share of the background; .*outputs=\("label_line_integral", ...\)'),
+    ],
+)
+def test_an_output_that_was_not_asked_for_says_how_to_ask(name, sentence):
+    ct = Volume(np.zeros((8, 8, 8), np.int16), np.eye(4))
+    shot = project(ct, Geometry.radiograph("PA", ct, shape=(8, 8)))
+    assert list(shot.images) == ["line_integral"]
+    assert not hasattr(shot, name)
+    with pytest.raises(AttributeError, match=sentence):
+        getattr(shot, name)
+
+
+def test_a_line_integral_that_was_not_asked_for_says_how_to_ask():
+    ct = Volume(np.zeros((8, 8, 8), np.int16), np.eye(4))
+    labels = LabelVolume(np.ones((8, 8, 8), np.uint8), np.eye(4))
+    shot = project(ct, Geometry.radiograph("PA", ct, shape=(8, 8)), labels=labels, outputs="mask")
+    for name in ("line_integral", "transmission"):
+        with pytest.raises(AttributeError, match=r'no line integral; ask for outputs=\("line_integral", ...\)'):
+            getattr(shot, name)
+
+
+def test_a_radiograph_holds_no_image_of_another_name():
+    with pytest.raises(ValueError, match="unknown image 'mask'; did you mean masks"):
+        Radiograph(Geometry.cone((0, -9, 0), (0, 9, 0), (0, 0, -1), (-1, 0, 0), (4, 4)), {"mask": None}, "cpu", {})

@@ -23,11 +23,11 @@ AWAY = Geometry.cone((5, 900, 90), (5, 1500, 90), (0, 0, -1), (-1, 0, 0), shape=
 
 def assert_same(shot, expected):
     assert shot.line_integral.tobytes() == expected.line_integral.tobytes()
-    for images, expected_images in ((shot.path_length, expected.path_length), (shot.masks, expected.masks)):
-        assert (images is None) == (expected_images is None)
-        if images is not None:
-            assert list(images) == list(expected_images)
-            assert images.array.tobytes() == expected_images.array.tobytes()
+    assert shot.images.keys() == expected.images.keys()
+    for name in {"path_length", "masks"} & shot.images.keys():
+        images, expected_images = shot.images[name], expected.images[name]
+        assert list(images) == list(expected_images)
+        assert images.array.tobytes() == expected_images.array.tobytes()
     assert shot.geometry is expected.geometry
     assert shot.backend == expected.backend
     assert shot.record == expected.record
@@ -54,11 +54,10 @@ def test_a_call_prepares_nothing_and_reads_no_label_ids(backend, monkeypatch):
 
 def test_outputs_are_those_it_was_made_for():
     masks = Projector(CT, labels=LABELS, outputs=["mask"]).project(PA)
-    assert masks.line_integral is None
-    assert masks.path_length is None
+    assert list(masks.images) == ["masks"]
     assert masks.record["outputs"] == ["mask"]
     image = Projector(CT, labels=LABELS, outputs=["line_integral"]).project(PA)
-    assert image.masks is None
+    assert "masks" not in image.images
     assert image.record["labels"][0]["names"] == {}
 
 

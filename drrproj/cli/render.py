@@ -94,11 +94,11 @@ def _views(
     wanted = [name if name in shot else name.upper() for name in arguments.view or ()]
     drawn = None
     if arguments.overlay is not None:
-        if shot.masks is None:
+        if "masks" not in shot.images:
             raise ValueError(f"{path} holds no labels for --overlay; project with --labels")
         found = [name for each in arguments.overlay for name in names_meant(each, list(shot.masks), str(path))]
         drawn = list(dict.fromkeys(found))
-    if shot.line_integral is None:
+    if "line_integral" not in shot.images:
         raise ValueError(f"{path} holds no line integral to draw")
     for given, name in zip(arguments.view or (), wanted, strict=True):
         if name not in shot:

@@ -47,11 +47,11 @@ def write_views(
     for view_name in shot.geometry.names:
         view, name = shot[view_name], f"{prefix}{view_name}"
         used = display(view)
-        pictures = [f"{name}.png", f"{name}.json", *[f"{name}_overlay.png"] * (view.masks is not None)]
+        pictures = [f"{name}.png", f"{name}.json", *[f"{name}_overlay.png"] * ("masks" in view.images)]
         files = [*pictures, *(beside or {}).get(view_name, ())]
         drrproj.write_sidecar(folder / f"{name}.json", view, source=source, display=used.as_record(), files=files)
         drrproj.write_png(folder / f"{name}.png", view, display=used)
-        if view.masks is not None:
+        if "masks" in view.images:
             drrproj.write_overlay(folder / f"{name}_overlay.png", view, drawn, display=used, legend=legend)
         written += pictures
     return written
@@ -84,7 +84,7 @@ def files_beside(
     """
     of_all = [*["masks.json"] * ("coco" in masks), *["structures.csv"] * bool(masks)]
     of_all += ["radiograph.npz"] * npz
-    structures = file_names(list(shot.masks)) if "png" in masks and shot.masks is not None else []
+    structures = file_names(list(shot.masks)) if "png" in masks and "masks" in shot.images else []
     beside = {}
     for name, below in zip(shot.geometry.names, file_names(shot.geometry.names), strict=True):
         files = [f"masks/{below}/{structure}.png" for structure in structures]
@@ -97,7 +97,7 @@ def files_beside(
 
 def _is_seen(view: drrproj.Radiograph, drawn: Sequence[str] | None) -> bool:
     """Tell whether a view shows any of the structures: a DICOM file of masks holds no empty ones alone."""
-    return view.masks is not None and any(view.masks[label].any() for label in drawn or view.masks)
+    return "masks" in view.images and any(view.masks[label].any() for label in drawn or view.masks)
 
 
 def write_dicom_views(

@@ -171,14 +171,11 @@ class TubeChoice:
     def _joined(self, shot: drrproj.Radiograph, signal: physics.Signal) -> drrproj.Radiograph:
         of_anatomy: tuple[str, ...] = ("labels", "outputs", "min_path_mm")
         kept = {name: shot.record[name] for name in of_anatomy if name in shot.record}
-        return dataclasses.replace(
-            shot,
-            line_integral=signal.line_integral,
-            # Structures' shares are those of the image before.
-            label_line_integral=None,
-            background_line_integral=None,
-            record={**signal.record, **kept},
-        )
+        # Structures' shares are those of the image before.
+        of_before = ("label_line_integral", "background_line_integral")
+        images = {name: held for name, held in shot.images.items() if name not in of_before}
+        images["line_integral"] = signal.line_integral
+        return dataclasses.replace(shot, images=images, record={**signal.record, **kept})
 
 
 def _each_once(option: str, given: Sequence[tuple[str, Any]] | None, instead: str) -> dict[Any, Any]:

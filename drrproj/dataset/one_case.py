@@ -344,8 +344,6 @@ def _write_view(
     store: Store, case_id: str, view: str, shot: Radiograph, recipe: Recipe, absent: dict[str, str]
 ) -> dict[str, Any]:
     masks = shot.masks
-    if masks is None:
-        raise ValueError(f"view {view} of {case_id} has no masks")
     image, _ = store.places(case_id, view)
     display = write_png(store.path / image, shot, recipe.window)
     rows, columns = shot.geometry.shape

@@ -164,9 +164,10 @@ class Sample:
         line_integral = low + levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max) * (high - low)
         return Radiograph(
             geometry=Geometry(record["views"], tuple(record["shape"]), record["names"]),
-            line_integral=line_integral[None].astype(np.float32),
-            path_length=None,
-            masks=LabelMasks(packed[:, None], columns, range(1, len(names) + 1), names),
+            images={
+                "line_integral": line_integral[None].astype(np.float32),
+                "masks": LabelMasks(packed[:, None], columns, range(1, len(names) + 1), names),
+            },
             backend="",
             record={},
         )

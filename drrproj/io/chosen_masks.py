@@ -26,10 +26,9 @@ def chosen_masks(
         If a label is not in the radiograph.
     """
     require_radiograph(radiograph)
-    masks = radiograph.masks
-    if masks is None:
+    if "masks" not in radiograph.images:
         raise ValueError('this radiograph has no masks; pass labels= to project(), with outputs=(..., "mask")')
-    return masks, chosen_places(masks, labels)
+    return radiograph.masks, chosen_places(radiograph.masks, labels)
 
 
 def chosen_places(

@@ -73,10 +73,6 @@ def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
         "backend": np.array(radiograph.backend),
         "record": np.array(plain_json(radiograph.record)),
     }
-    if radiograph.line_integral is not None:
-        arrays["line_integral"] = radiograph.line_integral
-    if radiograph.background_line_integral is not None:
-        arrays["background_line_integral"] = radiograph.background_line_integral
     for name, images in radiograph.images.items():
         if isinstance(images, LabelMasks):
             arrays[name] = images.packed
@@ -87,6 +83,7 @@ def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
             arrays[name] = np.concatenate([crop.ravel() for crop in crops]) if crops else np.zeros(0, np.float32)
             arrays[f"{name}_boxes"] = images.boxes
         else:
+            arrays[name] = images
             continue
         arrays[f"{name}_ids"] = np.array(images.label_ids, np.int64)
         arrays[f"{name}_names"] = np.array(list(images), np.str_)
@@ -163,10 +160,11 @@ def _looks(path: str | os.PathLike[str]) -> str:
 
 def _radiograph(arrays: dict[str, npt.NDArray[Any]]) -> Radiograph:
     rows, columns = (int(size) for size in arrays["shape"])
-    images: dict[str, Any] = {name: arrays.get(name) for name in ("line_integral", "background_line_integral")}
+    images: dict[str, Any] = {
+        name: arrays[name] for name in ("line_integral", "background_line_integral") if name in arrays
+    }
     for name in ("path_length", "masks", "label_line_integral", "entry_depth", "exit_depth"):
         if name not in arrays:
-            images[name] = None
             continue
         array = arrays[name]
         labels = arrays[f"{name}_ids"].tolist(), arrays[f"{name}_names"].tolist()
@@ -180,9 +178,9 @@ def _radiograph(arrays: dict[str, npt.NDArray[Any]]) -> Radiograph:
             images[name] = LabelImages(array, *labels)
     return Radiograph(
         geometry=Geometry(arrays["views"], (rows, columns), tuple(arrays["view_names"].tolist())),
+        images=images,
         backend=str(arrays["backend"]),
         record=_record(str(arrays["record"])),
-        **images,
     )
 
 

@@ -34,7 +34,7 @@ def require_one_view(radiograph: Radiograph) -> None:
 def line_integral_of_one_view(radiograph: Radiograph) -> npt.NDArray[np.float32]:
     """Return the line integral of a radiograph's only view, shape (rows, columns)."""
     require_one_view(radiograph)
-    if radiograph.line_integral is None:
+    if "line_integral" not in radiograph.images:
         raise ValueError('this radiograph has no line integral to write; ask for outputs=("line_integral", ...)')
     image: npt.NDArray[np.float32] = radiograph.line_integral[0]
     return image

@@ -240,7 +240,7 @@ def _write_levels(
 
 
 def _masks_by_name(radiograph: Radiograph, labels: Iterable[str | int] | str | int | None) -> dict[str, Bools]:
-    found = radiograph.masks if radiograph.masks is not None else radiograph.path_length
+    found = radiograph.images.get("masks", radiograph.images.get("path_length"))
     if found is None:
         raise ValueError("this radiograph has no labels to draw; pass labels= to project()")
     return {name: found[name][0] > 0 for name in chosen_places(found, labels)}

@@ -207,8 +207,6 @@ def _masses(
 ) -> dict[str, tuple[Material, Float32Array]]:
     """Return each material with its mass along the rays, in g/cm2, by its name."""
     shares, lengths = radiograph.label_line_integral, radiograph.path_length
-    assert shares is not None
-    assert lengths is not None
     shape = (len(radiograph.geometry), *radiograph.geometry.shape)
     masses: dict[str, tuple[Material, Float32Array]] = {}
 

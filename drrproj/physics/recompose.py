@@ -76,12 +76,13 @@ def recompose(
     scale, replace = dict(scale or {}), dict(replace or {})
     if not scale and not replace:
         raise ValueError("nothing to change: give scale={label: factor} or replace={label: material}")
-    shares, whole, lengths = radiograph.label_line_integral, radiograph.line_integral, radiograph.path_length
-    if whole is None or shares is None or (replace and lengths is None):
+    needed = {"line_integral", "label_line_integral"} | ({"path_length"} if replace else set())
+    if not needed <= radiograph.images.keys():
         raise ValueError(
             'this needs project(..., outputs=("line_integral", "label_line_integral", "path_length")); the last for '
             "replace alone"
         )
+    shares, whole = radiograph.label_line_integral, radiograph.line_integral
     model = radiograph.record.get("attenuation") or {}
     if replace and model.get("unit", "1/mm") != "1/mm":
         raise ValueError(f"this radiograph is one of {model['unit']}, not of attenuation; scale its structures instead")
@@ -104,10 +105,9 @@ def recompose(
         chosen += shares[label]
         changed += (factor - 1.0) * shares[label]
     for label, substance in made_of.items():
-        assert lengths is not None
         assert energy_kev is not None
         chosen += shares[label]
-        changed += float(substance.linear_attenuation(energy_kev)) * lengths[label] - shares[label]
+        changed += float(substance.linear_attenuation(energy_kev)) * radiograph.path_length[label] - shares[label]
     if (chosen > whole + _ROUNDING).any():
         raise ValueError("the structures to change overlap: their shares exceed the line integral; change one of them")
     record = {
@@ -118,11 +118,8 @@ def recompose(
             "energy_kev": None if not made_of else float(energy_kev or 0),
         },
     }
-    return dataclasses.replace(
-        radiograph,
-        # What rounding leaves below zero where everything was taken away.
-        line_integral=np.maximum(changed, 0).astype(np.float32),
-        label_line_integral=None,
-        background_line_integral=None,
-        record=record,
-    )
+    shares_of_before = {"label_line_integral", "background_line_integral"}
+    images = {name: held for name, held in radiograph.images.items() if name not in shares_of_before}
+    # What rounding leaves below zero where everything was taken away.
+    images["line_integral"] = np.maximum(changed, 0).astype(np.float32)
+    return dataclasses.replace(radiograph, images=images, record=record)

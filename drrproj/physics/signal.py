@@ -95,11 +95,8 @@ class Signal:
         """
         if self.radiograph is None:
             raise ValueError("this signal was made from arrays, without a projection; use its line_integral")
-        kept = {"geometry", "backend"}
-        blank = {entry.name: None for entry in dataclasses.fields(Radiograph) if entry.name not in kept}
         record = {**self.record, "outputs": ["line_integral"]}
-        images: dict[str, Any] = {**blank, "line_integral": self.line_integral, "record": record}
-        return dataclasses.replace(self.radiograph, **images)
+        return dataclasses.replace(self.radiograph, images={"line_integral": self.line_integral}, record=record)
 
 
 def polychromatic(
@@ -237,7 +234,7 @@ def monochromatic(
     """
     if not isinstance(radiograph, Radiograph):
         raise TypeError(f"radiograph must be a drrproj.Radiograph; got {type(radiograph).__name__}")
-    if radiograph.line_integral is None:
+    if "line_integral" not in radiograph.images:
         raise ValueError('this radiograph has no line integral; ask for outputs=("line_integral", ...)')
     if "acquisition" in radiograph.record:
         raise ValueError("this radiograph was exposed already; noise and blur belong on one without")
