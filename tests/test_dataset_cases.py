@@ -145,11 +145,11 @@ def test_tables_of_nnunet_that_name_no_ct(tmp_path):
 def test_a_manifest_and_what_is_wrong_with_others(tmp_path):
     write_subjects(tmp_path, (1,))
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text("\ufeffCase, CT ,labels,patient\na,s0001/ct.nii.gz,s0001/segmentations,p\nb,no.nii,x,\n")
+    manifest.write_text("\ufeffCase, CT ,labels,patient\na,s0001/ct.nii.gz,s0001/segmentations,p\nb,no.nii,x,q\n")
     found = find_cases(manifest)
     assert [(each.case_id, each.patient_id, each.problem) for each in found] == [
         ("a", "p", None),
-        ("b", "b", "there is no CT no.nii"),
+        ("b", "q", "there is no CT no.nii"),
     ]
     for text, reason in (
         ("case,ct\na,b\n", "missing: labels"),
@@ -191,12 +191,43 @@ def test_manifests_that_are_no_sound_csv(tmp_path):
 def test_lines_of_a_manifest_end_at_line_ends_alone(tmp_path):
     manifest = tmp_path / "manifest.csv"
     for end in ("\n", "\r\n"):
-        rows = (",case,ct,labels,patient,,", '0,a,"x,\u2028.nii",y,p\x0cq,,', "", "1,b,x\x85.nii,y")
+        rows = (",case,ct,labels,patient,,", '0,a,"x,\u2028.nii",y,p\x0cq,,', "", "1,b,x\x85.nii,y,q")
         manifest.write_text(end.join(rows), encoding="utf-8", newline="")
         assert [(each.case_id, each.ct.name, each.patient_id) for each in find_cases(manifest)] == [
             ("a", "x,\u2028.nii", "p\x0cq"),
-            ("b", "x\x85.nii", "b"),
+            ("b", "x\x85.nii", "q"),
         ]
+
+
+@pytest.mark.parametrize(
+    "column", ["patient_id", "PatientID", "Patient ID", "subject", "subject_id", "PID", "mrn", "Patient#"]
+)
+def test_patients_in_a_column_of_another_name_are_not_overlooked(tmp_path, column):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"case,ct,labels,{column}\na,x,y,p\nb,x,y,p\n")
+    with pytest.raises(ValueError, match=f"line 1: there is no column patient, and '{column}' .* rename it to patient"):
+        find_cases(manifest)
+    manifest.write_text(f"case,ct,labels,patient,{column}\na,x,y,p,1\nb,x,y,p,1\n")
+    with pytest.warns(UserWarning, match=f"other than case, ct, labels, patient are not read: {column}$"):
+        assert [each.patient_id for each in find_cases(manifest)] == ["p", "p"]
+
+
+def test_columns_that_mean_nothing_are_named_once(tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("Age,case,ct,labels,scanner,\n60,a,x,y,CT1,\n61,b,x,y,CT2,\n")
+    with pytest.warns(UserWarning, match="are not read") as heard:
+        assert [each.patient_id for each in find_cases(manifest)] == ["a", "b"]
+    assert [str(each.message) for each in heard] == [
+        f"{manifest}: columns other than case, ct, labels, patient are not read: Age, scanner"
+    ]
+
+
+@pytest.mark.parametrize("row", ["b,x,y,", "b,x,y", "b,x,y, "])
+def test_a_patient_left_empty_is_refused_with_its_row(tmp_path, row):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"case,ct,labels,patient\na,x,y,p\n{row}\n")
+    with pytest.raises(ValueError, match=r"manifest.csv, line 3: the patient of the case b is empty; name one"):
+        find_cases(manifest)
 
 
 def test_shares_are_by_patient_seeded_and_stay_when_cases_are_added():

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drrproj.dataset.names import require_apart, require_file_name
+from drrproj.dataset.store import few
 from drrproj.io.label_names import read_label_names
+from drrproj.warned import warn
 
 __all__ = ["Case", "find_cases", "require_own_ids"]
 
@@ -23,6 +25,8 @@ _CT = ("ct.nii.gz", "ct.nii")
 _ENDINGS = (".nii.gz", ".nii")
 # Those of a manifest; the last need not be there.
 _COLUMNS = ("case", "ct", "labels", "patient")
+# Letters of columns that would be taken for the patient's, were they not called otherwise.
+_LIKE_PATIENT = {"patient", "patientid", "subject", "subjectid", "pid", "mrn"}
 # A case's name becomes part of file names, on every file system.
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 # Bytes; 255 are the most a file system takes, and a view of up to 40, the number of a pose and endings come behind it.
@@ -88,9 +92,10 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     ----------
     path : str or path
         A CSV file with the columns ``case``, ``ct``, ``labels`` and, if patients have several CTs, ``patient``; its
-        paths start from its own folder. Or a folder: one sub-folder per subject with ``ct.nii.gz`` and
-        ``segmentations/`` (or ``segmentations.nii.gz``, ``labels.nii.gz``, ``seg.nii.gz``), as TotalSegmentator has
-        it; such a subject itself; or nnU-Net raw data with ``imagesTr`` and ``labelsTr``.
+        paths start from its own folder. Without ``patient`` each case is a patient of its own. Or a folder: one
+        sub-folder per subject with ``ct.nii.gz`` and ``segmentations/`` (or ``segmentations.nii.gz``,
+        ``labels.nii.gz``, ``seg.nii.gz``), as TotalSegmentator has it; such a subject itself; or nnU-Net raw data with
+        ``imagesTr`` and ``labelsTr``.
 
     Returns
     -------
@@ -103,8 +108,14 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
         If there is no such file or folder.
     ValueError
         If nothing is found, an id comes twice, in other capitals too, is too long or cannot be a file name, the
-        manifest is no sound CSV, lacks a column or has it twice, has cells beyond its columns or that span lines, or
-        the table of an nnU-Net folder says that its first channel is no CT or that its labels are regions.
+        manifest is no sound CSV, lacks a column or has it twice, names the patients in a column of another name, leaves
+        one of its cells empty, has cells beyond its columns or that span lines, or the table of an nnU-Net folder says
+        that its first channel is no CT or that its labels are regions.
+
+    Warns
+    -----
+    UserWarning
+        Names the other columns of a manifest, which are not read.
 
     Examples
     --------
@@ -168,6 +179,15 @@ def _from_manifest(manifest: Path) -> list[Case]:
             f"{manifest}, line {rows[0][0]}: the columns {', '.join(repeated)} come more than once, capitals or not; "
             "keep one of each"
         )
+    others = [name for name in rows[0][1] if name and name.lower() not in _COLUMNS]
+    like_patient = [name for name in others if re.sub("[^a-z]", "", name.lower()) in _LIKE_PATIENT]
+    if like_patient and "patient" not in columns:
+        raise ValueError(
+            f"{manifest}, line {rows[0][0]}: there is no column patient, and {like_patient[0]!r} looks like it; rename "
+            "it to patient, so that the cases of one patient go to one split, or leave it out"
+        )
+    if others:
+        warn(f"{manifest}: columns other than {', '.join(_COLUMNS)} are not read: {few(others)}")
     if len(rows) == 1:
         raise ValueError(f"{manifest}: there are no rows under the columns {', '.join(rows[0][1])}; give each case one")
     cases = []
@@ -181,6 +201,11 @@ def _from_manifest(manifest: Path) -> list[Case]:
         cells = dict.fromkeys(_COLUMNS, "") | dict(zip(columns, row, strict=False))
         if not cells["case"] or not cells["ct"] or not cells["labels"]:
             raise ValueError(f"{manifest}, line {line}: case, ct and labels must not be empty")
+        if "patient" in columns and not cells["patient"]:
+            raise ValueError(
+                f"{manifest}, line {line}: the patient of the case {cells['case']} is empty; name one in every row, or "
+                "leave out the column"
+            )
         ct, labels = manifest.parent / cells["ct"], manifest.parent / cells["labels"]
         problem = (
             f"there is no CT {cells['ct']}"
