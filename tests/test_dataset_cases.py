@@ -30,7 +30,7 @@ def test_subjects_of_totalsegmentator(tmp_path):
     hu, labels, affine = small_case(3)
     save(tmp_path / "s0003" / "ct.nii.gz", hu, affine)
     save(tmp_path / "s0003" / "segmentations.nii.gz", labels, affine)
-    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes.txt").touch()
     found = find_cases(tmp_path)
     assert [(each.case_id, each.labels.name, each.problem) for each in found] == [
         ("s0001", "segmentations", None),
@@ -40,6 +40,19 @@ def test_subjects_of_totalsegmentator(tmp_path):
     assert [each.case_id for each in find_cases(tmp_path / "s0001")] == ["s0001"]
     save(tmp_path / "s0003" / "labels.nii.gz", labels, affine)
     assert "several of one kind" in find_cases(tmp_path)[2].problem
+
+
+def test_sub_folders_that_are_no_subjects_are_named(tmp_path):
+    write_subjects(tmp_path, (1, 2))
+    hu, labels, affine = small_case(3)
+    save(tmp_path / ".Trash" / "ct.nii.gz", hu, affine)
+    (tmp_path / ".git").mkdir()
+    assert [each.case_id for each in find_cases(tmp_path)] == ["s0001", "s0002"]
+    save(tmp_path / "s0003" / "ct_of_3.nii.gz", hu, affine)
+    save(tmp_path / "s0003" / "labels_of_3.nii.gz", labels, affine)
+    (tmp_path / "notes").mkdir()
+    with pytest.warns(UserWarning, match=r"2 of 4 sub-folders hold neither ct.nii.gz nor .*: notes, s0003$"):
+        assert [each.case_id for each in find_cases(tmp_path)] == ["s0001", "s0002"]
 
 
 def test_a_link_to_a_subject_keeps_its_own_name(tmp_path, monkeypatch):

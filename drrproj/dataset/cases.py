@@ -115,7 +115,8 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     Warns
     -----
     UserWarning
-        Names the other columns of a manifest, which are not read.
+        Names the other columns of a manifest, which are not read, and sub-folders beside the subjects that hold neither
+        a CT nor labels under these names; those that begin with a dot are passed over.
 
     Examples
     --------
@@ -268,12 +269,19 @@ def _from_subjects(folder: Path) -> list[Case]:
     one = _subject(folder)
     if one is not None:
         return [one]
-    subjects = (_subject(subject) for subject in sorted(folder.iterdir()) if subject.is_dir())
-    cases = [case for case in subjects if case is not None]
+    # Systems and programs keep folders of their own under names that begin with a dot.
+    subjects = {path.name: _subject(path) for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
+    cases = [case for case in subjects.values() if case is not None]
     if not cases:
         raise ValueError(
             f"{folder}: no cases in this folder; it needs sub-folders with ct.nii.gz and segmentations/, or imagesTr "
             "and labelsTr, or pass a CSV manifest with the columns case, ct, labels"
+        )
+    others = [name for name, case in subjects.items() if case is None]
+    if others:
+        warn(
+            f"{folder}: {len(others)} of {len(subjects)} sub-folders hold neither ct.nii.gz nor segmentations/, "
+            f"segmentations.nii.gz, labels.nii.gz or seg.nii.gz, and are no cases: {few(others)}"
         )
     return cases
 
