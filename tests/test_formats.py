@@ -41,6 +41,11 @@ def of_arrays(masks, pixels=None, **fields):
     return LabelledImages(tuple(masks), (LabelledImage(**fields, pixels=lambda: pixels, read_masks=lambda: masks),))
 
 
+def with_val(images):
+    """The same, and its picture again in the split val, without which there is no YOLO."""
+    return replace(images, images=(*images, replace(images[0], name="z_PA", case="z", split="val")))
+
+
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -182,7 +187,7 @@ class TestEveryFormat:
     )
     def test_names_from_a_file_are_not_trusted(self, name, field, value, message, tmp_path):
         needed(name)
-        formats.WRITERS[name](tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}))
+        formats.WRITERS[name](tmp_path / "out", with_val(of_arrays({"lung": np.ones((2, 2), bool)})))
         file = tmp_path / "out" / "drrproj.json"
         content = json.loads(file.read_text())
         next(iter(content["images"].values()))[field] = value
@@ -192,14 +197,14 @@ class TestEveryFormat:
 
     def test_a_mask_of_another_shape_is_refused(self, name, tmp_path):
         needed(name)
-        images = of_arrays({"lung": np.ones((7, 8), bool)}, np.zeros((5, 6), np.uint8))
+        images = with_val(of_arrays({"lung": np.ones((7, 8), bool)}, np.zeros((5, 6), np.uint8)))
         with pytest.raises(ValueError, match=r"a_PA has shape \(5, 6\), and its mask of 'lung' has \(7, 8\)"):
             formats.WRITERS[name](tmp_path / "out", images)
         assert list(tmp_path.iterdir()) == []
 
     def test_a_mask_of_a_class_that_is_not_listed_is_refused(self, name, tmp_path):
         needed(name)
-        images = replace(of_arrays({"lung": np.ones((5, 6), bool)}), classes=("heart",))
+        images = with_val(replace(of_arrays({"lung": np.ones((5, 6), bool)}), classes=("heart",)))
         with pytest.raises(ValueError, match="a_PA has a mask of 'lung', which is not among the set's classes"):
             formats.WRITERS[name](tmp_path / "out", images)
         assert list(tmp_path.iterdir()) == []
@@ -220,6 +225,7 @@ class TestEveryFormat:
         images = replace(
             of_arrays({"lung": np.zeros((5, 6), bool)}, np.arange(30, dtype=np.uint8).reshape(5, 6)), classes=()
         )
+        images = with_val(images)
         formats.WRITERS[name](tmp_path / "out", images)
         found = formats.READERS[name](tmp_path / "out")
         assert found.classes == ()
@@ -231,7 +237,7 @@ class TestEveryFormat:
         masks = {"lung \N{GRINNING FACE}": np.eye(5, 6, dtype=bool), "\U00020bb7": np.eye(5, 6, 1, dtype=bool)}
         pixels = np.arange(30, dtype=np.uint8).reshape(5, 6)
         # No more than 255 bytes with all that writers put around it.
-        images = of_arrays(masks, pixels, name="é" * 50, case="é" * 48, patient="\N{GRINNING FACE}")
+        images = with_val(of_arrays(masks, pixels, name="é" * 50, case="é" * 48, patient="\N{GRINNING FACE}"))
         formats.WRITERS[name](tmp_path / "out", images)
         assert_same(formats.READERS[name](tmp_path / "out"), images)
 
@@ -770,7 +776,7 @@ class TestYOLO:
     )
     def test_damaged_texts_are_said(self, line, message, tmp_path):
         needed("yolo")
-        formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}))
+        formats.write_yolo(tmp_path / "out", with_val(of_arrays({"lung": np.ones((2, 2), bool)})))
         (tmp_path / "out" / "labels" / "train" / "a_PA.txt").write_text(line)
         with pytest.raises(ValueError, match=message):
             formats.read_yolo(tmp_path / "out")[0].masks()
@@ -778,6 +784,26 @@ class TestYOLO:
     def test_a_picture_without_a_split_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="a_PA is in no split"):
             formats.write_yolo(tmp_path / "out", of_arrays({"lung": np.ones((2, 2), bool)}, split=None))
+
+    @pytest.mark.parametrize(
+        ("kept", "said"),
+        [
+            ({"train"}, "the splits train, and .* no picture is in val;"),
+            ({"val", "test"}, "the splits val, test, and .* no picture is in train;"),
+            ({"test"}, "the splits test, and .* no picture is in train or in val;"),
+        ],
+    )
+    def test_a_set_without_train_or_val_is_refused_before_it_is_written(self, kept, said, images, tmp_path):
+        part = replace(images, images=tuple(image for image in images if image.split in kept))
+        with pytest.raises(ValueError, match=f"this set has {said} pass pictures of both"):
+            formats.write_yolo(tmp_path / "out", part)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_validation_is_val_too(self, images, tmp_path):
+        renamed = {"train": "train", "val": "validation", "test": "test"}
+        others = tuple(replace(image, split=renamed[image.split]) for image in images)
+        formats.write_yolo(tmp_path / "out", replace(images, images=others))
+        assert '"validation": "images/validation"' in (tmp_path / "out" / "data.yaml").read_text()
 
     @pytest.mark.parametrize("split", ["path", "names", "nc", "images"])
     def test_a_split_that_is_a_word_of_the_format_is_refused(self, split, tmp_path):
@@ -789,7 +815,7 @@ class TestYOLO:
         yaml = pytest.importorskip("yaml", reason="data.yaml is read with it")
         letters = [chr(place) for place in (*range(0x100), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF, 0x1F600, 0x20BB7)]
         masks = {f"a{letter}a": np.ones((2, 2), bool) for letter in letters}
-        formats.write_yolo(tmp_path / "out", of_arrays(masks))
+        formats.write_yolo(tmp_path / "out", with_val(of_arrays(masks)))
         text = (tmp_path / "out" / "data.yaml").read_bytes().decode()
         assert list(yaml.safe_load(text)["names"].values()) == list(masks)
         assert formats.read_yolo(tmp_path / "out").classes == tuple(masks)

@@ -33,6 +33,8 @@ __all__ = ["read_yolo", "write_yolo"]
 
 # What a split cannot be called: keys of data.yaml, and the folder in whose place YOLO looks for texts.
 _TAKEN = {"path", "names", "nc", "images"}
+# The splits without which Ultralytics refuses data.yaml, and what each may be called there.
+_NEEDED = {"train": {"train"}, "val": {"val", "validation"}}
 _BEYOND = 0.01  # as far as Ultralytics lets a polygon leave its picture
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
@@ -52,13 +54,14 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     folder : str or path
         New or empty.
     images : LabelledImages
-        Each with a split.
+        Each with a split, ``train`` and ``val`` (or ``validation``) among them, because Ultralytics refuses a
+        ``data.yaml`` without.
 
     Raises
     ------
     ValueError
-        If there is no picture, one has no split or the split ``path``, ``names``, ``nc`` or ``images``, or a mask is of
-        another shape than its picture or of a class that is not listed.
+        If there is no picture, one has no split or the split ``path``, ``names``, ``nc`` or ``images``, none is in
+        ``train`` or none in ``val``, or a mask is of another shape than its picture or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
@@ -70,8 +73,14 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
             raise ValueError(f"{image.name} is in the split {image.split}, a word of YOLO's own; rename it")
         if image.split is None:
             raise ValueError(f"{image.name} is in no split, and YOLO needs train and val; make splits first")
+    splits = list(dict.fromkeys(str(image.split) for image in images))
+    missing = [name for name, taken in _NEEDED.items() if taken.isdisjoint(splits)]
+    if missing:
+        raise ValueError(
+            f"this set has the splits {', '.join(splits)}, and YOLO needs train and val: no picture is in "
+            f"{' or in '.join(missing)}; pass pictures of both"
+        )
     with new_folder(folder) as root:
-        splits = list(dict.fromkeys(str(image.split) for image in images))
         for split in splits:
             (root / "images" / split).mkdir(parents=True)
             (root / "labels" / split).mkdir(parents=True)
