@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import sys
@@ -419,6 +420,25 @@ class TestPAXRay:
             ("d.1", "frontal"),
             ("d.1", "lateral"),
         ]
+
+    def test_stacks_are_the_files_of_numpy(self, images, tmp_path):
+        formats.write_paxray(tmp_path / "out", images)
+        for path in (tmp_path / "out" / "labels").iterdir():
+            np.save(tmp_path / "again.npy", np.load(path))
+            assert path.read_bytes() == (tmp_path / "again.npy").read_bytes()
+
+    def test_a_disk_that_is_full_is_named_with_its_file(self, tmp_path):
+        resource = pytest.importorskip("resource", reason="a limit of the file size stands for a full disk")
+        images = of_arrays({"lung": np.ones((100, 100), bool)})
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"cannot write .*labels.afrontal\.npy: File too large") as caught:
+                formats.write_paxray(tmp_path / "out", images)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert caught.value.errno == errno.EFBIG
+        assert list(tmp_path.iterdir()) == []
 
     def test_what_the_layout_cannot_hold_is_refused(self, images, tmp_path):
         picture = of_arrays({"lung": np.ones((2, 2), bool)}, split=None)
