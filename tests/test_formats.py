@@ -169,6 +169,21 @@ class TestEveryFormat:
         formats.WRITERS[name](tmp_path / "out", images)
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
+    def test_what_a_killed_export_left_is_named(self, name, images, tmp_path):
+        left = tmp_path / ".out.0123abcd.part"
+        (left / "images").mkdir(parents=True)
+        (left / "images" / "a.png").write_bytes(bytes(20_000_000))
+        for other in (".out2.0123abcd.part", ".out.part", ".out.0123abcd.part2"):
+            (tmp_path / other).mkdir()
+        (tmp_path / ".out.fedcba98.part").write_text("a file, and no export")
+        with pytest.warns(UserWarning, match="0123abcd") as heard:
+            formats.WRITERS[name](tmp_path / "out", images)
+        assert [str(each.message) for each in heard] == [
+            f"{left} (0.02 GB) is of an export to {tmp_path / 'out'} that was killed, or is still at work; if none is, "
+            "delete that folder"
+        ]
+        assert (left / "images" / "a.png").exists()
+
     def test_no_dataset_there_is_said(self, name, tmp_path):
         needed(name)
         with pytest.raises(FileNotFoundError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from drrproj.dataset.names import require_apart, require_file_name
 from drrproj.dataset.store import NOT_ON_VIEW, Store
 from drrproj.replace import beginning
+from drrproj.warned import warn
 
 __all__ = [
     "BoolArray",
@@ -227,11 +229,22 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     FileExistsError
         If there is something in it, or it is a file.
+
+    Warns
+    -----
+    UserWarning
+        Names what a killed export to this folder left under a hidden name beside it. It stays, because nothing tells it
+        from one that is still being written.
     """
     target = Path(os.path.realpath(folder))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is not an empty folder; pass a new one, so that nothing old stays in it")
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in _parts_of(target):
+        warn(
+            f"{left} ({_size(left) / 1e9:.2f} GB) is of an export to {target} that was killed, or is still at work; if "
+            "none is, delete that folder"
+        )
     part = target.with_name(f".{beginning(target.name)}.{secrets.token_hex(4)}.part")
     part.mkdir()
     try:
@@ -242,6 +255,22 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def _parts_of(target: Path) -> list[Path]:
+    """Folders beside a target under the names that its exports have until they are whole."""
+    name = re.compile(rf"\.{re.escape(beginning(target.name))}\.[0-9a-f]{{8}}\.part")
+    return sorted(path for path in target.parent.iterdir() if name.fullmatch(path.name) and path.is_dir())
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder, which another process may be writing or removing."""
+    size = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(where, name)).st_size
+    return size
 
 
 def _require_once(names: tuple[str, ...] | list[str], what: str) -> None:
