@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_cases import NAMES, SMALL, save, small_case, write_subjects
 
@@ -20,6 +21,7 @@ from drrproj.cli import main
 from drrproj.dataset.build import build
 from drrproj.dataset.cases import find_cases
 from drrproj.dataset.check import problems
+from drrproj.dataset.formats import read_webdataset
 from drrproj.dataset.log import unfinished
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.store import Store, open_store
@@ -70,10 +72,30 @@ def test_a_build_that_did_not_end_is_told_everywhere(tmp_path, stopped, subjects
         ["report", stopped, "-o", tmp_path / "page.html"],
     ):
         code, _, err = run(capsys, *command)
-        assert (code, err) == (0, warned)
+        assert (code, err.splitlines(keepends=True)[0]) == (0, warned)
     assert run(capsys, "build", subjects, "-o", stopped, *CHOICES)[0] == 0
     assert unfinished(open_store(stopped)) is None
     assert run(capsys, "check", stopped)[::2] == (0, "")
+
+
+def test_an_export_says_that_classes_of_label_files_are_numbered_by_its_own_cases(tmp_path, capsys):
+    # Two parts whose tables of names are one, and of whose cases one has no lung.
+    for part, ids in (("one", (2, 3)), ("two", (1, 2, 3))):
+        hu, labels, affine = small_case(1)
+        labels[~np.isin(labels, ids)] = 0
+        save(tmp_path / part / "a" / "ct.nii.gz", hu, affine)
+        save(tmp_path / part / "a" / "labels.nii.gz", labels, affine)
+        (tmp_path / part / "a" / "labels.json").write_text(json.dumps(NAMES))
+        out = tmp_path / f"{part}_out"
+        assert run(capsys, "build", tmp_path / part, "-o", out, *CHOICES)[0] == 0
+        code, _, err = run(capsys, "export", out, "--format", "webdataset", "-o", tmp_path / f"{part}_tar")
+        assert code == 0
+        assert err == (
+            f"drrproj: warning: {out}: its classes are numbered as its own cases have them (--taxonomy labels), and "
+            "another dataset may number them otherwise; merge parts of one dataset before you export them\n"
+        )
+    classes = [read_webdataset(tmp_path / f"{part}_tar").classes for part in ("one", "two")]
+    assert classes == [("heart", "spine"), ("heart", "lung", "spine")]
 
 
 def test_a_dataset_without_any_case_is_not_whole(tmp_path, subjects, capsys):

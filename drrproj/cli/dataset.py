@@ -394,7 +394,8 @@ def _stats(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    images = from_store(_opened(arguments.dataset))
+    store = _opened(arguments.dataset)
+    images = from_store(store)
     if arguments.split is not None:
         images = images.of(split=arguments.split)
     if not len(images):
@@ -402,6 +403,11 @@ def _export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.dataset}: no pictures{of_split} to write")
     write = cast(Callable[[Path, LabelledImages], None], WRITERS[arguments.format])
     write(arguments.out, images)
+    if store.declared_classes is None:
+        warn(
+            f"{arguments.dataset}: its classes are numbered as its own cases have them (--taxonomy {_AS_THEY_ARE}), "
+            "and another dataset may number them otherwise; merge parts of one dataset before you export them"
+        )
     print(f"wrote {len(images)} pictures to {arguments.out} as {arguments.format}")
 
 
