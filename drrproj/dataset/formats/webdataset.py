@@ -65,8 +65,13 @@ def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, ima
         raise ValueError(f"images_per_file must be positive; got {images_per_file}")
     require_pictures(images)
     keys = {image.name: image.name.replace(".", "_") for image in images}
-    if len(set(keys.values())) != len(keys):
-        raise ValueError("two pictures have the same name once dots are underscores; rename one of them")
+    first_of: dict[str, str] = {}
+    for name, key in keys.items():
+        if first_of.setdefault(key, name) != name:
+            raise ValueError(
+                f"the pictures {first_of[key]} and {name} would both be {key}, because WebDataset ends a name at its "
+                "first dot, and dots are written as underscores; rename one of them"
+            )
     with new_folder(folder) as root:
         for split in dict.fromkeys(image.split for image in images):
             of_split = [image for image in images if image.split == split]
