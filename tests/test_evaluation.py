@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan
 
 import numpy as np
@@ -143,6 +144,15 @@ class TestByHand:
         assert compare(found, right).predicted.tolist() == [[126]]
         assert compare(right, found).target.tolist() == [[126]]
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+    def test_numbers_0_and_1_are_taken_for_bools(self, dtype):
+        mask = np.zeros(SHAPE, bool)
+        mask[2:5] = True
+        right = picture("x", "PA", {"heart": mask})
+        found = replace(right, read_masks=lambda: {"heart": mask.astype(dtype)})
+        one, other = (LabelledImages(("heart",), (each,)) for each in (found, right))
+        assert compare(one, other).mean("dice") == compare(other, one).mean("dice") == 1
+
     def test_nothing_that_counts_is_nan(self):
         nothing = LabelledImages(("heart",), (picture("x", "PA", {}),))
         assert isnan(compare(nothing, nothing).mean())
@@ -180,8 +190,34 @@ class TestBadInput:
             compare(predicted, target.of(split="train"))
         small = LabelledImages(("a",), (picture("0", "PA", {"a": np.ones((3, 3), bool)}),))
         large = LabelledImages(("a",), (picture("0", "PA", {"a": np.ones((3, 4), bool)}),))
-        with pytest.raises(ValueError, match=r"0: the mask of a has shape \(3, 3\) in the prediction and \(3, 4\)"):
+        with pytest.raises(
+            ValueError, match=r"0: the mask of a has shape \(3, 3\) in the prediction and that of a \(3, 4"
+        ):
             compare(small, large)
+
+    def test_masks_of_different_classes_must_have_one_shape(self):
+        small = LabelledImages(("a", "b"), (picture("0", "PA", {"a": np.ones((3, 3), bool)}),))
+        large = LabelledImages(("a", "b"), (picture("0", "PA", {"b": np.ones((3, 4), bool)}),))
+        with pytest.raises(
+            ValueError,
+            match=r"0: the mask of a has shape \(3, 3\) in the prediction and that of b \(3, 4\) in the target; resize",
+        ):
+            compare(small, large)
+
+    @pytest.mark.parametrize(
+        ("scale", "value"), [(np.uint8(2), "2"), (np.uint8(255), "255"), (np.float32(0.5), "0.5"), (np.int8(-1), "-1")]
+    )
+    def test_masks_of_other_values_than_0_and_1_are_refused(self, scale, value):
+        right = picture("x", "PA", {"heart": np.ones(SHAPE, bool)})
+        target = LabelledImages(("heart",), (right,))
+        found = replace(right, read_masks=lambda: {"heart": np.ones(SHAPE, scale.dtype) * scale})
+        predicted = LabelledImages(("heart",), (found,))
+        with pytest.raises(
+            ValueError, match=f"x: the mask of heart in the prediction must hold bools, .*; got {value};"
+        ):
+            compare(predicted, target)
+        with pytest.raises(ValueError, match=f"x: the mask of heart in the target must hold bools, .*; got {value};"):
+            compare(target, predicted)
 
     def test_choices_and_groups_that_there_are_not(self):
         overlaps = compare(*random_sets(0))

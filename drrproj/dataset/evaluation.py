@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImages
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages
 from drrproj.short_text import shown
 
 __all__ = ["Absent", "Measure", "Overlaps", "compare", "count_overlaps"]
@@ -186,7 +186,8 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
     Raises
     ------
     ValueError
-        If a picture or class is missing on either side, or masks differ in shape.
+        If a picture or class is missing on either side, two masks of a picture differ in shape, of whatever class and
+        side they are, or a mask holds values other than 0 and 1.
     TypeError
         If one of them is no set of pictures.
 
@@ -220,14 +221,9 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
         raise ValueError(f"{len(missing)} pictures have no prediction, such as {missing[0]}; choose with target.of()")
     shared, in_one, in_other = (np.zeros((len(target), len(wanted)), np.int64) for _ in range(3))
     for row, image in enumerate(target):
-        found, right = by_name[image.name].masks(), image.masks()
+        found, right = _bools_of_one_shape(by_name[image.name], image, wanted)
         for column, name in enumerate(wanted):
             if name in found and name in right:
-                if found[name].shape != right[name].shape:
-                    raise ValueError(
-                        f"{image.name}: the mask of {name} has shape {found[name].shape} in the prediction and "
-                        f"{right[name].shape} in the target; resize one of them"
-                    )
                 shared[row, column] = np.count_nonzero(found[name] & right[name])
             if name in found:
                 in_one[row, column] = np.count_nonzero(found[name])
@@ -270,6 +266,32 @@ def count_overlaps(predicted: npt.ArrayLike, target: npt.ArrayLike) -> tuple[_Co
         np.asarray(np.count_nonzero(masks, axis=(-2, -1)), np.int64) for masks in (found & right, found, right)
     )
     return shared, one, other
+
+
+def _bools_of_one_shape(
+    predicted: LabelledImage, target: LabelledImage, wanted: Sequence[str]
+) -> tuple[dict[str, BoolArray], dict[str, BoolArray]]:
+    """Read the masks of a picture on both sides, and refuse what is no mask or has another shape than the first one."""
+    both: tuple[dict[str, BoolArray], dict[str, BoolArray]] = {}, {}
+    first: tuple[str, str, tuple[int, ...]] | None = None
+    for bools, image, side in zip(both, (predicted, target), ("prediction", "target"), strict=True):
+        masks = image.masks()
+        for name in (name for name in wanted if name in masks):
+            mask = masks[name]
+            other_name, other_side, shape = first = first or (name, side, mask.shape)
+            if mask.shape != shape:
+                raise ValueError(
+                    f"{image.name}: the mask of {other_name} has shape {shape} in the {other_side} and that of {name} "
+                    f"{mask.shape} in the {side}; resize one of them"
+                )
+            if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
+                strange = mask[(mask != 0) & (mask != 1)].flat[0]
+                raise ValueError(
+                    f"{image.name}: the mask of {name} in the {side} must hold bools, or 0 and 1; got {strange:g}; "
+                    "compare it with a threshold first, such as mask > 0"
+                )
+            bools[name] = mask.astype(np.bool_, copy=False)
+    return both
 
 
 def _mean_of_what_counts(scores: _Scores, axis: int) -> _Scores:
