@@ -261,6 +261,47 @@ def test_stored_values_that_are_no_hu():
     assert any("not a number" in message for message in messages(findings(with_hu(unknown), LABELS), "implausible_hu"))
 
 
+def with_nan(place):
+    array = CT.array.astype(np.float32)
+    array[place] = np.nan
+    return with_hu(array)
+
+
+def test_slices_that_are_not_a_number_drop_a_case():
+    found = findings(with_nan(np.s_[:, :, 50:56]), LABELS)
+    assert rules(found) == {"unmeasured"}
+    share = np.count_nonzero(LABELS.array[:, :, 50:56]) / np.count_nonzero(LABELS.array)
+    assert messages(found, "unmeasured") == [
+        f"{share:.0%} of the labelled voxels are not a number in the CT, and count as air; at most 2% may"
+    ]
+    allowed = findings(with_nan(np.s_[:, :, 50:56]), LABELS, QualityLimits(unmeasured_share=0.2))
+    assert rules(allowed) == set()
+
+
+def test_few_voxels_that_are_not_a_number_are_said():
+    holes = np.random.default_rng(0).random(CT.shape) < 1e-4
+    found = findings(with_nan(holes), LABELS)
+    assert rules(found) == set()
+    assert messages(found, "not_a_number", "warn") == [
+        f"{np.count_nonzero(holes)} of the {CT.array.size} voxels of the CT are not a number, and count as air"
+    ]
+
+
+def test_nan_around_a_round_field_of_view_lies_in_no_label():
+    body = np.argwhere(LABELS.array).min(axis=0)[1]
+    assert body > 0
+    found = findings(with_nan(np.s_[:, :body]), LABELS)
+    assert rules(found) == set()
+    assert len(messages(found, "not_a_number", "warn")) == 1
+
+
+def test_nan_under_labels_on_another_grid_is_counted():
+    half = drrproj.LabelVolume(LABELS.array[::2], LABELS.affine @ np.diag([2, 1, 1, 1]), LABELS.names)
+    share = np.count_nonzero(half.array[:, :, 50:56]) / np.count_nonzero(half.array)
+    (message,) = messages(findings(with_nan(np.s_[:, :, 50:56]), half), "unmeasured")
+    assert message.startswith(f"{share:.0%} of the labelled voxels")
+
+
 def test_left_and_right_swapped_in_the_names():
     found = findings(CT, renamed(swapped))
     assert rules(found) == {"swapped_sides"}

@@ -1,7 +1,8 @@
 """Measure a CT and its labels, for the rules that judge them.
 
-Everything is read off one pass over the labels (voxel counts, boxes, centroids), one over the CT (metal), and samples
-of both. Directions are the patient's, from the affines: axis order and flips of the arrays do not matter.
+Everything is read off one pass over the labels (voxel counts, boxes, centroids), two over the CT (metal, what is not a
+number), and samples of both. Directions are the patient's, from the affines: axis order and flips of the arrays do not
+matter.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class MeasuredCase:
     overlaps: Mapping[tuple[str, str], float]  # ml shared by two structures
     samples: Mapping[str, Array]  # HU of some voxels of each structure
     outside: float  # share of the sampled labels that lie outside the CT
+    unmeasured: float  # share of the sampled labels where the CT is not a number
+    not_a_number: int  # voxels of the CT
+    ct_voxels: int
     body_border: float  # share of the sides of the field of view that is tissue
     metal_ml: float
     couch_ml: float
@@ -100,7 +104,7 @@ def measured_case(ct: Volume, labels: LabelVolume, metal_hu: float) -> MeasuredC
         for pair in itertools.combinations((name for name in rows if name in shown), 2):
             overlaps[pair] = overlaps.get(pair, 0.0) + float(voxels[at[value]]) * voxel_ml
 
-    by_value, outside = _sampled_hu(hu, hu_affine, ids, id_affine, same_grid)
+    by_value, outside, unmeasured = _sampled_hu(hu, hu_affine, ids, id_affine, same_grid)
     samples = {
         name: np.concatenate([by_value[int(values[row])] for row in of_it if values[row] in by_value])
         for name, of_it in rows.items()
@@ -112,6 +116,9 @@ def measured_case(ct: Volume, labels: LabelVolume, metal_hu: float) -> MeasuredC
         overlaps=overlaps,
         samples=samples,
         outside=outside,
+        unmeasured=unmeasured,
+        not_a_number=sum(_count_nan(slab) for slab in _slabs(hu)),
+        ct_voxels=hu.size,
         body_border=body_border,
         metal_ml=_count_above(hu, metal_hu) * abs(float(np.linalg.det(hu_affine[:3, :3]))) / 1000,
         couch_ml=_behind_the_back(hu, hu_affine, id_affine, structures),
@@ -236,8 +243,8 @@ def _sides(hu: Array, affine: Floats, ids: Array | None, values: Array) -> tuple
 
 def _sampled_hu(
     hu: Array, hu_affine: Floats, ids: Array, id_affine: Floats, same_grid: bool
-) -> tuple[dict[int, Array], float]:
-    """HU of some voxels of each value, and the share of the sampled voxels that lie outside the CT."""
+) -> tuple[dict[int, Array], float, float]:
+    """HU of some voxels of each value, and the shares of the sampled ones outside the CT and of no number in it."""
     spacing = np.linalg.norm(id_affine[:3, :3], axis=0)
     steps = np.ones(3, int)
     while np.prod(-(-np.array(ids.shape) // steps)) > _SAMPLES:
@@ -256,17 +263,26 @@ def _sampled_hu(
         outside = float(np.count_nonzero(~inside)) / max(len(inside), 1)
         value, index = value[inside], index[inside]
         at_voxel = hu[index[:, 0], index[:, 1], index[:, 2]]
+    unmeasured = _count_nan(at_voxel) / max(int(np.count_nonzero(labelled)), 1)
     order = np.argsort(value, kind="stable")
     there, starts = np.unique(value[order], return_index=True)
     parts = np.split(at_voxel[order], starts[1:]) if len(there) else []
-    return {int(label): part for label, part in zip(there, parts, strict=True)}, outside
+    return {int(label): part for label, part in zip(there, parts, strict=True)}, outside, unmeasured
+
+
+def _slabs(hu: Array) -> Iterable[Array]:
+    """Slices along the memory."""
+    return np.moveaxis(_upward(hu)[0], int(np.argmax(np.abs(hu.strides))), 0)
+
+
+def _count_nan(hu: Array) -> int:
+    return int(np.count_nonzero(np.isnan(hu))) if hu.dtype.kind == "f" else 0
 
 
 def _count_above(hu: Array, limit: float) -> int:
-    slowest = int(np.argmax(np.abs(hu.strides)))
     # A number of the array's own type keeps numpy from converting every voxel to float64.
     bound = hu.dtype.type(limit) if hu.dtype.kind == "f" else min(math.floor(limit), int(np.iinfo(hu.dtype).max))
-    slabs: Iterable[Array] = np.moveaxis(_upward(hu)[0], slowest, 0)
+    slabs = _slabs(hu)
     # Few slabs have any, and the greatest of whole numbers is found in a fifth of the time that counting takes.
     if hu.dtype.kind != "f":
         slabs = [slab for slab in slabs if slab.max() > bound]

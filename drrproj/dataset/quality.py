@@ -99,6 +99,8 @@ class QualityLimits:
         Share of the sides of the field of view that may be tissue.
     outside_share : float
         Share of the labels that may lie outside the CT's grid.
+    unmeasured_share : float
+        Share of the labels that may lie where the CT is not a number.
     metal_hu, metal_ml : float
         HU that only metal (or dense contrast medium) has, and how much of it is worth saying.
     couch_ml : float
@@ -137,6 +139,7 @@ class QualityLimits:
     bone_border_cm2: float = 0.5
     body_border_share: float = 0.15
     outside_share: float = 0.02
+    unmeasured_share: float = 0.02
     metal_hu: float = 2500.0
     metal_ml: float = 0.5
     couch_ml: float = 50.0
@@ -159,6 +162,7 @@ class QualityLimits:
         "overlap",
         "cut_chest",
         "outside_ct",
+        "unmeasured",
         "implausible_hu",
         "swapped_sides",
         "flipped",
@@ -361,6 +365,19 @@ def outside_ct(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
         yield f"{case.outside:.0%} of the labelled voxels lie outside the CT; at most {limits.outside_share:.0%} may"
 
 
+def unmeasured(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
+    """Labels where the CT is not a number: anatomy that the picture shows as air."""
+    if case.unmeasured > limits.unmeasured_share:
+        share = f"{case.unmeasured:.0%} of the labelled voxels"
+        yield f"{share} are not a number in the CT, and count as air; at most {limits.unmeasured_share:.0%} may"
+
+
+def not_a_number(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
+    """Voxels of the CT that are not a number, wherever they are: the picture shows them as air."""
+    if case.not_a_number:
+        yield f"{case.not_a_number} of the {case.ct_voxels} voxels of the CT are not a number, and count as air"
+
+
 def implausible_hu(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     """Structures whose HU they cannot have: labels beside the anatomy, or numbers that are no HU."""
     for pattern, low, high in limits.hu_ranges:
@@ -462,6 +479,8 @@ RULES: Mapping[str, Callable[[MeasuredCase, QualityLimits], Iterator[str]]] = Ma
             cut_bone,
             cut_body,
             outside_ct,
+            unmeasured,
+            not_a_number,
             implausible_hu,
             swapped_sides,
             flipped,
