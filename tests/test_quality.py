@@ -261,6 +261,22 @@ def test_stored_values_that_are_no_hu():
     assert any("not a number" in message for message in messages(findings(with_hu(unknown), LABELS), "implausible_hu"))
 
 
+@pytest.mark.parametrize(("axis", "mm"), [(0, -30), (1, 30), (1, -60), (2, -30), (2, 100), (2, -100)])
+def test_labels_beside_the_anatomy_do_not_tell_of_the_intercept(axis, mm):
+    moved = LABELS.affine.copy()
+    moved[axis, 3] += mm
+    told = messages(findings(CT, drrproj.LabelVolume(LABELS.array, moved, LABELS.names)), "implausible_hu")
+    (of_trachea,) = [message for message in told if message.startswith("trachea")]
+    assert of_trachea.endswith("HU is not within -1100 to -500")
+    assert not any("intercept" in message for message in told)
+
+
+def test_one_structure_alone_does_not_tell_of_the_intercept():
+    trachea = LABELS.subset(["trachea"])
+    (message,) = messages(findings(with_hu(CT.array + 1024), trachea), "implausible_hu")
+    assert message.endswith("HU is not within -1100 to -500")
+
+
 def with_nan(place):
     array = CT.array.astype(np.float32)
     array[place] = np.nan
