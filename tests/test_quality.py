@@ -113,7 +113,7 @@ def test_a_missing_and_a_nearly_missing_lobe():
     assert place[1481:].size
     array[tuple(place[1481:].T)] = 0  # 1481 voxels of 27 mm3: 39.99 ml
     assert messages(findings(CT, with_ids(array)), "missing_lobe") == [
-        "lung_upper_lobe_left has 40 ml; each lobe needs 40",
+        "lung_upper_lobe_left has 39.99 ml; each lobe needs 40",
         "lung_middle_lobe_right has 0 ml; each lobe needs 40",
     ]
 
@@ -235,6 +235,33 @@ def test_labels_of_another_place():
     assert messages(findings(CT, drrproj.LabelVolume(LABELS.array, elsewhere, LABELS.names)), "outside_ct") == [
         "100% of the labelled voxels lie outside the CT; at most 2% may"
     ]
+
+
+def test_a_share_is_printed_as_exactly_as_tells_it_from_its_limit():
+    array = np.zeros((100, 100, 10), np.uint8)
+    array[:] = ID["liver"]
+    beyond = drrproj.Volume(np.zeros((100, 98, 10), np.int16), np.eye(4))
+    labels = drrproj.LabelVolume(array, np.eye(4), LABELS.names)
+    assert messages(findings(beyond, labels), "outside_ct") == []
+    array = np.append(array, np.zeros_like(array[:1]), axis=0)
+    array[100, :10, 0] = ID["liver"]  # 10 voxels of 100,010 more
+    labels = drrproj.LabelVolume(array, np.eye(4), LABELS.names)
+    assert messages(findings(beyond, labels), "outside_ct") == [
+        "2.01% of the labelled voxels lie outside the CT; at most 2% may"
+    ]
+    assert messages(findings(beyond, labels, QualityLimits(outside_share=0.0155)), "outside_ct") == [
+        "2% of the labelled voxels lie outside the CT; at most 1.55% may"
+    ]
+    assert messages(findings(beyond, labels, QualityLimits(outside_share=0.0200095)), "outside_ct") == [
+        "2.01% of the labelled voxels lie outside the CT; at most 2.00095% may"
+    ]
+
+
+@pytest.mark.parametrize(("hu", "printed"), [(300.25, "300.2"), (-50.001, "-50.001"), (-51, "-51")])
+def test_a_median_is_printed_as_exactly_as_tells_it_from_its_range(hu, printed):
+    ct = drrproj.Volume(np.full((5, 5, 5), hu, np.float32), np.eye(4))
+    labels = drrproj.LabelVolume(np.ones((5, 5, 5), np.uint8), np.eye(4), {1: "liver"})
+    assert messages(findings(ct, labels), "implausible_hu") == [f"liver: median {printed} HU is not within -50 to 300"]
 
 
 def test_labels_without_voxels_lie_nowhere_outside():

@@ -307,7 +307,7 @@ def missing_lobe(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     for lobe in _LOBES:
         ml = case.structures[lobe].ml if lobe in case.structures else 0.0
         if ml < limits.least_lobe_ml:
-            yield f"{lobe} has {ml:.0f} ml; each lobe needs {limits.least_lobe_ml:g}"
+            yield f"{lobe} has {_apart(ml, limits.least_lobe_ml)} ml; each lobe needs {limits.least_lobe_ml:g}"
 
 
 def missing_organ(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
@@ -355,21 +355,22 @@ def cut_bone(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
 def cut_body(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     """A body wider than the field of view: the picture lacks its outline, and too little attenuation is summed."""
     if case.body_border > limits.body_border_share:
-        share, allowed = f"{case.body_border:.0%}", f"{limits.body_border_share:.0%}"
+        share, allowed = _percentages(case.body_border, limits.body_border_share)
         yield f"{share} of the sides of the field of view are tissue, more than {allowed}: the body is cut"
 
 
 def outside_ct(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     """Labels where the CT has no voxels: files of different series or patients."""
     if case.outside > limits.outside_share:
-        yield f"{case.outside:.0%} of the labelled voxels lie outside the CT; at most {limits.outside_share:.0%} may"
+        share, allowed = _percentages(case.outside, limits.outside_share)
+        yield f"{share} of the labelled voxels lie outside the CT; at most {allowed} may"
 
 
 def unmeasured(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     """Labels where the CT is not a number: anatomy that the picture shows as air."""
     if case.unmeasured > limits.unmeasured_share:
-        share = f"{case.unmeasured:.0%} of the labelled voxels"
-        yield f"{share} are not a number in the CT, and count as air; at most {limits.unmeasured_share:.0%} may"
+        share, allowed = _percentages(case.unmeasured, limits.unmeasured_share)
+        yield f"{share} of the labelled voxels are not a number in the CT, and count as air; at most {allowed} may"
 
 
 def not_a_number(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
@@ -400,7 +401,8 @@ def implausible_hu(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
             hint = (
                 "; 1024 less would be, so the rescale intercept was not applied" if is_intercept and is_raised else ""
             )
-            yield f"{what}: median {median:.0f} HU is not within {low:g} to {high:g}{hint}"
+            bound = low if median < low else high
+            yield f"{what}: median {_apart(median, bound)} HU is not within {low:g} to {high:g}{hint}"
 
 
 def swapped_sides(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
@@ -521,6 +523,18 @@ def _coordinate(case: MeasuredCase, what: str, axis: int) -> float | None:
     return float(np.average([part.centroid[axis] for part in parts], weights=[part.voxels for part in parts]))
 
 
+def _apart(value: float, limit: float, digits: int = 0) -> str:
+    """Print a value with this many decimals, or as many more as put it on its side of the limit as that is printed."""
+    printed = float(f"{limit:g}")
+    while digits < 15 and (float(f"{value:.{digits}f}") - printed) * (value - printed) <= 0:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def _percentages(share: float, limit: float) -> tuple[str, str]:
+    return f"{_apart(100 * share, 100 * limit)}%", f"{100 * limit:g}%"
+
+
 def _cut(case: MeasuredCase, what: str, names: re.Pattern[str], allowed_cm2: float) -> Iterator[str]:
     parts = {name: structure for name, structure in case.structures.items() if names.fullmatch(name)}
     for face, side in enumerate(FACES):
@@ -529,4 +543,5 @@ def _cut(case: MeasuredCase, what: str, names: re.Pattern[str], allowed_cm2: flo
         area = float(case.borders[sorted({row for name in touching for row in parts[name].rows}), face].sum())
         if area > allowed_cm2:
             shown = ", ".join(touching[:3]) + ", ..." * (len(touching) > 3)
-            yield f"{what} ({shown}) reach the {side} border with {area:.1f} cm2, more than {allowed_cm2:g}"
+            cm2 = _apart(area, allowed_cm2, 1)
+            yield f"{what} ({shown}) reach the {side} border with {cm2} cm2, more than {allowed_cm2:g}"
