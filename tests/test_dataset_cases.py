@@ -302,6 +302,26 @@ def test_lists_and_ranges(tmp_path):
             read_splits(path)
 
 
+def test_ids_and_ranges_that_no_case_and_no_patient_has_are_said():
+    cases = [case("s0001", "anna"), case("s0002", "P7")]
+    lists = {"train": ["s0001", "s001", *(f"nobody{n}" for n in range(6))], "val": ["P7", (7, 9)], "test": [(3, 6)]}
+    with pytest.warns(UserWarning, match="of no case and no patient") as heard:
+        assert Splits(lists=lists).assign(cases) == {"s0001": "train", "s0002": "val"}
+    assert [str(each.message) for each in heard] == [
+        "8 of 11 ids and ranges that the splits list are of no case and no patient: s001, nobody0, nobody1, nobody2, "
+        "nobody3 and 3 others"
+    ]
+    assert Splits(lists={"train": ["anna", (2, 2)], "test": []}).assign(cases) == {"s0001": "train", "s0002": "train"}
+
+
+@pytest.mark.parametrize("members", [["s0000", "s00001x"], [(3, 6)]])
+def test_lists_that_no_case_and_no_patient_is_in_are_refused(members):
+    cases = [case("s0001", "anna"), case("s0002", "P7")]
+    with pytest.raises(ValueError, match="nothing that the splits list is the id of a case or patient: they list"):
+        Splits(lists={"train": members}).assign(cases)
+    assert Splits(lists={"train": []}).assign(cases) == {"s0001": None, "s0002": None}
+
+
 def test_ranges_hold_for_the_number_of_a_case_and_of_its_patient():
     splits = Splits(lists={"train": [(1, 10)], "test": [(400, 500)]})
     cases = [case("RibFrac450", "anna"), case("scan", "P7"), case("RibFrac451", "P401"), case("RibFrac5", "P300")]

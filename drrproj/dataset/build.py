@@ -104,7 +104,8 @@ def build(
     Raises
     ------
     ValueError
-        If there is no case, two cases have one id, or the folder holds a dataset of another configuration.
+        If there is no case, two cases have one id, the splits' lists do not fit the cases, or the folder holds a
+        dataset of another configuration.
     TypeError
         If the cases are none, such as the folder that holds them.
     BlockingIOError
@@ -119,8 +120,9 @@ def build(
     Warns
     -----
     UserWarning
-        Names cases that are made again because their inputs changed, that have another patient or split, whose inputs
-        cannot be read, or that nobody asked for, and files in the folders of the pictures that no record speaks of.
+        Names ids of the splits' lists that no case and no patient has; cases that are made again because their inputs
+        changed, that have another patient or split, whose inputs cannot be read, or that nobody asked for; and files in
+        the folders of the pictures that no record speaks of.
 
     Examples
     --------

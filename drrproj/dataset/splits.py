@@ -14,6 +14,8 @@ from typing import Any
 
 from drrproj.dataset.cases import Case
 from drrproj.dataset.names import require_apart, require_file_name
+from drrproj.dataset.store import few
+from drrproj.warned import warn
 
 __all__ = ["Splits", "read_splits"]
 
@@ -96,8 +98,14 @@ class Splits:
         ------
         ValueError
             If lists put one patient, or one case, into two splits, also where one is by the case's id or number and
-            the other by the patient's.
+            the other by the patient's, or nothing that they list is the id of a case or patient.
+
+        Warns
+        -----
+        UserWarning
+            Names ids and ranges of the lists that no case and no patient has.
         """
+        cases = tuple(cases)
         assigned: dict[str, str | None] = {}
         of_patient: dict[str, tuple[str | None, str]] = {}
         for case in cases:
@@ -109,7 +117,30 @@ class Splits:
                     f"{case.case_id} in {split or 'no split'}; put all CTs of a patient into one split"
                 )
             assigned[case.case_id] = split
+        self._tell_of_strangers(cases)
         return assigned
+
+    def _tell_of_strangers(self, cases: Sequence[Case]) -> None:
+        members = [member for listed in (self.lists or {}).values() for member in listed]
+        ids = {each for case in cases for each in (case.case_id, case.patient_id)}
+        numbers = {int(number[1]) for number in map(_NUMBER_AT_END.search, ids) if number}
+        strangers = [member for member in members if isinstance(member, str) and member not in ids]
+        strangers += [
+            f"{member[0]} to {member[1]}"
+            for member in members
+            if not isinstance(member, str) and not any(member[0] <= number <= member[1] for number in numbers)
+        ]
+        if not strangers or not cases:
+            return
+        if len(strangers) == len(members):
+            raise ValueError(
+                f"nothing that the splits list is the id of a case or patient: they list {few(strangers)}, and there "
+                f"are {few(sorted(ids))}; correct the lists"
+            )
+        warn(
+            f"{len(strangers)} of {len(members)} ids and ranges that the splits list are of no case and no patient: "
+            f"{few(strangers)}"
+        )
 
     def _drawn(self, patient_id: str) -> str:
         digest = hashlib.sha256(f"{self.seed}/split/{patient_id}".encode()).digest()
