@@ -507,6 +507,14 @@ def test_merging_refuses_a_patient_on_both_sides(tmp_path, subjects):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
 
 
+def test_merging_refuses_a_patient_in_two_spellings(tmp_path, subjects):
+    for case, patient, part in zip(find_cases(subjects)[:2], ("p1", "P1"), ("a", "b"), strict=True):
+        build([dataclasses.replace(case, patient_id=patient)], tmp_path / part, SMALL, workers=1)
+    with pytest.raises(ValueError, match=r"two patients differ in capitals, .* 'p1' and 'P1'"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_contents_count_what_is_there(tmp_path, subjects):
     (subjects / "s0001" / "ct.nii.gz").unlink()
     store = build(find_cases(subjects), tmp_path / "out", SMALL, Splits({"train": 1.0}), workers=1).store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -300,6 +301,35 @@ def test_lists_and_ranges(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=reason):
             read_splits(path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "printed"),
+    [
+        ("P1", "p1", "'P1' and 'p1'"),
+        ("A 1", "A  1", "'A 1' and 'A  1'"),
+        ("A 1", "A\u00a01 ", r"'A 1' and 'A\xa01 '"),
+        ("Jos\u00e9", "Jose\u0301", r"'Jos\xe9' and 'Jose\u0301'"),
+        ("Stra\u00dfe", "STRASSE", "'Stra\u00dfe' and 'STRASSE'"),
+    ],
+)
+def test_a_patient_in_two_spellings_is_refused(tmp_path, one, other, printed):
+    sentence = re.escape(f"two patients differ in capitals, blanks or the form of accents alone, {printed}; if they")
+    cases = [case("a", one), case("b", "anna"), case("c", other)]
+    for splits in (Splits({"train": 0.5, "test": 0.5}), Splits(lists={"train": ["a"], "test": ["b", "c"]})):
+        with pytest.raises(ValueError, match=sentence):
+            splits.assign(cases)
+    with pytest.raises(ValueError, match=sentence):
+        build(cases, tmp_path / "out", SMALL, workers=1)
+
+
+def test_a_manifest_with_a_patient_in_two_spellings_is_refused(tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("case,ct,labels,patient\na,x,y,P1\nb,x,y,p1\n")
+    with pytest.raises(ValueError, match=r"manifest\.csv: two patients differ in capitals, .* 'P1' and 'p1'"):
+        find_cases(manifest)
+    manifest.write_text("case,ct,labels,patient\na,x,y,P1\nb,x,y,P1\nc,x,y,P 1\n")
+    assert [each.patient_id for each in find_cases(manifest)] == ["P1", "P1", "P 1"]
 
 
 def test_ids_and_ranges_that_no_case_and_no_patient_has_are_said():

@@ -104,8 +104,8 @@ def build(
     Raises
     ------
     ValueError
-        If there is no case, two cases have one id, the splits' lists do not fit the cases, or the folder holds a
-        dataset of another configuration.
+        If there is no case, two cases have one id, two patients differ in capitals, blanks or the form of accents
+        alone, the splits' lists do not fit the cases, or the folder holds a dataset of another configuration.
     TypeError
         If the cases are none, such as the folder that holds them.
     BlockingIOError

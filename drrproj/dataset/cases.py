@@ -9,11 +9,11 @@ import numbers
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from drrproj.dataset.names import require_apart, require_file_name
+from drrproj.dataset.names import require_apart, require_file_name, require_one_spelling
 from drrproj.dataset.store import few
 from drrproj.io.label_names import read_label_names
 from drrproj.warned import warn
@@ -107,10 +107,11 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If nothing is found, an id comes twice, in other capitals too, is too long or cannot be a file name, the
-        manifest is no sound CSV, lacks a column or has it twice, names the patients in a column of another name, leaves
-        one of its cells empty, has cells beyond its columns or that span lines, or the table of an nnU-Net folder says
-        that its first channel is no CT or that its labels are regions.
+        If nothing is found, an id comes twice, in other capitals too, is too long or cannot be a file name, two
+        patients differ in capitals, blanks or the form of accents alone, the manifest is no sound CSV, lacks a column
+        or has it twice, names the patients in a column of another name, leaves one of its cells empty, has cells beyond
+        its columns or that span lines, or the table of an nnU-Net folder says that its first channel is no CT or that
+        its labels are regions.
 
     Warns
     -----
@@ -145,19 +146,21 @@ def find_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     return tuple(sorted(cases, key=lambda case: case.case_id))
 
 
-def require_own_ids(cases: Iterable[Case]) -> None:
-    """Refuse cases that would be one in the dataset.
+def require_own_ids(cases: Collection[Case]) -> None:
+    """Refuse cases that would be one in the dataset, and patients that are likely one.
 
     Raises
     ------
     ValueError
-        If an id comes twice, in other capitals too.
+        If an id comes twice, in other capitals too, or two patients differ in capitals, blanks or the form of accents
+        alone.
     """
     ids = Counter(case.case_id for case in cases)
     repeated = sorted(name for name, count in ids.items() if count > 1)
     if repeated:
         raise ValueError(f"the case ids {', '.join(repeated)} come more than once; each needs its own")
     require_apart(ids, "case ids")
+    require_one_spelling(case.patient_id for case in cases)
 
 
 def _from_manifest(manifest: Path) -> list[Case]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
+from drrproj.dataset.names import require_one_spelling
 from drrproj.dataset.store import Store, create_store, differences, few, files_of, open_store, read_record
 from drrproj.replace import replaced
 from drrproj.warned import warn
@@ -37,7 +38,8 @@ def merge(parts: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) 
     ------
     ValueError
         If one part is given twice, configurations differ, two parts have one case, ``out`` has a case of a part with
-        another record, or a patient would be in two splits.
+        another record, a patient would be in two splits, or two patients differ in capitals, blanks or the form of
+        accents alone.
     FileNotFoundError
         If a part is no dataset, or has lost a picture or mask.
     BlockingIOError
@@ -106,6 +108,7 @@ def _refuse_what_clashes(stores: Sequence[Store], there: Store | None = None) ->
                     f"patient {record['patient']} would be on both sides: {other} is in {split or 'no split'} and "
                     f"{case} in {record['split'] or 'no split'}"
                 )
+    require_one_spelling(sides)
 
 
 def _copied(stores: Sequence[Store], merged: Store) -> list[str]:

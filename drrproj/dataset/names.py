@@ -1,12 +1,13 @@
-"""Names that become those of files: of cases, splits, views, classes and pictures, on every file system."""
+"""Names that become those of files, of cases, splits, views, classes and pictures, and names of patients."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from drrproj.io.file_names import file_names
 
-__all__ = ["require_apart", "require_file_name"]
+__all__ = ["require_apart", "require_file_name", "require_one_spelling"]
 
 _FORBIDDEN = '/\\:*?"<>|'
 
@@ -46,6 +47,28 @@ def require_apart(names: Iterable[str], what: str) -> None:
             raise ValueError(
                 f"two {what} differ in capitals alone, {other} and {name}, and are one file on Windows and macOS; "
                 "rename one of them"
+            )
+
+
+def require_one_spelling(patients: Iterable[str]) -> None:
+    """Refuse patients that are likely one, spelled in two ways: a split would have them on both sides.
+
+    Raises
+    ------
+    ValueError
+        If two differ in capitals, blanks or how Unicode writes a letter with an accent, and in nothing else.
+    """
+    first: dict[str, str] = {}
+    for patient in patients:
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", patient).casefold())
+        other = first.setdefault(" ".join(folded.split()), patient)
+        if other != patient:
+            # What differs in the form of accents alone would be printed alike.
+            alike = unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", patient)
+            both = " and ".join(map(ascii if alike else repr, (other, patient)))
+            raise ValueError(
+                f"two patients differ in capitals, blanks or the form of accents alone, {both}; if they are one, "
+                "spell it in one way, else rename one of them"
             )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drrproj.dataset.cases import Case
-from drrproj.dataset.names import require_apart, require_file_name
+from drrproj.dataset.names import require_apart, require_file_name, require_one_spelling
 from drrproj.dataset.store import few
 from drrproj.warned import warn
 
@@ -97,8 +97,9 @@ class Splits:
         Raises
         ------
         ValueError
-            If lists put one patient, or one case, into two splits, also where one is by the case's id or number and
-            the other by the patient's, or nothing that they list is the id of a case or patient.
+            If two patients differ in capitals, blanks or the form of accents alone, lists put one patient, or one case,
+            into two splits, also where one is by the case's id or number and the other by the patient's, or nothing
+            that they list is the id of a case or patient.
 
         Warns
         -----
@@ -106,6 +107,7 @@ class Splits:
             Names ids and ranges of the lists that no case and no patient has.
         """
         cases = tuple(cases)
+        require_one_spelling(case.patient_id for case in cases)
         assigned: dict[str, str | None] = {}
         of_patient: dict[str, tuple[str | None, str]] = {}
         for case in cases:
