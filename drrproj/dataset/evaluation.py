@@ -288,7 +288,7 @@ def _bools_of_one_shape(
                 strange = mask[(mask != 0) & (mask != 1)].flat[0]
                 raise ValueError(
                     f"{image.name}: the mask of {name} in the {side} must hold bools, or 0 and 1; got {strange:g}; "
-                    "compare it with a threshold first, such as mask > 0"
+                    "compare it with a threshold first, such as mask > 0.5"
                 )
             bools[name] = mask.astype(np.bool_, copy=False)
     return both
