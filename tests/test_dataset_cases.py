@@ -345,10 +345,10 @@ def test_ids_and_ranges_that_no_case_and_no_patient_has_are_said():
 
 
 @pytest.mark.parametrize("members", [["s0000", "s00001x"], [(3, 6)]])
-def test_lists_that_no_case_and_no_patient_is_in_are_refused(members):
+def test_lists_that_no_case_and_no_patient_is_in_are_said_with_what_there_is(members):
     cases = [case("s0001", "anna"), case("s0002", "P7")]
-    with pytest.raises(ValueError, match="nothing that the splits list is the id of a case or patient: they list"):
-        Splits(lists={"train": members}).assign(cases)
+    with pytest.warns(UserWarning, match=r"of no case and no patient: .*, where there are P7, anna, s0001, s0002$"):
+        assert set(Splits(lists={"train": members}).assign(cases).values()) == {None}
     assert Splits(lists={"train": []}).assign(cases) == {"s0001": None, "s0002": None}
 
 

@@ -98,13 +98,12 @@ class Splits:
         ------
         ValueError
             If two patients differ in capitals, blanks or the form of accents alone, lists put one patient, or one case,
-            into two splits, also where one is by the case's id or number and the other by the patient's, or nothing
-            that they list is the id of a case or patient.
+            into two splits, also where one is by the case's id or number and the other by the patient's.
 
         Warns
         -----
         UserWarning
-            Names ids and ranges of the lists that no case and no patient has.
+            Names ids and ranges of the lists that no case and no patient has, such as those of other parts.
         """
         cases = tuple(cases)
         require_one_spelling(case.patient_id for case in cases)
@@ -134,14 +133,10 @@ class Splits:
         ]
         if not strangers or not cases:
             return
-        if len(strangers) == len(members):
-            raise ValueError(
-                f"nothing that the splits list is the id of a case or patient: they list {few(strangers)}, and there "
-                f"are {few(sorted(ids))}; correct the lists"
-            )
+        here = f", where there are {few(sorted(ids))}" if len(strangers) == len(members) else ""
         warn(
             f"{len(strangers)} of {len(members)} ids and ranges that the splits list are of no case and no patient: "
-            f"{few(strangers)}"
+            f"{few(strangers)}{here}"
         )
 
     def _drawn(self, patient_id: str) -> str:
