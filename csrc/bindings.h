@@ -102,14 +102,14 @@ inline Grid grid_of(const Memory& voxels, const Matrix& voxel_from_world, const 
 struct Description {
     py::object volume, labels;
     std::optional<Grid> volume_grid, label_grid;
-    std::vector<float> knots, slope_changes;
+    std::vector<float> knots, heights, slopes;
     std::vector<std::int64_t> values, first_value, value_indices;
     std::vector<float> min_path_mm;
 
     Scene scene() const {
         return {volume_grid ? &*volume_grid : nullptr,
                 label_grid ? &*label_grid : nullptr,
-                {knots.data(), slope_changes.data(), static_cast<std::int32_t>(knots.size())},
+                {knots.data(), heights.data(), slopes.data(), static_cast<std::int32_t>(knots.size())},
                 {values.data(), static_cast<std::int64_t>(values.size()), first_value.data(), value_indices.data(),
                  min_path_mm.data(), static_cast<std::int64_t>(min_path_mm.size())}};
     }
@@ -146,12 +146,13 @@ void define_prepare(py::module_& module, FindMemory memory_of, const Make& make,
     const auto prepare = [memory_of, make](
                              const py::object& volume, const std::optional<Matrix>& volume_voxel_from_world,
                              const std::optional<Matrix>& volume_world_from_voxel, std::vector<float> knots,
-                             std::vector<float> slope_changes, const py::object& labels,
+                             std::vector<float> heights, std::vector<float> slopes, const py::object& labels,
                              const std::optional<Matrix>& labels_voxel_from_world,
                              const std::optional<Matrix>& labels_world_from_voxel, std::vector<std::int64_t> values,
                              std::vector<std::int64_t> first_value, std::vector<std::int64_t> value_indices,
                              std::vector<float> min_path_mm, const More&... others) {
-        if (knots.size() != slope_changes.size()) throw py::value_error("one slope change per knot");
+        if (knots.size() != heights.size() || knots.size() != slopes.size())
+            throw py::value_error("one height and one slope per knot");
         std::optional<Grid> volume_grid, label_grid;
         if (!volume.is_none()) {
             if (!volume_voxel_from_world || !volume_world_from_voxel)
@@ -169,15 +170,15 @@ void define_prepare(py::module_& module, FindMemory memory_of, const Make& make,
                 throw py::value_error("labels of 8 bits hold up to 255 values; got " + std::to_string(values.size()));
         }
         check_structures(values, first_value, value_indices, min_path_mm.size());
-        return make(
-            Description{volume, labels, volume_grid, label_grid, std::move(knots), std::move(slope_changes),
-                        std::move(values), std::move(first_value), std::move(value_indices), std::move(min_path_mm)},
-            others...);
+        return make(Description{volume, labels, volume_grid, label_grid, std::move(knots), std::move(heights),
+                                std::move(slopes), std::move(values), std::move(first_value), std::move(value_indices),
+                                std::move(min_path_mm)},
+                    others...);
     };
     module.def("prepare", prepare, py::kw_only(), py::arg("volume"), py::arg("volume_voxel_from_world"),
-               py::arg("volume_world_from_voxel"), py::arg("knots"), py::arg("slope_changes"), py::arg("labels"),
-               py::arg("labels_voxel_from_world"), py::arg("labels_world_from_voxel"), py::arg("values"),
-               py::arg("first_value"), py::arg("value_indices"), py::arg("min_path_mm"), more...);
+               py::arg("volume_world_from_voxel"), py::arg("knots"), py::arg("heights"), py::arg("slopes"),
+               py::arg("labels"), py::arg("labels_voxel_from_world"), py::arg("labels_world_from_voxel"),
+               py::arg("values"), py::arg("first_value"), py::arg("value_indices"), py::arg("min_path_mm"), more...);
 }
 
 // The memory of an output, which must be there as it is: nothing is converted or copied.

@@ -42,21 +42,32 @@ struct Box {
 inline float not_nan(float value) { return value == value ? value : 0.0f; }
 inline Lanes not_nan(Lanes values) { return choose(equal(values, values), values, Lanes(0.0f)); }
 
+inline float where_above(float value, float knot, float then, float otherwise) {
+    return value > knot ? then : otherwise;
+}
+inline Lanes where_above(Lanes value, Lanes knot, Lanes then, Lanes otherwise) {
+    return choose(less(knot, value), then, otherwise);
+}
+
 // What becomes of a voxel on its way into the brick: of a float, or of a packet of them.
 struct ToAttenuation {
     using Voxel = float;
     Attenuation law;
     template <class Real>
     Real operator()(Real value) const {
-        // `larger` returns its second argument for NaN: not a number is air.
+        // Each piece from its own knot: slopes added up would cancel where the law jumps. Not a number is above
+        // nothing.
         Real mu(0.0f);
-        for (int i = 0; i < law.bends; ++i)
-            mu = mu + Real(law.slope_change[i]) * larger(value - Real(law.knot[i]), Real(0.0f));
+        for (int i = 0; i < law.bends; ++i) {
+            const Real knot(law.knot[i]), piece = Real(law.slope[i]) * (value - knot) + Real(law.height[i]);
+            mu = where_above(value, knot, piece, mu);
+        }
         return mu;
     }
 };
 
-// Two bends (the bilinear law) are the everyday case: its constants stay in registers.
+// Two bends (the bilinear law) are the everyday case: its constants stay in registers. `larger` returns its second
+// argument for NaN.
 struct ToAttenuationBilinear {
     using Voxel = float;
     float knot_0, change_0, knot_1, change_1;
@@ -363,9 +374,10 @@ bool with_image(const Job& job, const Use& use) {
     const Attenuation& law = job.attenuation;
     return with_number(job.image->type, [&](auto number) {
         if (law.bends == 0) return use(number, AsIs{});
-        if (law.bends == 2)
+        // Slopes may be added up where little cancels.
+        if (law.bends == 2 && law.slope[1] > 0.1f * law.slope[0])
             return use(number,
-                       ToAttenuationBilinear{law.knot[0], law.slope_change[0], law.knot[1], law.slope_change[1]});
+                       ToAttenuationBilinear{law.knot[0], law.slope[0], law.knot[1], law.slope[1] - law.slope[0]});
         return use(number, ToAttenuation{law});
     });
 }

@@ -371,7 +371,7 @@ struct DeviceScene::Held {
     Voxels image, codes;       // floats; of 8 bits, or of 16 where `wide`
     bool from_device = false;  // are the caller's voxels there?
     std::int32_t bends = 0;
-    DeviceArray<float> knots, slope_changes;
+    DeviceArray<float> knots, heights, slopes;
     std::int64_t value_count = 0, structures = 0;
     DeviceArray<std::int64_t> values, first_value, value_indices;
     DeviceArray<float> min_path_mm;
@@ -433,7 +433,8 @@ void DeviceScene::Held::upload(const Scene& scene, cudaStream_t stream) {
         image = Voxels(*scene.image, image_axes, sizeof(float));
         bends = scene.attenuation.bends;
         knots = on_device(scene.attenuation.knot, bends, stream);
-        slope_changes = on_device(scene.attenuation.slope_change, bends, stream);
+        heights = on_device(scene.attenuation.height, bends, stream);
+        slopes = on_device(scene.attenuation.slope, bends, stream);
     }
     if (scene.label) {
         by_stride(*scene.label, label_axes);
@@ -459,7 +460,7 @@ DeviceGrid DeviceScene::Held::hold_image(std::int64_t number, cudaStream_t strea
     if (image.held == number) return piece;
     image.held = -1;
     image.memory.clear(image.memory.count(), stream);
-    const Attenuation law{knots.get(), slope_changes.get(), bends};
+    const Attenuation law{knots.get(), heights.get(), slopes.get(), bends};
     float* const to = reinterpret_cast<float*>(image.memory.get());
     move_voxels(image, piece, from_device, stream, [&](const Moved& moved) {
         launch(ConvertImage{moved, law, to}, blocks_for(moved.source.count()), stream);

@@ -642,7 +642,8 @@ struct ConvertImage {
         const float value =
             with_number_at(moved.source.type, from, [](auto number) { return static_cast<float>(number); });
         float mu = 0.0f;
-        for (int i = 0; i < law.bends; ++i) mu += law.slope_change[i] * larger(value - law.knot[i], 0.0f);
+        for (int i = 0; i < law.bends; ++i)
+            if (value > law.knot[i]) mu = law.height[i] + law.slope[i] * (value - law.knot[i]);
         image[to] = law.bends > 0 ? mu : value == value ? value : 0.0f;
     }
 };

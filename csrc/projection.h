@@ -23,10 +23,12 @@ struct Grid {
     double world_from_voxel[16];
 };
 
-// mu(hu) = sum over bends of slope_change * max(0, hu - knot). With no bends the voxels are attenuation already.
+// mu(hu) = height + slope * (hu - knot), of the last bend whose knot lies below hu, and 0 where none does. With no
+// bends the voxels are attenuation already.
 struct Attenuation {
     const float* knot;
-    const float* slope_change;
+    const float* height;
+    const float* slope;
     std::int32_t bends;
 };
 

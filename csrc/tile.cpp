@@ -55,7 +55,8 @@ void walk_blocks(Walk& walk, const Scratch& scratch, ChosenBlocks& chosen, Colle
     std::int64_t x = static_cast<std::int64_t>(walk.begin);
     const int most_slabs = job.image ? plan.block_slabs : plan.label_block_slabs;
     // Blocks of an upright box begin where lines of memory begin. Small volumes lie at addresses that change from run
-    // to run, and the last bits of the result must not change with them; large ones are mapped whole, always alike.
+    // to run, and the last bits of the result must not change with them; large ones that numpy made are mapped whole,
+    // always alike.
     constexpr std::int64_t kMappedBytes = std::int64_t{32} << 20;
     const std::int64_t stride_x = grid.stride[plan.axis_x], number_bytes = size_of(grid.type);
     const bool by_lines = plan.upright && grid.size[0] * grid.size[1] * grid.size[2] * number_bytes > kMappedBytes;

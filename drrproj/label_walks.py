@@ -28,6 +28,7 @@ _SAME_VOXEL = 1e-4
 # Images of floats per structure; a mask has bits.
 _FLOAT_IMAGES = ("path_length", "label_line_integral", "entry_depth", "exit_depth")
 _DEPTHS = ("entry_depth", "exit_depth")
+_NO_PIECES: dict[str, Sequence[float]] = {"knots": (), "heights": (), "slopes": ()}
 _SHARES = ("label_line_integral", "background_line_integral")
 
 
@@ -125,13 +126,11 @@ def prepared_walks(
         "volume": device_arrays.memory_of(volume.array),
         "volume_voxel_from_world": volume.voxel_from_world,
         "volume_world_from_voxel": volume.affine,
-        "knots": model.knots if model else (),
-        "slope_changes": model.slope_changes if model else (),
+        **(_pieces(model) if model else _NO_PIECES),
     }
     no_image: dict[str, Any] = {
         **dict.fromkeys(("volume", "volume_voxel_from_world", "volume_world_from_voxel")),
-        "knots": (),
-        "slope_changes": (),
+        **_NO_PIECES,
     }
     own = tuple(output for output in wanted if output not in ("line_integral", "label_line_integral"))
     lines = tuple(output for output in wanted if output == "line_integral")
@@ -169,6 +168,15 @@ def prepared_walks(
         no_labels: dict[str, Any] = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
         walks.append(Walk(engine.prepare(**image, **no_labels, **_members((), ()), **stream), slice(0, 0), lines))
     return tuple(walks)
+
+
+def _pieces(model: Attenuation) -> dict[str, Sequence[float]]:
+    """Describe a law as backends take it: at each knot, how high the piece from there on begins, and its slope."""
+    # Of the knots as the walk has them, so that a steep piece does not lie beside itself.
+    knots = np.asarray(model.knots, np.float32).astype(np.float64)
+    exact, changes = np.asarray(model.knots, np.float64), np.asarray(model.slope_changes, np.float64)
+    heights = np.tril((knots[:, None] - exact) * changes).sum(axis=1)
+    return {"knots": knots.tolist(), "heights": heights.tolist(), "slopes": np.cumsum(changes).tolist()}
 
 
 def _outputs(walks: Sequence[Walk], wanted: Sequence[str]) -> tuple[str, ...]:

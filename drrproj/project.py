@@ -187,7 +187,8 @@ class Projector:
     Do not change an array while a projector holds it: it is not copied, and what was once read of it, such as the
     label ids and where it is empty, is not read again. After a change make a new volume and a new projector. Several
     threads may call one projector at once. A projector can be pickled, with its arrays; it is prepared anew where it
-    arrives, for the same backend.
+    arrives, for the same backend. The last bits may then be others: arrays arrive at other addresses, and views of
+    others in other strides, by which the walk chooses its order.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def test_boxes_of_several_views_in_one_call_and_many_chunks_are_those_of_single_
     grid = {"labels_voxel_from_world": labels.voxel_from_world, "labels_world_from_voxel": labels.affine}
     nothing = dict.fromkeys(("volume", "volume_voxel_from_world", "volume_world_from_voxel"))
     values = {"values": (1, 2, 3), "first_value": (0, 1, 3), "value_indices": (0, 1, 2), "min_path_mm": (0, 0)}
-    prepared = emulated.prepare(**nothing, knots=(), slope_changes=(), labels=labels.array, **grid, **values)
+    prepared = emulated.prepare(**nothing, knots=(), heights=(), slopes=(), labels=labels.array, **grid, **values)
     together = np.zeros((2, 3, 4), np.int32)
     monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", str(bytes_of_volumes() // 5 + 20_000))
     emulated.trace(prepared, geometry.views, DETECTOR, {"box": together}, 1)
@@ -184,7 +184,7 @@ def test_voxels_are_held_as_long_as_they_are_read(emulated, monkeypatch, memory,
     ct, _, _ = scene()
     grid = {"volume_voxel_from_world": ct.voxel_from_world, "volume_world_from_voxel": ct.affine}
     nothing = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
-    none = dict.fromkeys(("knots", "slope_changes", "values", "value_indices", "min_path_mm"), ())
+    none = dict.fromkeys(("knots", "heights", "slopes", "values", "value_indices", "min_path_mm"), ())
     monkeypatch.setenv("DRRPROJ_EMULATED_BYTES", memory)
     array = ct.array.copy()
     prepared = emulated.prepare(volume=array, **grid, **nothing, **none, first_value=(0,))
@@ -352,7 +352,7 @@ def test_no_views_and_no_structures_are_nothing_to_do(emulated, outputs):
     for name in grids.copy():
         grids |= {f"{name}_voxel_from_world": ct.voxel_from_world, f"{name}_world_from_voxel": ct.affine}
     nothing = {"values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
-    prepared = emulated.prepare(**grids, knots=(), slope_changes=(), **nothing)
+    prepared = emulated.prepare(**grids, knots=(), heights=(), slopes=(), **nothing)
     for views in (geometry.views, geometry.views[:0]):
         images = (len(views), *DETECTOR)
         shapes = {

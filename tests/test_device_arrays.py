@@ -171,7 +171,15 @@ def test_a_backend_refuses_arrays_in_two_places(library, emulated):
     ct, _, _ = scene()
     grid = {"volume_voxel_from_world": ct.voxel_from_world, "volume_world_from_voxel": ct.affine}
     nothing = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
-    rest = {"knots": (), "slope_changes": (), "values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
+    rest = {
+        "knots": (),
+        "heights": (),
+        "slopes": (),
+        "values": (),
+        "first_value": (0,),
+        "value_indices": (),
+        "min_path_mm": (),
+    }
     views, image = Geometry.radiograph("PA", ct, shape=DETECTOR).views, np.zeros((1, *DETECTOR), np.float32)
     with pytest.raises(TypeError, match="arrays must all be on the host, or with a stream all on a GPU"):
         emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest)
@@ -285,7 +293,15 @@ def test_a_backend_refuses_an_output_on_another_gpu_than_the_voxels(library, emu
     ct, _, _ = scene()
     grid = {"volume_voxel_from_world": ct.voxel_from_world, "volume_world_from_voxel": ct.affine}
     nothing = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
-    rest = {"knots": (), "slope_changes": (), "values": (), "first_value": (0,), "value_indices": (), "min_path_mm": ()}
+    rest = {
+        "knots": (),
+        "heights": (),
+        "slopes": (),
+        "values": (),
+        "first_value": (0,),
+        "value_indices": (),
+        "min_path_mm": (),
+    }
     views, image = Geometry.radiograph("PA", ct, shape=DETECTOR).views, np.zeros((1, *DETECTOR), np.float32)
     prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest, stream=1)
     monkeypatch.setenv("DRRPROJ_EMULATED_OTHER_GPU", str(image.ctypes.data))

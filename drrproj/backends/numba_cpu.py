@@ -96,7 +96,8 @@ class Prepared:
     labels: _PreparedGrid | None
     labels_as_volume: npt.NDArray[Any] | None
     """The labels in the volume's order of axes, where both are on one grid."""
-    bends: tuple[tuple[np.float32, np.float32], ...]
+    bends: tuple[tuple[np.float32, np.float32, np.float32], ...]
+    """Knot, height and slope of each."""
     labels_by_value: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
     """The values, which say of labels from 1 on what voxels have them; and the labels of small values, by value."""
     structures: tuple[npt.NDArray[Any], ...]
@@ -109,7 +110,8 @@ def prepare(
     volume_voxel_from_world: Float64Array | None,
     volume_world_from_voxel: Float64Array | None,
     knots: Sequence[float],
-    slope_changes: Sequence[float],
+    heights: Sequence[float],
+    slopes: Sequence[float],
     labels: npt.NDArray[Any] | None,
     labels_voxel_from_world: Float64Array | None,
     labels_world_from_voxel: Float64Array | None,
@@ -134,6 +136,7 @@ def prepare(
             and np.array_equal(labels_world_from_voxel, volume_world_from_voxel)
         ):
             labels_as_volume = labels.transpose(_by_stride(volume))
+    bends = zip(knots, heights, slopes, strict=True)
     every = np.asarray(values, np.int64)
     small = every[every < _TABLE_VALUES]
     table = np.zeros(1 + small.max(initial=0), np.int32)
@@ -142,7 +145,7 @@ def prepare(
         volume_grid,
         label_grid,
         labels_as_volume,
-        tuple((np.float32(knot), np.float32(change)) for knot, change in zip(knots, slope_changes, strict=True)),
+        tuple((np.float32(k), np.float32(height), np.float32(slope)) for k, height, slope in bends),
         (every, table),
         (
             np.asarray(first_value, np.int64),
@@ -528,8 +531,9 @@ def _to_attenuation(value, bends):  # type: ignore[no-untyped-def]
     if len(bends) == 0:
         return value
     mu = _ZERO
-    for knot, slope_change in bends:
-        mu += slope_change * max(value - knot, _ZERO)
+    for knot, height, slope in bends:
+        if value > knot:
+            mu = height + slope * (value - knot)
     return mu
 
 
