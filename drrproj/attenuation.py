@@ -355,8 +355,9 @@ def schneider(energy_kev: float = 70.0) -> Attenuation:
 
     Accuracy
     --------
-    Each piece is applied in float32 from its own knot: within 2e-7 of the model at every whole HU from -1100 to 3071, of
-    which a hundredth of water counts as the least (``tests/test_attenuation.py`` holds it, and the others, to 2e-6).
+    Each piece is applied in float32 from its own knot: within 2e-7 of the model at every whole HU from -1100 to 3071,
+    relative to it or, of what is nearly air, to a hundredth of water. ``tests/test_attenuation.py`` holds it, and the
+    other models, to 2e-6.
 
     Source
     ------
