@@ -185,6 +185,8 @@ class LabelVolume(Grid):
 
         Raises
         ------
+        TypeError
+            If the groups have no names.
         ValueError
             If a group has no member, or its name is taken.
         KeyError
@@ -199,6 +201,9 @@ class LabelVolume(Grid):
         >>> dict(labels.with_groups({"both": ["left", "right"]}).groups)
         {3: (1, 2)}
         """
+        given: Any = groups
+        if not isinstance(given, Mapping):
+            raise TypeError(f'groups must name their members, {{"lungs": ["lung_*"]}}; got {shown(given)}')
         new_id = max((*self._occurring, *self.names, *self.overlaps, *self.groups, 0))
         names, unions = dict(self.names), dict(self.groups)
         for name, members in groups.items():

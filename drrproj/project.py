@@ -253,7 +253,9 @@ class Projector:
         threads: int | None = None,
     ) -> None:
         if not isinstance(volume, Volume):
-            raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}. Use Volume(array, affine)")
+            raise TypeError(
+                f"volume must be a drrproj.Volume; got {_instead(volume, 'read_volume', 'Volume(array, affine)')}"
+            )
         anatomy = _checked_labels(labels)
         wanted = _checked_outputs(outputs, anatomy)
         model = _checked_attenuation(attenuation, volume)
@@ -362,8 +364,12 @@ class Projector:
         >>> shot.line_integral is image
         True
         """
-        if not isinstance(geometry, Geometry):
-            raise TypeError(f"geometry must be a drrproj.Geometry; got {type(geometry).__name__}")
+        given_views: Any = geometry
+        if not isinstance(given_views, Geometry):
+            got = shown(given_views) if isinstance(given_views, str) else type(given_views).__name__
+            raise TypeError(
+                f'geometry must be a drrproj.Geometry; got {got}; make one, such as Geometry.radiograph("PA", volume)'
+            )
         _check_views(self._volume, self._corners, geometry)
         averaged = self._supersampling > 1
         if out is not None and not isinstance(out, Mapping):
@@ -440,17 +446,26 @@ class Projector:
         return partial(Projector, **choices), (self._volume,)
 
 
+def _instead(given: object, reader: str, maker: str) -> str:
+    """Say what came in place of a volume, and what makes one of it."""
+    if isinstance(given, str | os.PathLike):
+        return f"the path {os.fspath(given)!r}; pass {reader}() of it"
+    return f"{type(given).__name__}; use {maker}"
+
+
 def _checked_labels(labels: LabelVolume | Sequence[LabelVolume] | None) -> tuple[LabelVolume, ...]:
     if labels is None:
         return ()
-    anatomy = (labels,) if isinstance(labels, LabelVolume) else tuple(labels) if isinstance(labels, Sequence) else None
-    for each in (labels,) if anatomy is None else anatomy:
+    given: Any = labels
+    is_one = isinstance(given, str) or not isinstance(given, Sequence)
+    anatomy = (given,) if is_one else tuple(given)
+    for each in anatomy:
         if not isinstance(each, LabelVolume):
             raise TypeError(
-                f"labels must be a drrproj.LabelVolume, or a list of them; got {type(each).__name__}. Use "
-                "LabelVolume(array, affine)"
+                "labels must be a drrproj.LabelVolume, or a list of them; got "
+                f"{_instead(each, 'read_labels', 'LabelVolume(array, affine)')}"
             )
-    return anatomy or ()
+    return anatomy
 
 
 def _checked_outputs(outputs: Sequence[str] | None, anatomy: tuple[LabelVolume, ...]) -> tuple[Output, ...]:

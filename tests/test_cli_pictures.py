@@ -183,11 +183,22 @@ def test_render_refusals(ct, tmp_path, capsys):
 def test_render_names_the_command_that_writes_what_it_draws(ct, tmp_path, capsys):
     assert run("project", ct, *SMALL, "-o", tmp_path / "a") == 0
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    for path in (tmp_path / "a" / "PA.png", ct, tmp_path / "other.npz"):
+    for path in (tmp_path / "a" / "PA.png", tmp_path / "a", ct, tmp_path / "other.npz"):
         said = refused(capsys, "render", path, "-o", tmp_path / "out")
+        assert "read_" not in said
         assert said.startswith(f"drrproj: error: {path}: this is no radiograph of drrproj; ")
         assert said.endswith("; pass the radiograph.npz of `drrproj project --npz`\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_radiograph_in_place_of_voxels_is_told_with_the_command_that_draws_it(ct, tmp_path, capsys):
+    assert run("project", ct, *SMALL, "--npz", "-o", tmp_path / "a") == 0
+    saved = tmp_path / "a" / "radiograph.npz"
+    with pytest.raises(ValueError, match="this is a radiograph, no voxels; read_npz reads it, and `drrproj render` dr"):
+        drrproj.read_volume(saved)
+    for command in (["info", saved], ["project", saved, "-o", tmp_path / "out"]):
+        said = refused(capsys, *command)
+        assert said == f"drrproj: error: {saved}: this is a radiograph, no voxels; `drrproj render` draws it\n"
 
 
 @pytest.mark.parametrize(

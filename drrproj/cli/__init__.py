@@ -21,6 +21,7 @@ _OPTIONS = {
     'unit="HU"': "--unit HU",
     'unit="1/mm"': "--unit 1/mm",
     "pass the CT: read_labels(path, volume=ct)": "add --ct CT",
+    "read_npz reads it, and `drrproj render` draws it": "`drrproj render` draws it",
     "photons_per_pixel": "--photons",
     "kerma_ugy": "--kerma",
     "thickness_mm of the absorber": "the thickness of --absorber",

@@ -87,8 +87,10 @@ def _views(
     try:
         shot = drrproj.read_npz(path)
     except ValueError as error:
-        # Which function writes such a file is of no use here.
-        wrong = str(error).replace(", which write_npz writes", "")
+        # Which functions write and read such files is of no use here.
+        wrong = str(error)
+        for of_python in (", which write_npz writes", "; read_volume and read_labels read that"):
+            wrong = wrong.replace(of_python, "")
         raise ValueError(f"{wrong}; pass the radiograph.npz of `drrproj project --npz`") from error
     # A view of a pose may be called by small letters itself.
     wanted = [name if name in shot else name.upper() for name in arguments.view or ()]

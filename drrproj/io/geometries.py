@@ -10,6 +10,7 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.io.dicom_files import is_dicom
 from drrproj.io.dicom_pose import holds_own_views, read_pose
+from drrproj.io.kinds import checked_path
 from drrproj.io.nifti import blaming
 from drrproj.io.sidecar import read_views
 
@@ -110,7 +111,7 @@ def holds_views(path: str | os.PathLike[str]) -> bool:
 
 def _is_dicom_file(path: str | os.PathLike[str]) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open(checked_path(path), "rb") as file:
             return is_dicom(file.read(132))
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from drrproj.io.dicom_files import is_dicom, open_zip
+from drrproj.short_text import shown
 
-__all__ = ["FORMATS", "NAMES", "Kind", "kind_of"]
+__all__ = ["FORMATS", "NAMES", "Kind", "checked_path", "kind_of"]
 
 Kind = Literal["folder", "nifti", "nrrd", "metaimage", "numpy", "dicom"]
 
@@ -31,6 +32,25 @@ _METAIMAGE = re.compile(rb"^[ \t]*NDims[ \t]*=", re.MULTILINE)
 _SIZES_OF_HEADER = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
 
 
+def checked_path(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return a path as it is, and refuse what is none: Python would take a number for a file that is open already.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+
+    Examples
+    --------
+    >>> from drrproj.io.kinds import checked_path
+    >>> checked_path("ct.nii.gz")
+    'ct.nii.gz'
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be the name of a file or folder, such as 'ct.nii.gz'; got {shown(path)}")
+    return path
+
+
 def kind_of(path: str | os.PathLike[str]) -> Kind:
     """Tell the format family of a file or folder.
 
@@ -46,6 +66,8 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
 
     Raises
     ------
+    TypeError
+        If it is no path.
     FileNotFoundError
         If there is nothing at ``path``.
     ValueError
@@ -58,7 +80,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
     >>> kind_of(files("drrproj") / "data" / "chest_3mm" / "ct.nii.gz")
     'nifti'
     """
-    if os.path.isdir(path):
+    if os.path.isdir(checked_path(path)):
         return "folder"
     try:
         with open(path, "rb") as file:

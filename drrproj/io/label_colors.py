@@ -5,6 +5,9 @@ from __future__ import annotations
 import colorsys
 import re
 import zlib
+from typing import Any
+
+from drrproj.short_text import shown
 
 __all__ = ["label_color"]
 
@@ -65,12 +68,20 @@ def label_color(name: str) -> tuple[int, int, int]:
     (int, int, int)
         Red, green and blue, 0 to 255.
 
+    Raises
+    ------
+    TypeError
+        If the name is no text, such as an id.
+
     Examples
     --------
     >>> from drrproj.io.label_colors import label_color
     >>> label_color("heart") == label_color("heart") != label_color("aorta")
     True
     """
+    given: Any = name
+    if not isinstance(given, str):
+        raise TypeError(f"a colour follows from a structure's name; got {shown(given)}; pass labels.name_of(id)")
     lower = name.lower()
     side = _SIDE.search(lower)
     # The number in a series and the words of a name that are not its side tell members of a family apart.

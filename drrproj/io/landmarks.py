@@ -19,6 +19,7 @@ from drrproj.geometry import Geometry
 from drrproj.grid import RAS_FROM, Space
 from drrproj.io.endings import require_ending
 from drrproj.replace import replaced
+from drrproj.short_text import shown
 
 __all__ = ["Landmarks", "read_landmarks", "write_projected_landmarks"]
 
@@ -153,6 +154,8 @@ def write_projected_landmarks(
 
     Raises
     ------
+    TypeError
+        If ``landmarks`` are none, or ``views`` hold no geometry.
     ValueError
         If the name has another ending.
     OSError
@@ -176,11 +179,22 @@ def write_projected_landmarks(
     ['view,name,row,column,on_detector', 'PA,middle,50.000000,50.000000,1']
     """
     require_ending(path, "a CSV file", ".csv")
+    given: Any = landmarks
+    if not isinstance(given, Landmarks):
+        raise TypeError(
+            f"landmarks must be drrproj.io.Landmarks, and the views come after them; got {shown(given)}; pass what "
+            "read_landmarks() returned"
+        )
+    given = views
+    parts: list[Geometry] = list(given) if isinstance(given, Iterable) else [given]
+    for part in parts:
+        if not isinstance(part, Geometry):
+            raise TypeError(f"views must be a drrproj.Geometry, or several; got {shown(part)}")
     lines = _Lines()
     # Python before 3.13 quotes a carriage return in a name only where lines end with one.
     table = csv.writer(lines, lineterminator="\r\n")
     table.writerow(("view", "name", "row", "column", "on_detector"))
-    for view in views:
+    for view in parts:
         pixels = view.project_points(landmarks.points)
         # NaN compares false: what is not in front of the source is not on the detector.
         on_detector = np.logical_and(pixels >= -0.5, pixels < np.array(view.shape) - 0.5)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.io.endings import require_ending
-from drrproj.io.kinds import NAMES, kind_of
-from drrproj.io.numpy_arrays import DAMAGE, read_archive, write_archive
+from drrproj.io.kinds import NAMES, checked_path, kind_of
+from drrproj.io.numpy_arrays import DAMAGE, FORMAT_OF_RADIOGRAPHS, read_archive, write_archive
 from drrproj.io.one_view import require_radiograph
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks, Radiograph
@@ -21,7 +21,7 @@ from drrproj.replace import replaced
 
 __all__ = ["read_npz", "write_npz"]
 
-_FORMAT = "drrproj radiograph 2"
+_FORMAT = f"{FORMAT_OF_RADIOGRAPHS} 2"
 
 
 def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
@@ -144,7 +144,7 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
 
 def _is_zip(path: str | os.PathLike[str]) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open(checked_path(path), "rb") as file:
             return file.read(2) == b"PK"
     except OSError:
         return False  # what is looked at next says what is wrong with it

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from drrproj.grid import Space
 from drrproj.io.sizes import cut_short, too_large
 
-__all__ = ["DAMAGE", "read_archive", "read_numpy", "write_archive"]
+__all__ = ["DAMAGE", "FORMAT_OF_RADIOGRAPHS", "read_archive", "read_numpy", "write_archive"]
 
 DAMAGE = (
     EOFError,
@@ -29,6 +29,9 @@ DAMAGE = (
     zlib.error,
 )
 """What numpy raises, beside ValueError, where the bytes of an archive or an array are damaged."""
+
+FORMAT_OF_RADIOGRAPHS = "drrproj radiograph"
+"""How the entry ``format`` begins in an archive by ``write_npz``; the version follows."""
 
 
 def read_numpy(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Space]:
@@ -123,6 +126,8 @@ def _check_size(stream: IO[bytes], there: int, what: str) -> int:
 
 def _from_archive(arrays: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Space]:
     affine = arrays.pop("affine", None)
+    if affine is None and str(arrays.get("format")).startswith(FORMAT_OF_RADIOGRAPHS):
+        raise ValueError("this is a radiograph, no voxels; read_npz reads it, and `drrproj render` draws it")
     if affine is None:
         raise ValueError(
             f"there is no entry affine (4x4, voxel index to mm) in it, only {', '.join(arrays)}; save it with "

@@ -64,7 +64,7 @@ def write_png(
     Raises
     ------
     TypeError
-        If ``radiograph`` is none.
+        If ``radiograph`` or ``display`` is none.
     ValueError
         If there are several views or no line integral, the window is empty, both window and display are given, or the
         name has another ending.
@@ -159,7 +159,7 @@ def write_overlay(
     Raises
     ------
     TypeError
-        If ``radiograph`` is none.
+        If ``radiograph`` or ``display`` is none.
     ValueError
         If there are several views, no line integral or no labels, the window is empty, both window and display are
         given, or the name has another ending.
@@ -220,6 +220,8 @@ def display_of(
         if ends.shape != (2,):
             raise ValueError(f"{wanted}; got {shown(window)}")
         return Display(*ends.tolist())
+    if not isinstance(display, Display):
+        raise TypeError(f"display must be a drrproj.Display, such as Display(0, 6); got {shown(display)}")
     if window is not None:
         raise ValueError("window and display both say what is black and white; pass one of them")
     return display
