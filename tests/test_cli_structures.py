@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object, c
     assert err.startswith("drrproj: error: ")
     assert err.count("\n") == 1
     return err
+
+
+def test_a_ct_in_place_of_labels_is_named(tmp_path, capsys):
+    ct = save(tmp_path / "ct.nii.gz", np.full(SHAPE, -1025, np.int16))
+    wrong = f"{ct}: labels must not be negative; the smallest id is -1025. Is this the CT?"
+    with pytest.raises(ValueError, match=re.escape(wrong)):
+        drrproj.read_labels(ct)
+    assert refused(capsys, tmp_path / "out", ct, "--labels", ct) == f"drrproj: error: {wrong}\n"
+    assert run("info", ct) == 2
+    assert capsys.readouterr().err == f"drrproj: error: {wrong} (drrproj info lists the structures of labels)\n"
 
 
 # --- which structures ---------------------------------------------------------------------------------------------

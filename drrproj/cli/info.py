@@ -48,7 +48,12 @@ def _run(arguments: argparse.Namespace) -> None:
 def _list_structures(paths: Sequence[Path], ct: Path | None) -> None:
     volume = None if ct is None else drrproj.read_volume(ct)
     for path in paths:
-        labels = drrproj.read_labels(path, volume=volume)
+        try:
+            labels = drrproj.read_labels(path, volume=volume)
+        except (ValueError, TypeError) as error:
+            if not str(error).endswith("Is this the CT?"):
+                raise
+            raise ValueError(f"{error} (drrproj info lists the structures of labels)") from error
         print(f"{path}: {counted(len(labels.label_ids), 'structure')}")
         for label_id in sorted({*labels.names, *labels.label_ids}):
             print(label_id, labels.name_of(label_id), *(() if label_id in labels.label_ids else ("(no voxels)",)))

@@ -76,18 +76,20 @@ def read_labels(
     Returns
     -------
     LabelVolume
+        Which ids it has was looked at, and is kept.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        For a file that :func:`drrproj.read_volume` would refuse; for masks that are not binary or lie on different
+        For a file that :func:`drrproj.read_volume` would refuse; for ids that are negative or do not fit 64 bits; for
+        masks that are not binary or lie on different
         grids; for structures that are not there, and for none at all; for a SEG or an RTSTRUCT of another frame of
         reference than ``volume``, contours between its slices, an RTSTRUCT of which nothing lies inside it, and one
         without ``volume``; for a fractional SEG.
     TypeError
-        If the labels are not whole numbers.
+        If the labels are not whole numbers, or ``path`` is no path.
     MemoryError
         If there is not enough memory for the labels.
     ModuleNotFoundError
@@ -152,7 +154,13 @@ def read_labels(
             labels = LabelVolume(array, affine)
         if chosen is None:
             chosen = find_label_names(path) or (names_from_header(nifti_header) if kind == "nifti" else {})
-        return LabelVolume(labels.array, labels.affine, chosen)
+        return _with_known_ids(LabelVolume(labels.array, labels.affine, chosen))
+
+
+def _with_known_ids(labels: LabelVolume) -> LabelVolume:
+    """Look at the ids while the file is known whose name belongs before what is wrong with them."""
+    _ = labels.label_ids
+    return labels
 
 
 def _from_dicom(
@@ -227,7 +235,7 @@ def _from_slicer(
     ids = {name: by_name[name].value if len(layers) == 1 else place for place, name in enumerate(labels, 1)}
     members = numbered({name: ids[name] for name in wanted}, names)
     if len(layers) == 1 and members == [(by_name[name].value, name) for _, name in members] and wanted == labels:
-        return LabelVolume(layers[0], affine, dict(members))
+        return _with_known_ids(LabelVolume(layers[0], affine, dict(members)))
     masks = (
         Structure(label_id, name, layers[by_name[name].layer] == by_name[name].value) for label_id, name in members
     )

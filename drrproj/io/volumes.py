@@ -58,7 +58,7 @@ def read_volume(
         DICOM also: several series and none chosen, missing or uneven slices, two slices in one place, pixels that are
         no HU.
     TypeError
-        If it holds colours or complex numbers.
+        If it holds colours or complex numbers, or ``path`` is no path.
     MemoryError
         If there is not enough memory for its voxels.
     ModuleNotFoundError
