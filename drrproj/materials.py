@@ -170,9 +170,10 @@ class _Catalogue(Mapping[str, Material]):
         return _catalogue()
 
     def __getitem__(self, name: str) -> Material:
-        if name not in self._materials:
+        known = _names_of_elements().get(name, name)
+        if known not in self._materials:
             raise KeyError(f"no material {name!r}; {near_or_known(name, self._materials)}")
-        return self._materials[name]
+        return self._materials[known]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._materials)
@@ -193,12 +194,23 @@ def _catalogue() -> dict[str, Material]:
     return materials
 
 
+@cache
+def _names_of_elements() -> dict[str, str]:
+    """The names of those materials that are elements, by symbol."""
+    return {
+        symbol: name
+        for name, known in _catalogue().items()
+        for symbol in known.mass_fractions
+        if len(known.mass_fractions) == 1
+    }
+
+
 MATERIALS: Mapping[str, Material] = _Catalogue()
-"""Known materials by name: ``MATERIALS["titanium"]``."""
+"""Known materials by name, ``MATERIALS["titanium"]``; elements by symbol, too, ``MATERIALS["Ti"]``."""
 
 
 def material(named: Material | str) -> Material:
-    """Return a material as it is, or a known one by its name.
+    """Return a material as it is, or a known one by its name or symbol.
 
     Raises
     ------
@@ -212,6 +224,8 @@ def material(named: Material | str) -> Material:
     >>> from drrproj.materials import material
     >>> material("titanium").density_g_cm3
     4.54
+    >>> material("Al").name
+    'aluminium'
     """
     if isinstance(named, Material):
         return named

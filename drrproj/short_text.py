@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 __all__ = ["counted", "listed", "near_or_known", "shown"]
 
 _SPELLED_OUT = 8
+_SUGGESTED = 3
 _LONG = 100
 
 
@@ -55,15 +56,19 @@ def shown(value: object) -> str:
 
 
 def near_or_known(name: object, known: Iterable[str]) -> str:
-    """Say which of the known names are spelled like one that is not among them, or else which there are.
+    """Say which of the known names begin with one that is not among them, or are spelled alike, or which there are.
 
     Examples
     --------
     >>> from drrproj.short_text import near_or_known
     >>> near_or_known("hart", ["heart", "liver"]), near_or_known("spleen", ["heart"]), near_or_known("heart", [])
     ('did you mean heart?', 'there are heart', 'there are none')
+    >>> near_or_known("alu", ["calcium", "aluminium"])
+    'did you mean aluminium?'
     """
     names = list(known)
     # No number is a misspelling of another one.
-    near = difflib.get_close_matches(str(name), [each for each in names if not each.isdecimal()], n=3)
+    words = [each for each in names if not each.isdecimal()]
+    begun = [each for each in words if name != "" and each.casefold().startswith(str(name).casefold())]
+    near = begun[:_SUGGESTED] or difflib.get_close_matches(str(name), words, n=_SUGGESTED)
     return f"did you mean {', '.join(near)}?" if near else f"there are {listed(names) or 'none'}"

@@ -107,6 +107,7 @@ def test_default_filter(ct, tmp_path):
         (["--kvp", 100, "--filter", "aluminium"], "argument --filter: must be MATERIAL=MM; got 'aluminium'"),
         (["--kvp", 100, "--filter", "aluminium=thick"], "argument --filter: must be MATERIAL=MM"),
         (["--kvp", 100, "--filter", "cheese=3"], "no material 'cheese'"),
+        (["--kvp", 100, "--filter", "Al=3", "--filter", "aluminium=1"], "--filter aluminium=3.0 and aluminium=1.0: "),
         (
             ["--kvp", 100, "--filter", "aluminium=2.5", "--filter", "aluminium=1"],
             "--filter aluminium=2.5 and aluminium=1.0: give the thickness of all of it, once",

@@ -119,6 +119,19 @@ def test_an_unknown_material_is_refused_with_near_names():
         material(22)
 
 
+def test_elements_go_by_their_symbols_too_and_by_the_beginning_of_their_names():
+    elements = {name: known for name, known in MATERIALS.items() if len(known.mass_fractions) == 1}
+    symbols = {name: next(iter(known.mass_fractions)) for name, known in elements.items()}
+    assert len(set(symbols.values())) == len(symbols) == 17
+    assert {material(symbol).name: symbol for symbol in symbols.values()} == symbols
+    assert symbols.keys() & {"aluminium", "copper"} == {"aluminium", "copper"}
+    assert symbols.keys().isdisjoint({"water", "CsI"})
+    with pytest.raises(ValueError, match=r"no material 'alu'; did you mean aluminium\?"):
+        material("alu")
+    with pytest.raises(ValueError, match="no material 'Xx'"):
+        material("Xx")
+
+
 def test_mixtures_refuse_shares_that_cannot_be():
     for shares in ({}, {"water": 0}, {"water": 1, "iodine": -1}):
         with pytest.raises(ValueError, match="must not be negative, nor all zero"):

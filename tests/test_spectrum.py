@@ -85,6 +85,12 @@ def test_filters_multiply_in_any_order():
     assert one.description["filters_mm"] == pytest.approx(other.description["filters_mm"])
 
 
+def test_filters_go_by_symbol_as_by_name():
+    by_symbol, by_name = tungsten(120, {"Al": 2.5, "Cu": 0.1}), tungsten(120, {"aluminium": 2.5, "copper": 0.1})
+    np.testing.assert_array_equal(by_symbol.fluence, by_name.fluence)
+    assert by_symbol.description == by_name.description
+
+
 @pytest.mark.parametrize("kvp", [49, 151, 81.5, "120", None, True])
 def test_voltages_that_are_not_shipped_are_refused_with_a_way_out(kvp):
     with pytest.raises(ValueError, match=r"from 50 to 150.*pip install spekpy, and pass"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import drrproj
 from drrproj import physics
-from drrproj.materials import Material
+from drrproj.materials import Material, material
 
 __all__ = ["TubeChoice", "add_exposure_arguments", "add_spectrum_arguments", "tube_choice"]
 
@@ -36,7 +36,7 @@ def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_pair("MATERIAL=MM", float),
         metavar="MATERIAL=MM",
-        help="total filtration; repeatable, each material once (default: aluminium=2.5)",
+        help="total filtration, such as Al=2.5 or copper=0.1; repeatable, each material once (default: aluminium=2.5)",
     )
     add(
         "--tissues",
@@ -88,7 +88,8 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
     for option in _OF_SPECTRUM:
         if option in given and kvp is None:
             raise ValueError(f"--{option.replace('_', '-')} belongs to a spectrum; add --kvp KV")
-    filters = _each_once("--filter", getattr(arguments, "filter", None), "give the thickness of all of it, once")
+    by_name = [(material(named).name, thickness) for named, thickness in getattr(arguments, "filter", None) or ()]
+    filters = _each_once("--filter", by_name, "give the thickness of all of it, once")
     made_of = _each_once("--made-of", getattr(arguments, "made_of", None), "a structure is made of one material")
     exposed, noisy = (not given.isdisjoint(options) for options in (_OF_EXPOSURE, _OF_NOISE))
     if "absorber" in given and kvp is None and not noisy:

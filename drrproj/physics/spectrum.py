@@ -127,7 +127,7 @@ class Spectrum:
         Parameters
         ----------
         by : Material or str
-            What the filter is made of, such as ``"copper"``.
+            What the filter is made of, such as ``"copper"`` or ``"Cu"``.
         thickness_mm : float, mm
             How thick it is; not negative.
 
