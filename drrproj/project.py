@@ -24,7 +24,7 @@ from drrproj.label_walks import MinPath, blanks_of, prepared_walks, shortest_pat
 from drrproj.mirrored import mirrored_along
 from drrproj.output_arrays import Blank, check_given
 from drrproj.radiograph import LabelImages, LabelMasks, Radiograph
-from drrproj.short_text import near_or_known, shown
+from drrproj.short_text import counted, near_or_known, shown
 from drrproj.supersampling import Average
 from drrproj.threads import checked_threads
 from drrproj.version import __version__
@@ -321,6 +321,11 @@ class Projector:
                 "supersampling": self._supersampling,
             }
         )
+
+    def __repr__(self) -> str:
+        structures = [counted(len(self._names), "structure")] if self._names else []
+        parts = [repr(self._volume), *structures, ", ".join(self._outputs), f"backend {self._backend}"]
+        return f"Projector({'; '.join(parts)})"
 
     def project(self, geometry: Geometry, *, out: Mapping[str, npt.NDArray[Any]] | None = None) -> Radiograph:
         """Project what was prepared to the views of a geometry.

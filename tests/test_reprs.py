@@ -45,6 +45,13 @@ def test_radiographs_print_what_is_in_them():
     assert repr(alone) == f"Radiograph(1 view: PA; 20 x 30 pixels; line_integral; backend {alone.backend})"
 
 
+def test_projectors_print_what_they_hold_and_make():
+    backend, both = drrproj.project(CT, VIEW).backend, LABELS.subset(["heart", "liver"])
+    projector = drrproj.Projector(CT, labels=both, outputs=("line_integral", "mask"))
+    assert repr(projector) == f"Projector({CT!r}; 2 structures; line_integral, mask; backend {backend})"
+    assert repr(drrproj.Projector(CT)) == f"Projector({CT!r}; line_integral; backend {backend})"
+
+
 @pytest.mark.parametrize("form", ["dense", "crops"])
 def test_images_of_structures_print_which_and_how_large(form):
     shot = drrproj.project(CT, VIEW, labels=LABELS.subset(["heart", "liver"]), label_images=form)
