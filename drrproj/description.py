@@ -40,7 +40,7 @@ def described(
     behind : sequence of bool, one per view
         Does part of the volume lie behind the detector?
     isocenter : ndarray, shape (3,), world mm, or None
-        Adds its distance from the source and the magnification there.
+        Adds its distance from the source and the magnification there; without it, the volume's middle does.
 
     Returns
     -------
@@ -66,11 +66,15 @@ def _lines(
         f"({_angle(primary, 'LAO', 'RAO')}, {_angle(secondary, 'CRA', 'CAU')} degrees)"
     )
     yield "  source: at infinity" if parallel else f"  source: {_place(source)}; sdd {view.sdd[0]:.1f} mm"
-    if isocenter is not None:
-        line = f"  isocenter: {_place(isocenter)}"
+    # A view knows no isocenter, and the middle of a volume is only by chance the point that an arm turns about.
+    what, distance, point = "isocenter", "sod {:.1f} mm", isocenter
+    if isocenter is None and volume is not None:
+        what, distance, point = "volume's middle", "{:.1f} mm from the source", volume.center
+    if point is not None:
+        line = f"  {what}: {_place(point)}"
         if not parallel:
-            depth = float(normal @ (isocenter - source))
-            line += f"; sod {np.linalg.norm(isocenter - source):.1f} mm, "
+            depth = float(normal @ (point - source))
+            line += f"; {distance.format(np.linalg.norm(point - source))}, "
             line += f"magnification {view.sdd[0] / depth:.3f}" if depth > 0 else "behind the source"
         yield line
     (rows, columns), (row_mm, column_mm) = view.shape, view.pixel_spacing[0]

@@ -1055,15 +1055,15 @@ class Geometry:
         Parameters
         ----------
         volume : Volume or LabelVolume, optional
-            Adds where it projects to and whether it fits, and its middle is the isocenter.
+            Adds where it projects to and whether it fits, and the magnification in its middle.
         isocenter : array_like, shape (3,), world mm, optional
-            Adds its distance from the source and the magnification there.
+            Adds its distance from the source and the magnification there, in place of those of the volume's middle.
 
         Returns
         -------
         str
             Lines for each view. ``beam`` is that of the ray through the detector's middle, in patient words and as
-            DICOM positioner angles. ``magnification`` is that of lengths parallel to the detector at the isocenter.
+            DICOM positioner angles. ``magnification`` is that of lengths parallel to the detector at that point.
             The ``principal point`` is the pixel below the source, where the detector's normal through it lands.
             ``tilt`` is the angle between the detector's normal and the ray through its middle; a detector shifted far
             off the principal point has one, too. ``roll`` is :meth:`rolled` counted from head up (from anterior up
@@ -1089,8 +1089,6 @@ class Geometry:
         """
         if volume is not None:
             _require_box(volume)
-        if isocenter is None and volume is not None:
-            isocenter = volume.center
         point = None if isocenter is None else _vectors(isocenter, "isocenter")
         if point is not None and len(point) != 1:
             raise ValueError(f"isocenter must be one point; got {len(point)}")

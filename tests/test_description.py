@@ -91,7 +91,12 @@ def test_a_volume_is_told_where_it_projects_and_whether_it_fits():
     assert said.endswith("; it fits the detector")
     low, high = map(float, re.search(r"rows (-?[\d.]+) to (-?[\d.]+)", said).groups())
     assert high - low == pytest.approx(rows, abs=0.11)
-    assert f"isocenter: ({CT.center[0]:.1f}, {CT.center[1]:.1f}, {CT.center[2]:.1f}) mm RAS+" in said
+    middle = f"volume's middle: ({CT.center[0]:.1f}, {CT.center[1]:.1f}, {CT.center[2]:.1f}) mm RAS+"
+    assert f"{middle}; {np.linalg.norm(CT.center - whole.sources[0]):.1f} mm from the source, magnification " in said
+    assert "isocenter" not in said
+    given = whole.describe(CT, isocenter=(10, 20, 30))
+    assert "isocenter: (10.0, 20.0, 30.0) mm RAS+; sod " in given
+    assert "middle:" not in given
     assert whole.cropped(slice(20, 90), slice(None)).describe(CT).endswith("; it does not fit the detector")
     near = arm(0, 0, isocenter=CT.center, sod=790, sdd=800)
     assert near.describe(CT).endswith("; it does not fit: part of it lies behind the detector")
