@@ -183,7 +183,9 @@ def test_the_table_has_each_view_and_landmark_once_in_order(tmp_path):
     path = tmp_path / "table.csv"
     write_projected_landmarks(path, landmarks, [upright, small])
     rows = read_table(path)
-    assert [(row["view"], row["name"]) for row in rows] == [("pa", name) for name in landmarks.names] * 2
+    assert [(row["view"], row["name"]) for row in rows] == [
+        (view, name) for view in ("pa_1", "pa_2") for name in landmarks.names
+    ]
     # 27 mm towards the feet are 30 mm on the detector, 15 rows; 9 mm to the right are 10 columns to the left.
     assert [(row["row"], row["column"], row["on_detector"]) for row in rows[:5]] == [
         ("50.000000", "100.000000", "1"),
@@ -194,7 +196,7 @@ def test_the_table_has_each_view_and_landmark_once_in_order(tmp_path):
     ]
     assert [row["on_detector"] for row in rows[5:]] == ["1", "0", "0", "0", "1"]
     write_projected_landmarks(path, landmarks, upright)
-    assert read_table(path) == rows[:5]
+    assert read_table(path) == [{**row, "view": "pa"} for row in rows[:5]]
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])

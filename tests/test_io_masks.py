@@ -230,6 +230,20 @@ def test_file_names(names, files):
     assert len({name.casefold() for name in files}) == len(files)
 
 
+def test_views_of_one_name_are_told_apart_by_the_same_names_in_pictures_and_tables(tmp_path):
+    ct = drrproj.Volume(np.zeros((9, 9, 9), np.int16), np.eye(4))
+    labels = drrproj.LabelVolume(np.ones((9, 9, 9), np.uint8), np.eye(4), {1: "block"})
+    pa, ll = (drrproj.Geometry.radiograph(view, ct, shape=(9, 9)) for view in ("PA", "LL"))
+    shot = drrproj.project(ct, drrproj.Geometry.concatenate([pa, ll, pa]), labels=labels)
+    folders = [file.parent.name for file in drrproj.write_mask_pngs(tmp_path, shot)]
+    drrproj.write_structure_table(tmp_path / "structures.csv", shot)
+    landmarks = drrproj.io.Landmarks(("middle",), ct.center[None])
+    drrproj.write_projected_landmarks(tmp_path / "points.csv", landmarks, shot.geometry)
+    for name in ("structures.csv", "points.csv"):
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            assert [row["view"] for row in csv.DictReader(file)] == folders == ["PA_1", "LL", "PA_3"]
+
+
 # --- table --------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["file_names"]
+__all__ = ["file_names", "names_in_tables"]
 
 # What Windows keeps for devices, with any ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -46,6 +46,27 @@ def file_names(names: Sequence[str]) -> list[str]:
             taken.add(numbered.casefold())
         safe[place] = numbered
     return safe
+
+
+def names_in_tables(names: Sequence[str]) -> list[str]:
+    """Return what tables call views: by their names, or where two share one, all as their files are called.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    list of str
+        As many, all different, so that each row of a table belongs to one picture.
+
+    Examples
+    --------
+    >>> from drrproj.io.file_names import names_in_tables
+    >>> names_in_tables(["PA", "LL"]), names_in_tables(["PA", "LL", "PA"])
+    (['PA', 'LL'], ['PA_1', 'LL', 'PA_3'])
+    """
+    return list(names) if len(set(names)) == len(names) else file_names(names)
 
 
 def _safe(name: str) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from drrproj.geometry import Geometry
 from drrproj.grid import RAS_FROM, Space
 from drrproj.io.endings import require_ending
+from drrproj.io.file_names import names_in_tables
 from drrproj.replace import replaced
 from drrproj.short_text import shown
 
@@ -141,7 +142,8 @@ def write_projected_landmarks(
 
     Columns ``view``, ``name``, ``row``, ``column``, ``on_detector``: one line per view and landmark. Row and column are
     fractional pixels to six decimals, (0, 0) is the centre of the first pixel; they are empty where the point is not
-    in front of the source. ``on_detector`` is 1 where the point falls on a pixel, else 0.
+    in front of the source. ``on_detector`` is 1 where the point falls on a pixel, else 0. Where two views share a name,
+    all go by their files' (:func:`drrproj.io.file_names.names_in_tables`).
 
     Parameters
     ----------
@@ -194,11 +196,13 @@ def write_projected_landmarks(
     # Python before 3.13 quotes a carriage return in a name only where lines end with one.
     table = csv.writer(lines, lineterminator="\r\n")
     table.writerow(("view", "name", "row", "column", "on_detector"))
+    called = iter(names_in_tables([name for part in parts for name in part.names]))
     for view in parts:
         pixels = view.project_points(landmarks.points)
         # NaN compares false: what is not in front of the source is not on the detector.
         on_detector = np.logical_and(pixels >= -0.5, pixels < np.array(view.shape) - 0.5)
-        for number, view_name in enumerate(view.names):
+        for number in range(len(view)):
+            view_name = next(called)
             for name, place, inside in zip(landmarks.names, pixels[number], on_detector[number], strict=True):
                 cells = ("" if math.isnan(x) else f"{x:.6f}" for x in place)
                 table.writerow((view_name, name, *cells, int(inside.all())))

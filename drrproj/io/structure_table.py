@@ -8,6 +8,7 @@ import os
 
 from drrproj.io.chosen_masks import chosen_masks
 from drrproj.io.endings import require_ending
+from drrproj.io.file_names import names_in_tables
 from drrproj.radiograph import Radiograph
 from drrproj.replace import replaced
 
@@ -21,7 +22,8 @@ def write_structure_table(path: str | os.PathLike[str], radiograph: Radiograph) 
 
     A row for each view and structure: ``view``, ``name``, ``id``; ``area``, pixels of its mask; ``top``, ``bottom``,
     ``left``, ``right``, the box, of which bottom and right are behind the last pixel; ``row`` and ``column``, the mean
-    of its pixels. A structure that a view does not show has area 0 and nothing in the columns behind.
+    of its pixels. A structure that a view does not show has area 0 and nothing in the columns behind. Where two views
+    share a name, all go by their files' (:func:`drrproj.io.file_names.names_in_tables`).
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def write_structure_table(path: str | os.PathLike[str], radiograph: Radiograph) 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
-    for view, view_name in enumerate(radiograph.geometry.names):
+    for view, view_name in enumerate(names_in_tables(radiograph.geometry.names)):
         for name, place in places.items():
             area = int(masks.areas[place, view])
             box, centroid = masks.boxes[place, view].tolist(), masks.centroids[place, view].round(3).tolist()
