@@ -170,6 +170,19 @@ def test_points_replaces_no_file_that_it_reads(ct, tmp_path, capsys):
     assert landmarks.read_text() == "name,x,y,z\ncarina,10,-20,30\n"
 
 
+def test_a_table_that_is_there_is_replaced_when_asked(ct, tmp_path, capsys):
+    assert run("project", ct, "--shape", 32, 40, "-o", tmp_path / "out") == 0
+    landmarks, table = tmp_path / "landmarks.csv", tmp_path / "points.csv"
+    landmarks.write_text("name,x,y,z\ncarina,10,-20,30\n")
+    table.write_text("of somebody else\n")
+    command = ["points", landmarks, tmp_path / "out" / "PA.json", "-o", table]
+    assert run(*command) == 2
+    assert f"there is a file {table}; choose another name with -o, or add --overwrite\n" in capsys.readouterr().err
+    assert table.read_text() == "of somebody else\n"
+    assert run(*command, "--overwrite") == 0
+    assert table.read_text().startswith("view,name,row,column,on_detector\nPA,carina,")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

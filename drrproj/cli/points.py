@@ -41,11 +41,14 @@ def add_to(commands: Commands) -> None:
     add(
         "-o", "--out", type=named_path, required=True, metavar="CSV", help="table: view, name, row, column, on_detector"
     )
+    add("--overwrite", action="store_true", help="replace CSV where there is one (default: refuse)")
 
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.out.resolve() in {path.resolve() for path in (arguments.landmarks, *arguments.pictures)}:
         raise ValueError(f"this run reads {arguments.out}, which the table would replace; choose another name with -o")
+    if arguments.out.is_file() and not arguments.overwrite:
+        raise ValueError(f"there is a file {arguments.out}; choose another name with -o, or add --overwrite")
     landmarks = drrproj.read_landmarks(arguments.landmarks, arguments.space)
     views = [view for picture in arguments.pictures for view in drrproj.read_geometry(picture)]
     drrproj.write_projected_landmarks(arguments.out, landmarks, views)
