@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from drrproj.directions import DICOM_AXES, dicom_letters
 from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
+from drrproj.io.blaming import blaming
 from drrproj.io.dicom_files import (
     converting,
     dicom_files,
@@ -24,7 +25,6 @@ from drrproj.io.dicom_files import (
     tag_text,
     text,
 )
-from drrproj.io.nifti import blaming
 
 __all__ = ["PRIVATE_CREATOR", "PRIVATE_GROUP", "holds_own_views", "own_geometry", "read_pose"]
 

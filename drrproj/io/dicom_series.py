@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.blaming import blaming
 from drrproj.io.dicom_files import (
     Header,
     converting,
@@ -37,7 +38,6 @@ from drrproj.io.dicom_pixels import (
     stored_slice,
     wrong_high_bit,
 )
-from drrproj.io.nifti import blaming
 from drrproj.volume import Unit, Volume
 from drrproj.warned import warn
 

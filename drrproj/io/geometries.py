@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
+from drrproj.io.blaming import blaming
 from drrproj.io.dicom_files import is_dicom
 from drrproj.io.dicom_pose import holds_own_views, read_pose
 from drrproj.io.kinds import checked_path
-from drrproj.io.nifti import blaming
 from drrproj.io.sidecar import read_views
 
 __all__ = ["holds_views", "read_geometry"]

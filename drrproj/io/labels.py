@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.blaming import blaming
 from drrproj.io.dicom_contours import read_contours
 from drrproj.io.dicom_files import converting, dicom_files, read_headers, text
 from drrproj.io.dicom_segmentation import read_segmentation
 from drrproj.io.kinds import kind_of
 from drrproj.io.label_names import find_label_names, names_from_header, read_label_names
 from drrproj.io.metaimage import read_metaimage
-from drrproj.io.nifti import blaming, read_nifti
+from drrproj.io.nifti import read_nifti
 from drrproj.io.nrrd import Segment, read_nrrd, slicer_segments
 from drrproj.io.numpy_arrays import read_numpy
 from drrproj.io.orientation import Prefer

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.blaming import blaming
 from drrproj.io.endings import require_ending
 from drrproj.io.kinds import FORMATS
 from drrproj.io.one_view import line_integral_of_one_view
@@ -31,7 +32,7 @@ from drrproj.io.sizes import cut_short, too_large
 from drrproj.radiograph import Radiograph
 from drrproj.replace import replaced
 
-__all__ = ["blaming", "is_rescaled", "read_nifti", "write_nifti"]
+__all__ = ["is_rescaled", "read_nifti", "write_nifti"]
 
 # nibabel's headers, of NIfTI and Analyze, carry no types.
 SpatialHeader = Any
@@ -141,19 +142,6 @@ def _image_half(header: Path) -> Path:
         if image.is_file():
             return image
     raise FileNotFoundError(f"{header}: this is the header half of a pair, and {stem}.img is not beside it")
-
-
-@contextmanager
-def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Put the file's name in front of what is wrong with its contents."""
-    try:
-        yield
-    except TypeError as error:
-        raise TypeError(f"{path}: {error}") from error
-    except MemoryError as error:
-        raise MemoryError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 @contextmanager

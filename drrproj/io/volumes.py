@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+from drrproj.io.blaming import blaming
 from drrproj.io.dicom_series import read_series
 from drrproj.io.kinds import kind_of
 from drrproj.io.metaimage import read_metaimage
-from drrproj.io.nifti import blaming, read_nifti
+from drrproj.io.nifti import read_nifti
 from drrproj.io.nrrd import read_nrrd
 from drrproj.io.numpy_arrays import read_numpy
 from drrproj.io.orientation import Prefer
