@@ -39,6 +39,7 @@ from drrproj.threads import default_threads
 
 OURS: dict[str, tuple[Output, ...]] = {
     "masks": ("mask",),
+    "mm": ("path_length",),
     "image": ("line_integral",),
     "image and masks": ("line_integral", "mask"),
 }

@@ -43,7 +43,7 @@ _AS_THEY_ARE = "labels"
 _EXAMPLES = """\
 examples:
   drrproj dataset build Totalsegmentator_dataset -o out    frontal and lateral X-rays of every subject, with masks
-  drrproj dataset check out                                every file is there and holds what it says
+  drrproj dataset check out                                every file is there, can be read and fits its record
   drrproj dataset stats out                                cases, splits, how often each class is seen
   drrproj dataset report out -o out.html                   the same and more, to look at
   drrproj dataset export out --format paxray -o paxray     for training; also coco, yolo, mask-png, webdataset, npz
