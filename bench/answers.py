@@ -200,8 +200,6 @@ def _wrong_depths(
 ) -> Iterator[str]:
     """A depth belongs between the first piece of the ray in a label and the first that is long enough to be sure of."""
     for which, images in enumerate((shot.entry_depth, shot.exit_depth)):
-        if images is None:
-            continue
         what = ("entry depth", "exit depth")[which]
         found = _sampled(images, pixels)
         yield from _lost_and_invented(what, ~np.isnan(found), mm)
