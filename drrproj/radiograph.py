@@ -342,6 +342,25 @@ class Radiograph:
         record = {**self.record, "geometry": chosen.as_record()}
         return Radiograph(chosen, kept, self.backend, record)
 
+    def with_line_integral(self, line_integral: Float32Array, record: dict[str, Any]) -> Radiograph:
+        """Put another image in the place of this one, over the same anatomy.
+
+        Shares of structures and background are those of the image before, and are left out.
+
+        Parameters
+        ----------
+        line_integral : ndarray, shape (views, rows, columns), float32, dimensionless
+        record : dict
+            How it was made.
+
+        Returns
+        -------
+        Radiograph
+        """
+        of_before = ("label_line_integral", "background_line_integral")
+        kept = {name: images for name, images in self.images.items() if name not in of_before}
+        return Radiograph(self.geometry, {**kept, "line_integral": line_integral}, self.backend, record)
+
     @property
     def line_integral(self) -> Float32Array:
         """Integral of linear attenuation along each ray, shape (views, rows, columns), float32."""

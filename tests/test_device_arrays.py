@@ -167,23 +167,21 @@ def test_arrays_that_do_not_change_are_not_filled(monkeypatch):
     assert (image.host == 7).all()
 
 
+# What prepare() takes beside a volume of attenuation and its place.
+ATTENUATION_ALONE = {
+    **dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel")),
+    **dict.fromkeys(("knots", "heights", "slopes", "values", "value_indices", "min_path_mm"), ()),
+    "first_value": (0,),
+}
+
+
 def test_a_backend_refuses_arrays_in_two_places(library, emulated):
     ct, _, _ = scene()
     grid = {"volume_voxel_from_world": ct.voxel_from_world, "volume_world_from_voxel": ct.affine}
-    nothing = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
-    rest = {
-        "knots": (),
-        "heights": (),
-        "slopes": (),
-        "values": (),
-        "first_value": (0,),
-        "value_indices": (),
-        "min_path_mm": (),
-    }
     views, image = Geometry.radiograph("PA", ct, shape=DETECTOR).views, np.zeros((1, *DETECTOR), np.float32)
     with pytest.raises(TypeError, match="arrays must all be on the host, or with a stream all on a GPU"):
-        emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest)
-    prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest, stream=1)
+        emulated.prepare(volume=library.memory(ct.array), **grid, **ATTENUATION_ALONE)
+    prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **ATTENUATION_ALONE, stream=1)
     with pytest.raises(TypeError, match="arrays must all be on the host, or with a stream all on a GPU"):
         emulated.trace(prepared, views, DETECTOR, {"line_integral": image}, 1, stream=1)
     read_only = library.memory(image)
@@ -292,18 +290,8 @@ def test_labels_on_another_gpu_than_the_volume_are_refused(library, monkeypatch)
 def test_a_backend_refuses_an_output_on_another_gpu_than_the_voxels(library, emulated, monkeypatch):
     ct, _, _ = scene()
     grid = {"volume_voxel_from_world": ct.voxel_from_world, "volume_world_from_voxel": ct.affine}
-    nothing = dict.fromkeys(("labels", "labels_voxel_from_world", "labels_world_from_voxel"))
-    rest = {
-        "knots": (),
-        "heights": (),
-        "slopes": (),
-        "values": (),
-        "first_value": (0,),
-        "value_indices": (),
-        "min_path_mm": (),
-    }
     views, image = Geometry.radiograph("PA", ct, shape=DETECTOR).views, np.zeros((1, *DETECTOR), np.float32)
-    prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **nothing, **rest, stream=1)
+    prepared = emulated.prepare(volume=library.memory(ct.array), **grid, **ATTENUATION_ALONE, stream=1)
     monkeypatch.setenv("DRRPROJ_EMULATED_OTHER_GPU", str(image.ctypes.data))
     with pytest.raises(ValueError, match="an array is on GPU 1, and the voxels on GPU 0; move them to one"):
         emulated.trace(prepared, views, DETECTOR, {"line_integral": library.memory(image)}, 1, stream=1)

@@ -172,11 +172,7 @@ class TubeChoice:
     def _joined(self, shot: drrproj.Radiograph, signal: physics.Signal) -> drrproj.Radiograph:
         of_anatomy: tuple[str, ...] = ("labels", "outputs", "min_path_mm")
         kept = {name: shot.record[name] for name in of_anatomy if name in shot.record}
-        # Structures' shares are those of the image before.
-        of_before = ("label_line_integral", "background_line_integral")
-        images = {name: held for name, held in shot.images.items() if name not in of_before}
-        images["line_integral"] = signal.line_integral
-        return dataclasses.replace(shot, images=images, record={**signal.record, **kept})
+        return shot.with_line_integral(signal.line_integral, {**signal.record, **kept})
 
 
 def _each_once(option: str, given: Sequence[tuple[str, Any]] | None, instead: str) -> dict[Any, Any]:

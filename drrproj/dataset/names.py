@@ -1,4 +1,4 @@
-"""Names that become those of files, of cases, splits, views, classes and pictures, and names of patients."""
+"""Names in a dataset that must not be taken for one another: on no file system, and on no two sides of a split."""
 
 from __future__ import annotations
 

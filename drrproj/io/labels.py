@@ -85,10 +85,9 @@ def read_labels(
         If there is no such file or folder.
     ValueError
         For a file that :func:`drrproj.read_volume` would refuse; for ids that are negative or do not fit 64 bits; for
-        masks that are not binary or lie on different
-        grids; for structures that are not there, and for none at all; for a SEG or an RTSTRUCT of another frame of
-        reference than ``volume``, contours between its slices, an RTSTRUCT of which nothing lies inside it, and one
-        without ``volume``; for a fractional SEG.
+        masks that are not binary or lie on different grids; for structures that are not there, and for none at all; for
+        a SEG or an RTSTRUCT of another frame of reference than ``volume``, contours between its slices, an RTSTRUCT of
+        which nothing lies inside it, and one without ``volume``; for a fractional SEG.
     TypeError
         If the labels are not whole numbers, or ``path`` is no path.
     MemoryError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -118,8 +117,5 @@ def recompose(
             "energy_kev": None if not made_of else float(energy_kev or 0),
         },
     }
-    shares_of_before = {"label_line_integral", "background_line_integral"}
-    images = {name: held for name, held in radiograph.images.items() if name not in shares_of_before}
     # What rounding leaves below zero where everything was taken away.
-    images["line_integral"] = np.maximum(changed, 0).astype(np.float32)
-    return dataclasses.replace(radiograph, images=images, record=record)
+    return radiograph.with_line_integral(np.maximum(changed, 0).astype(np.float32), record)
