@@ -943,7 +943,8 @@ class Geometry:
         Raises
         ------
         ValueError
-            If the angles are not finite, or not one or one per view, or the source would lie in the detector's plane.
+            If the angles are not finite, or not one or one per view, or the source would lie in the detector's plane or
+            behind it, where the picture would be mirrored.
 
         Examples
         --------
@@ -961,6 +962,14 @@ class Geometry:
         degrees = np.linalg.norm(turn, axis=1)
         axis = np.where(degrees[:, None] > 0, turn, lean_top) / np.where(degrees > 0, degrees, 1.0)[:, None]
         angle = np.radians(degrees)
+        beam = self.views[:, 3, :1] * self.centers - self.views[:, :3, 0]
+        towards = np.einsum("vi,vi->v", _turned(normal, axis, angle), beam)
+        if (towards < 0).any():
+            view = int(np.argmin(towards))
+            raise ValueError(
+                f"leant by {degrees[view]:g} degrees the detector of view {view} would turn its back to the source and "
+                "the picture would be mirrored; lean it less"
+            )
         return self._about_its_middle(_turned(row, axis, angle), _turned(column, axis, angle))
 
     def shifted(self, *, down: float | Sequence[float] = 0.0, right: float | Sequence[float] = 0.0) -> Geometry:

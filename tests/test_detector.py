@@ -132,9 +132,12 @@ def test_numbers_that_are_not_finite_or_not_one_per_view_are_refused(move):
         move(UPRIGHT)
 
 
-def test_a_detector_leant_into_the_beam_is_refused():
-    with pytest.raises(ValueError, match="spans no image"):
-        UPRIGHT.tilted(top=90)
+@pytest.mark.parametrize("leant", [{"top": 90}, {"top": -95}, {"right": 120}, {"top": 70, "right": 70}], ids=str)
+def test_a_detector_leant_into_the_beam_or_past_it_is_refused(leant):
+    with pytest.raises(ValueError, match=r"spans no image|turn its back to the source"):
+        UPRIGHT.tilted(**leant)
+    aside = UPRIGHT.shifted(right=400)
+    assert aside.tilted(right=-100).sdd > 0  # it lies to the side, so the source sees its face still
 
 
 @pytest.mark.parametrize("beam", ["cone", "parallel"])
