@@ -1,4 +1,4 @@
-"""What a call costs besides its time on big volumes: memory beyond inputs and outputs, importing, overhead.
+"""How much memory a call needs beside its inputs and outputs.
 
 Run as a program it makes one call in a fresh process and prints the bytes that call needed at its peak.
 """
@@ -8,23 +8,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import phantom
 from cases import OF_LABELS, RANDOM_LABELS, Output, posed, turned
 
-from drrproj import Geometry, LabelVolume, Projector, Volume, project
+from drrproj import Geometry, LabelVolume, Volume, project
 
 MEMORY_BOUND = 64 * 2**20
-IMPORT_BOUND = 1.5
-OVERHEAD_BOUND = 100.0
 
 
 class MemoryCase(NamedTuple):
@@ -64,49 +58,6 @@ def memory(size: tuple[int, int, int], detector: tuple[int, int], threads: int, 
         )
         results.append({**task, "bytes": int(done.stdout), "bound": MEMORY_BOUND})
     return results
-
-
-def import_seconds(module: str, interpreters: int) -> list[float]:
-    """Time ``import module`` in fresh interpreters."""
-    code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
-    # Where bytecode is not written, every import would compile what pip has compiled for a user.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command, times = [sys.executable, "-c", code], []
-    for _ in range(interpreters):
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=environment)
-        times.append(float(done.stdout))
-    return times
-
-
-def imports(interpreters: int) -> dict[str, Any]:
-    """Compare importing drrproj, which imports numpy, with importing numpy; one of each in turn."""
-    times: dict[str, list[float]] = {"numpy": [], "drrproj": []}
-    # The first round of each writes bytecode and fills the file cache.
-    for round_ in range(interpreters + 1):
-        for module, seconds in times.items():
-            seconds += import_seconds(module, 1) if round_ else import_seconds(module, 1)[:0]
-    medians = {module: statistics.median(seconds) for module, seconds in times.items()}
-    return {"seconds": times, "ratio": medians["drrproj"] / medians["numpy"], "bound": IMPORT_BOUND}
-
-
-def overhead(threads: int, backend: str, calls: int = 300) -> dict[str, Any]:
-    """Time calls on a volume so small that the walk is nothing; one by project() and one by a Projector in turn."""
-    tiny = Volume(np.ones((8, 8, 8), np.float32), np.eye(4), unit="1/mm")
-    view = Geometry.radiograph("AP", tiny, shape=(8, 8))
-    projector = Projector(tiny, threads=threads, backend=backend)
-    tasks: dict[str, Callable[[], object]] = {
-        "microseconds": lambda: project(tiny, view, threads=threads, backend=backend),
-        "prepared_microseconds": lambda: projector.project(view),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(calls + 1):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - start)
-    # The first call of each fills caches.
-    medians = {name: round(1e6 * statistics.median(times[1:]), 1) for name, times in seconds.items()}
-    return {"backend": backend, "threads": threads, **medians, "bound": OVERHEAD_BOUND}
 
 
 def _peak_beyond_inputs_and_outputs(task: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ import bounds
 import cases
 import footprint
 import machine
+import overhead
 import report
 import yardstick
 from turns import Budget, measure
@@ -85,8 +86,8 @@ def main() -> int:
         "gather": gathers,
         "cases": rows,
         "memory": footprint.memory(plan.size, _detector(plan.size), threads, backend),
-        "import": footprint.imports(plan.repeats),
-        "overhead": [footprint.overhead(n, backend) for n in sorted({1, threads})],
+        "import": overhead.of_importing(plan.repeats),
+        "overhead": [overhead.of_calls(n, backend) for n in sorted({1, threads})],
     }
     figures["bounds"] = [ratio.as_record() for ratio in bounds.ratios(figures)] if plan.judged else []
     made_on["load_after"] = machine.load()
