@@ -99,6 +99,67 @@ def test_somebodys_own_files_that_are_called_like_results_are_not_removed(ct, tm
     assert "this run reads" in refused(capsys, *here)
 
 
+def test_files_called_as_the_views_of_a_run_are_refused_whatever_their_names(ct, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    arm = ["--c-arm", 30, 0, "--sdd", 900, "--sod", 600, "--pixel-spacing", 8, *SMALL]
+    geometry = drrproj.Geometry.radiograph("PA", drrproj.read_volume(ct), shape=(8, 8))
+    record = {"names": ["knee"], "shape": [8, 8], "views": geometry.views.tolist()}
+    (tmp_path / "pose.json").write_text(json.dumps({"geometry": record}))
+    for name, line in (("c_arm_+30_+0.png", arm), ("knee.json", ["--pose", tmp_path / "pose.json"])):
+        (out / name).write_bytes(b"mine")
+        said = refused(capsys, "project", ct, *line, "-o", out)
+        assert f"no run is known to have made them ({name})" in said
+        assert contents(out) == {name: b"mine"}
+        assert run("project", ct, *line, "--overwrite", "-o", out) == 0
+        assert contents(out)[name] != b"mine"
+        shutil.rmtree(out)
+        out.mkdir()
+
+
+def test_the_file_that_a_pose_comes_from_is_never_replaced(ct, tmp_path, capsys):
+    pytest.importorskip("pydicom", reason="pydicom is not installed (extra dicom)")
+    assert run("project", ct, *SMALL, "--dicom", "-o", tmp_path / "made") == 0
+    here = tmp_path / "here"
+    here.mkdir()
+    pose = here / f"{drrproj.read_geometry(tmp_path / 'made' / 'PA.dcm').names[0]}.dcm"
+    (tmp_path / "made" / "PA.dcm").rename(pose)
+    before = contents(here)
+    capsys.readouterr()
+    line = ["project", ct, "--pose", pose, "--dicom", "-o", here]
+    refused(capsys, *line)
+    assert "this run reads" in refused(capsys, *line, "--overwrite")
+    assert contents(here) == before
+
+
+def test_pictures_drawn_anew_replace_no_file_unasked(ct, tmp_path, capsys):
+    for name in ("one", "two"):
+        assert run("project", ct, *SMALL, "--npz", "-o", tmp_path / name) == 0
+    saved = [tmp_path / name / "radiograph.npz" for name in ("one", "two")]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "one_PA.png").write_bytes(b"mine")
+    capsys.readouterr()
+    assert "made them (one_PA.png)" in refused(capsys, "render", *saved, "-o", out)
+    assert contents(out) == {"one_PA.png": b"mine"}
+    assert run("render", *saved, "--overwrite", "-o", out) == 0
+    assert files(out) == {f"{name}_PA.{kind}" for name in ("one", "two") for kind in ("png", "json")}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(["../../x"], "cannot be the name of a file"), (["a", "a"], "two views are called a")]
+)
+def test_views_whose_names_no_files_can_have_are_not_drawn(ct, tmp_path, capsys, names, said):
+    volume = drrproj.read_volume(ct)
+    view = drrproj.Geometry.radiograph("PA", volume, shape=(8, 8))
+    views = drrproj.Geometry.concatenate([view] * len(names))
+    shot = drrproj.project(volume, drrproj.Geometry(views.views, views.shape, names))
+    drrproj.write_npz(tmp_path / "shot.npz", shot)
+    before = contents(tmp_path)
+    assert said in refused(capsys, "render", tmp_path / "shot.npz", "-o", tmp_path / "out" / "deep")
+    assert contents(tmp_path) == before
+
+
 def test_overwrite_that_cannot_write_a_result_loses_nothing(ct, seg, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("project", ct, "--labels", seg, "--view", "LL", *SMALL, "--masks", "png", "--npz", "-o", out) == 0

@@ -234,6 +234,19 @@ def test_show_does_not_draw_over_the_dataset(tmp_path, subjects, capsys):
     assert (out / "images" / "s0001_frontal.png").read_bytes() == before
 
 
+def test_show_replaces_no_file_unasked(tmp_path, subjects, capsys):
+    out, folder = tmp_path / "out", tmp_path / "pictures"
+    build(find_cases(subjects)[:1], out, SMALL, workers=1)
+    folder.mkdir()
+    (folder / "s0001_frontal.png").write_bytes(b"mine")
+    code, _, err = run(capsys, "show", out, "s0001", "-o", folder)
+    assert code == 2
+    assert "no run is known to have made them (s0001_frontal.png)" in err
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"mine"]
+    assert run(capsys, "show", out, "s0001", "-o", folder, "--overwrite")[0] == 0
+    assert (folder / "s0001_frontal.png").read_bytes() != b"mine"
+
+
 @pytest.mark.parametrize("kind", ["a file", "a link that leads nowhere", "under a file"])
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path, subjects, capsys, kind):
     out = tmp_path / "out"

@@ -14,6 +14,7 @@ from typing import cast
 
 from drrproj import attenuation as attenuation_models
 from drrproj.cli.commands import Commands, add_command, named_path
+from drrproj.cli.earlier import add_overwrite, check_earlier
 from drrproj.cli.results import output_folder
 from drrproj.cli.termination import TERMINATED, Terminated
 from drrproj.dataset.build import build
@@ -115,6 +116,7 @@ def add_to(commands: Commands) -> None:
     _add_out(show)
     show.add_argument("case", metavar="CASE", help="its id")
     show.add_argument("-o", "--out", type=named_path, required=True, metavar="FOLDER", help="for one picture per view")
+    add_overwrite(show.add_argument)
     show.add_argument("--overlay", nargs="+", metavar="NAME", help="classes to draw (default: all)")
     stats = add_command(own, "stats", _stats, "count cases, splits and classes", _STATS_EXAMPLES)
     _add_out(stats)
@@ -355,13 +357,14 @@ def _show(arguments: argparse.Namespace) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else there
         raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}; {hint}")
     record = read_record(paths[arguments.case])
+    pictures = [(sample, arguments.out / f"{sample.name}.png") for sample in store.samples_of(record)]
+    check_earlier(arguments, [], [path for _, path in pictures if path.is_file()])
     print(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
     for reason in record["reasons"]:
         print(f"{reason['severity']} ({reason['rule']}): {reason['message']}")
-    with output_folder(arguments.out) as folder:
-        for sample in store.samples_of(record):
+    with output_folder(arguments.out):
+        for sample, path in pictures:
             display = sample.record_of_view["display"]
-            path = folder / f"{sample.name}.png"
             window = (display["low"], display["high"])
             write_overlay(path, sample.radiograph(), arguments.overlay, window, legend=True)
             print(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
         shot = timed_projection(
             ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
         )
-        with exchanged(folder, old) as new:
+        with exchanged(arguments, old) as new:
             written = write_views(
                 new,
                 shot,

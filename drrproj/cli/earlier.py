@@ -27,7 +27,9 @@ def add_overwrite(add: Callable[..., argparse.Action]) -> None:
     )
 
 
-def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: Sequence[str] = ()) -> list[Path]:
+def old_results(
+    arguments: argparse.Namespace, endings: Sequence[str], others: Sequence[str] = (), views: Sequence[str] = ()
+) -> list[Path]:
     """Return what is to go when this run has written: the files that the records in the folder list.
 
     A file that is merely called like one, such as somebody's own ``PA.dcm``, is never among them.
@@ -40,6 +42,8 @@ def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: S
         How the files of a view are called behind its name, which this run may write.
     others : sequence of str
         Names of files beside those of views; ``"masks"`` stands for the pictures of masks below it.
+    views : sequence of str
+        The views of this run, where they are known already.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def old_results(arguments: argparse.Namespace, endings: Sequence[str], others: S
     folder = arguments.out
     old = files_of_records(sorted(folder.glob("*.json")), {"display", "source", "versions"})
     stems = [path.stem for path in old if path.suffix == ".json"]
-    alike = _results(folder, list(dict.fromkeys([*RADIOGRAPH_VIEWS, *stems])), endings, others)
+    alike = _results(folder, list(dict.fromkeys([*RADIOGRAPH_VIEWS, *views, *stems])), endings, others)
     check_earlier(arguments, old, alike)
     return old
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from drrproj.cli.earlier import check_earlier
 from drrproj.warned import warn
 
 __all__ = ["exchanged"]
@@ -17,15 +19,15 @@ _HIDDEN = ".drrproj-"
 
 
 @contextlib.contextmanager
-def exchanged(folder: Path, old: Sequence[Path]) -> Iterator[Path]:
+def exchanged(arguments: argparse.Namespace, old: Sequence[Path]) -> Iterator[Path]:
     """Give a folder to write results to; where the block ends well, they take the place of the old ones.
 
     Until then, and for good where anything fails, the old ones stay as they are, and nothing of the new ones is there.
 
     Parameters
     ----------
-    folder : Path
-        Where the results go; it exists.
+    arguments : Namespace
+        Of the command line: the folder, which exists, and ``--overwrite``.
     old : sequence of Path
         Files of earlier runs in it, records before all other files. Those that have no successor are removed.
 
@@ -36,10 +38,14 @@ def exchanged(folder: Path, old: Sequence[Path]) -> Iterator[Path]:
 
     Raises
     ------
+    ValueError
+        If a file that is not among the old ones would be replaced, and ``--overwrite`` was not given; if this run
+        reads it.
     OSError
         If a file cannot be written, or a folder or a device has the name of one; it names the file by the place that
         it was meant for.
     """
+    folder = arguments.out
     for left in sorted(folder.glob(f"{_HIDDEN}*")):
         warn(
             f"{left} was left by a run that was killed, unless one is at work there now: results that it took out are "
@@ -53,7 +59,7 @@ def exchanged(folder: Path, old: Sequence[Path]) -> Iterator[Path]:
     try:
         new.mkdir()
         yield new
-        _exchange(folder, old, new, aside)
+        _exchange(arguments, old, new, aside)
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise _said_of(folder, new, error) from error
@@ -63,7 +69,8 @@ def exchanged(folder: Path, old: Sequence[Path]) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _exchange(folder: Path, old: Sequence[Path], new: Path, aside: Path) -> None:
+def _exchange(arguments: argparse.Namespace, old: Sequence[Path], new: Path, aside: Path) -> None:
+    folder = arguments.out
     # Records last into the folder and first out of it: not even a run that is killed leaves one without its picture.
     files = sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.suffix == ".json")
     places = [folder / path.relative_to(new) for path in files]
@@ -72,6 +79,7 @@ def _exchange(folder: Path, old: Sequence[Path], new: Path, aside: Path) -> None
             raise IsADirectoryError(f"cannot write {place}: it is a folder; move it, or choose another folder with -o")
         if place.exists() and not place.is_file():
             raise OSError(f"cannot write {place}: it is a device or a pipe; choose another folder with -o")
+    check_earlier(arguments, [], [place for place in places if place.exists() and place not in old])
     replaced = list(dict.fromkeys([*old, *reversed(places)]))
     moved: list[tuple[Path, Path]] = []
     try:

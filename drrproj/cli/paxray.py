@@ -128,7 +128,7 @@ def _run(arguments: argparse.Namespace) -> None:
             pictures = list(_pictures(arguments, ct))
             if mode == "faithful":
                 _warn_of_array_axes(path, [picture for _, picture in pictures])
-            with exchanged(folder, _written(folder, [stem])) as new:
+            with exchanged(arguments, _written(folder, [stem])) as new:
                 for view, picture in pictures:
                     name = f"{stem}_{view}"
                     files = [f"{name}.png", f"{name}.json"]

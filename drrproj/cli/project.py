@@ -139,10 +139,11 @@ def _run(arguments: argparse.Namespace) -> None:
     tube, display = tube_choice(arguments), display_choice(arguments)
     _check_beside_tube(arguments, tube)
     _require_libraries(arguments)
-    old = old_results(arguments, _OF_A_VIEW, _OF_ALL)
+    old_results(arguments, _OF_A_VIEW, _OF_ALL)
     ct = as_read = read_ct(arguments)
     print(f"{arguments.ct}: {sizes(ct.shape)} voxels, {ct.array.dtype}, {ct.unit}")
     geometry = views_of(arguments, ct)
+    old = old_results(arguments, _OF_A_VIEW, _OF_ALL, geometry.names)
     source: dict[str, Any] = {"volume": as_text(arguments.ct)}
     labels, drawn = structure_choice(arguments, ct)
     if labels:
@@ -185,7 +186,7 @@ def _run(arguments: argparse.Namespace) -> None:
             nifti=arguments.nifti,
             npz=arguments.npz,
         )
-        with exchanged(folder, old) as new:
+        with exchanged(arguments, old) as new:
             written = write_views(new, shot, display, source, drawn, not arguments.no_legend, beside=beside)
             if arguments.dicom:
                 written += write_dicom_views(new, shot, display, as_read, arguments.ct, drawn)

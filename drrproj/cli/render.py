@@ -11,7 +11,7 @@ from drrproj.cli.commands import Commands, add_command, named_path
 from drrproj.cli.display import add_display_arguments, display_choice
 from drrproj.cli.earlier import PICTURES, add_overwrite, old_results
 from drrproj.cli.exchange import exchanged
-from drrproj.cli.results import as_text, output_folder, write_views
+from drrproj.cli.results import as_text, check_view_names, output_folder, write_views
 from drrproj.cli.structures import names_meant
 from drrproj.cli.tube import TubeChoice, add_exposure_arguments, tube_choice
 
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
     # Files are read once for the window and again to be drawn: a dataset would not fit into memory.
     display = choice(view for path in arguments.radiographs for view in _views(path, arguments, tube)[0])
     written = []
-    with output_folder(arguments.out) as folder, exchanged(folder, old) as new:
+    with output_folder(arguments.out), exchanged(arguments, old) as new:
         for path, prefix in zip(arguments.radiographs, prefixes, strict=True):
             views, drawn = _views(path, arguments, tube)
             source = {"radiograph": as_text(path)}
@@ -105,6 +105,8 @@ def _views(
     for given, name in zip(arguments.view or (), wanted, strict=True):
         if name not in shot:
             raise ValueError(f"no view {given!r} in {path}; there are {', '.join(shot.geometry.names)}")
+    chosen = {index: name for index, name in enumerate(shot.geometry.names) if not wanted or name in wanted}
+    check_view_names(list(chosen.values()))
     if tube is not None:
         shot = tube.exposed(shot)
-    return [shot[index] for index, name in enumerate(shot.geometry.names) if not wanted or name in wanted], drawn
+    return [shot[index] for index in chosen], drawn

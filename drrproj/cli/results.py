@@ -12,7 +12,16 @@ import drrproj
 from drrproj.io.file_names import file_names
 from drrproj.io.kinds import kind_of
 
-__all__ = ["as_text", "files_beside", "is_text", "output_folder", "write_dicom_views", "write_masks", "write_views"]
+__all__ = [
+    "as_text",
+    "check_view_names",
+    "files_beside",
+    "is_text",
+    "output_folder",
+    "write_dicom_views",
+    "write_masks",
+    "write_views",
+]
 
 
 @contextlib.contextmanager
@@ -30,6 +39,17 @@ def output_folder(folder: Path) -> Iterator[Path]:
     finally:
         if made and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def check_view_names(names: Sequence[str]) -> None:
+    """Refuse views whose files would overwrite each other, or lie elsewhere than in the folder."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two views are called {name}, and the files of one would overwrite those of the other")
+        if not is_text(name):
+            raise ValueError(f"view {name!r} is called by a name that is no text; give its file another name")
+        if Path(name).name != name:
+            raise ValueError(f"view {name!r} cannot be the name of a file; give it another name")
 
 
 def write_views(

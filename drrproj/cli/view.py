@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print(geometry.describe(ct))
     with output_folder(arguments.out) as folder:
         written = [f"{name}_scene.png" for name in geometry.names]
-        with exchanged(folder, old) as new:
+        with exchanged(arguments, old) as new:
             for view, name in zip(geometry, written, strict=True):
                 drrproj.write_scene(new / name, _with_its_picture(ct, view), ct)
         print(f"wrote to {folder}: {', '.join(written)}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Literal
 
 import drrproj
 from drrproj.cli.commands import named_path
-from drrproj.cli.results import is_text
+from drrproj.cli.results import check_view_names
 from drrproj.io.geometries import holds_views
 from drrproj.warned import warn
 
@@ -65,13 +64,7 @@ def views_of(arguments: argparse.Namespace, ct: drrproj.Volume) -> drrproj.Geome
     if spacing is not None and len(spacing) == 1:
         spacing = spacing[0]
     geometry = (_views_asked_for if arguments.pose is None else _views_of_a_picture)(arguments, spacing, ct)
-    for name in geometry.names:
-        if geometry.names.count(name) > 1:
-            raise ValueError(f"view {name} is asked for twice, and one would overwrite the other")
-        if not is_text(name):
-            raise ValueError(f"view {name!r} is called by a name that is no text; give its file another name")
-        if Path(name).name != name:
-            raise ValueError(f"view {name!r} cannot be the name of a file; give it another name")
+    check_view_names(geometry.names)
     return geometry
 
 
