@@ -19,7 +19,7 @@ from drrproj.name_patterns import matching
 from drrproj.overlaps import OverlappingMasks
 from drrproj.short_text import counted, near_or_known, shown
 
-__all__ = ["LabelVolume", "odd_character"]
+__all__ = ["LabelVolume", "as_id", "checked_names", "odd_character"]
 
 # Controls, surrogates, and ends of lines and paragraphs: no file can write the second, tables break at the others, and
 # NumPy drops NUL at the end of a name.
@@ -91,7 +91,7 @@ class LabelVolume(Grid):
             array = _whole_numbers(array)
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", in_ras(self.affine, space, "the label volume"))
-        object.__setattr__(self, "names", _checked_names(self.names or {}))
+        object.__setattr__(self, "names", checked_names(self.names or {}))
         overlaps = _checked_members(self.overlaps, "overlap")
         groups = _checked_members(self.groups, "group")
         both = overlaps.keys() & groups.keys() | overlaps.keys() & self.names.keys()
@@ -443,7 +443,8 @@ def odd_character(name: str) -> str | None:
     return next((character for character in name if unicodedata.category(character) in _NO_TEXT), None)
 
 
-def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
+def checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
+    """Return names by whole ids, which may be given by their digits; what is no such table is refused."""
     checked: dict[int, str] = {}
     owner: dict[str, int] = {}
     given: Any = names
@@ -452,7 +453,7 @@ def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
     for key, name in given.items():
         if isinstance(key, str) and isinstance(name, int):
             raise TypeError(f"names go by id, {{{name}: {key!r}}}; got {{{key!r}: {name}}}")
-        label_id = _as_id(key)
+        label_id = as_id(key)
         if label_id is None:
             raise ValueError(f"label names belong to whole ids; got {key!r}: {name!r}")
         if label_id <= 0:
@@ -473,8 +474,8 @@ def _checked_names(names: Mapping[int, str]) -> Mapping[int, str]:
 def _checked_members(table: Mapping[int, Sequence[int]], what: str) -> Mapping[int, tuple[int, ...]]:
     checked: dict[int, tuple[int, ...]] = {}
     for key, ids in table.items():
-        value = _as_id(key) or 0
-        members = [_as_id(label_id) or 0 for label_id in ids] if isinstance(ids, Iterable) else []
+        value = as_id(key) or 0
+        members = [as_id(label_id) or 0 for label_id in ids] if isinstance(ids, Iterable) else []
         if value <= 0 or not members or min(members) <= 0:
             raise ValueError(f"each {what} has a positive value and positive ids; got {key!r}: {ids!r}")
         if value in checked:
@@ -483,7 +484,7 @@ def _checked_members(table: Mapping[int, Sequence[int]], what: str) -> Mapping[i
     return MappingProxyType(checked)
 
 
-def _as_id(given: Any) -> int | None:
+def as_id(given: Any) -> int | None:
     """Return the whole number that was given, by its digits too, as JSON has the ids of a table; None for others."""
     try:
         number = int(given)

@@ -201,6 +201,8 @@ def test_a_mask_whose_ending_is_in_capitals_is_no_less_a_mask(masks):
 
 def test_folder_with_ids_given(masks):
     labels = drrproj.read_labels(masks, names={1: "spleen", 51: "heart", 52: "aorta", 400: "liver"})
+    by_text = {"0": "background", "1": "spleen", "51": "heart", "52": "aorta", "400": "liver"}  # as JSON has them
+    assert dict(drrproj.read_labels(masks, names=by_text).names) == dict(labels.names)
     np.testing.assert_array_equal(labels.array, ids())
     assert labels.name_of(52) == "aorta"
 

@@ -149,6 +149,10 @@ def test_a_table_behind_a_file_of_another_kind_is_found(tmp_path):
         ("seg.tsv", "index,name\n1,heart\n", "got index,name, which a tab would have to separate"),
         ("seg.csv", "Name;ID\nheart;1\n", "got name;id, which a comma would have to separate"),
         ("seg.csv", "id,name\nx,heart\n", "every row must have one id and one name; got 'x,heart'"),
+        ("seg.csv", 'id,name\n1,"heart\n2,lung\n', "line 2: the row that starts here is no sound CSV"),
+        ("seg.tsv", 'id\tname\n1\t"heart\n2\tlung"\n', "line 2: a cell in quotes goes on to line 3"),
+        ("seg.csv", "index,id,name\n0,7,heart\n", "line 2: columns index and id give other ids each; keep one"),
+        ("seg.csv", "id,name,name\n7,heart,aorta\n", "line 2: columns name and name give other names each"),
     ],
 )
 def test_a_table_that_cannot_be_read_whole_is_refused_wherever_it_is(tmp_path, name, text, message):
@@ -156,6 +160,11 @@ def test_a_table_that_cannot_be_read_whole_is_refused_wherever_it_is(tmp_path, n
     for read in (lambda: find_label_names(tmp_path / "seg.nii.gz"), lambda: read_label_names(tmp_path / name)):
         with pytest.raises(ValueError, match=rf"seg\.(json|csv|tsv): .*{message}"):
             read()
+
+
+def test_columns_that_say_the_same_are_one(tmp_path):
+    (tmp_path / "seg.csv").write_text("index,id,name,structure\n7,7,heart,HRT\n\n8,8,lung,LNG\n")
+    assert read_label_names(tmp_path / "seg.csv") == {7: "heart", 8: "lung"}
 
 
 @pytest.mark.filterwarnings("ignore:view .* the volume does not fit the detector")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import numbers
 import os
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from drrproj.dataset.names import require_apart, require_file_name, require_one_spelling
 from drrproj.dataset.store import few
+from drrproj.io.csv_rows import csv_rows
 from drrproj.io.label_names import read_label_names
 from drrproj.warned import warn
 
@@ -245,27 +244,12 @@ def _require_id(case_id: str) -> None:
 
 def _rows(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line and stripped cells of each row that is not blank."""
-    # Lines end where files have line ends, not at all the characters str.splitlines knows. The csv module takes an
-    # unclosed quote for a cell up to the end of the file, unless it is strict.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ValueError(
-                f"{manifest}, line {line}: the row that starts here is no sound CSV ({error}); check that each quote "
-                "in it is closed"
-            ) from error
-        if reader.line_num > line:
-            raise ValueError(
-                f"{manifest}, line {line}: a cell in quotes goes on to line {reader.line_num}, and ids and paths have "
-                "no line ends; check that each quote is closed"
-            )
-        if row:
-            yield line, [cell.strip() for cell in row]
+    try:
+        for line, row in csv_rows(text):
+            if row:
+                yield line, [cell.strip() for cell in row]
+    except ValueError as error:
+        raise ValueError(f"{manifest}, {error}") from error
 
 
 def _from_subjects(folder: Path) -> list[Case]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
+from drrproj.io.csv_rows import csv_rows
 from drrproj.label_volume import odd_character
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
             return _unique(_pairs_from_rows(text, "\t" if ending == ".tsv" else ","))
     except _NoTable as error:
         raise _NoTable(f"{path}: {error}") from error
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     raise ValueError(f"{path}: label names come as .json, .tsv or .csv")
 
@@ -214,11 +214,12 @@ def _is_id(text: str) -> bool:
 
 
 def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
-    rows = csv.reader(text.splitlines(), delimiter=delimiter)
-    header = [cell.strip().lower() for cell in next(rows, [])]
-    id_column = next((header.index(name) for name in _ID_COLUMNS if name in header), None)
-    name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
-    if id_column is None or name_column is None:
+    rows = csv_rows(text, delimiter)
+    header = [cell.strip().lower() for cell in next(rows, (1, []))[1]]
+    id_columns = [column for column, name in enumerate(header) if name in _ID_COLUMNS]
+    head = next((name for name in _NAME_COLUMNS if name in header), None)
+    name_columns = [column for column, name in enumerate(header) if name == head]
+    if not id_columns or not name_columns:
         said = f"the first row must name the columns index and name; got {', '.join(header) or 'nothing'}"
         words = set(re.split(r"\s*[,;\t]\s*", ",".join(header)))
         if words & set(_ID_COLUMNS) and words & set(_NAME_COLUMNS):
@@ -227,12 +228,18 @@ def _pairs_from_rows(text: str, delimiter: str) -> list[tuple[int, str]]:
             raise ValueError(f"{said}; if it is no table of label names, give it a name that is not the label file's")
         raise _NoTable(said)
     pairs = []
-    for row in rows:
+    for line, row in rows:
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) <= max(id_column, name_column) or not _is_id(row[id_column]):
+        # pandas writes the number of a row as `index` before the id.
+        for columns, what in ((id_columns, "ids"), (name_columns, "names")):
+            cells = {row[column].strip() for column in columns if column < len(row)}
+            if len(cells) > 1:
+                heads = " and ".join(header[column] for column in columns)
+                raise ValueError(f"line {line}: columns {heads} give other {what} each; keep one of them")
+        if len(row) <= max(*id_columns, *name_columns) or not _is_id(row[id_columns[0]]):
             raise ValueError(f"every row must have one id and one name; got {delimiter.join(row)!r}")
-        pairs.append((int(row[id_column]), row[name_column].strip()))
+        pairs.append((int(row[id_columns[0]]), row[name_columns[0]].strip()))
     return pairs
 
 

@@ -24,7 +24,7 @@ from drrproj.io.nrrd import Segment, read_nrrd, slicer_segments
 from drrproj.io.numpy_arrays import read_numpy
 from drrproj.io.orientation import Prefer
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
-from drrproj.label_volume import LabelVolume
+from drrproj.label_volume import LabelVolume, as_id, checked_names
 from drrproj.volume import Volume
 
 __all__ = ["read_labels"]
@@ -110,9 +110,13 @@ def read_labels(
     >>> len(labels.label_ids), labels.name_of(51)
     (88, 'heart')
     """
-    chosen = dict(names) if isinstance(names, Mapping) else read_label_names(names) if names is not None else None
-    if chosen is not None:
-        chosen.pop(0, None)
+    chosen = None
+    if isinstance(names, Mapping):
+        with blaming(path):
+            # Tables name the background, too.
+            chosen = dict(checked_names({key: name for key, name in names.items() if as_id(key) != 0}))
+    elif names is not None:
+        chosen = read_label_names(names)
     kind = kind_of(path)
     if structures is not None:
         structures = [structures] if isinstance(structures, str) else list(structures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry
 from drrproj.grid import RAS_FROM, Space
+from drrproj.io.csv_rows import csv_rows
 from drrproj.io.endings import require_ending
 from drrproj.io.file_names import names_in_tables
 from drrproj.replace import replaced
@@ -130,7 +130,7 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
         named = _from_markups(text, space) if ending == ".json" else _from_table(text, space)
         if not named:
             raise ValueError("there is no point in it")
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Landmarks(tuple(name for name, _ in named), np.array([point for _, point in named]))
 
@@ -251,9 +251,8 @@ def _from_markups(text: str, space: Space | None) -> list[tuple[str, list[float]
 
 
 def _from_table(text: str, space: Space | None) -> list[tuple[str, list[float]]]:
-    # Not splitlines, which also ends lines at form feeds and at U+2028, where a table's row goes on.
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [cell.strip().lower() for cell in next(rows, [])]
+    rows = csv_rows(text, line_ends_in_cells=True)
+    header = [cell.strip().lower() for cell in next(rows, (1, []))[1]]
     name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
     found = [(axes, frame) for axes, frame in _AXES if set(axes) <= set(header)]
     if name_column is None or len(found) != 1:
@@ -262,28 +261,30 @@ def _from_table(text: str, space: Space | None) -> list[tuple[str, list[float]]]
             f"{', '.join(header) or 'nothing'}"
         )
     axes, frame = found[0]
+    for column in (header[name_column], *axes):
+        if header.count(column) > 1:
+            raise ValueError(f"the first row names {header.count(column)} columns {column}; keep one of them")
     if frame is not None and space is not None:
         raise ValueError(f"its columns {', '.join(axes)} say the frame; leave space out")
     defined = header.index("defined") if "defined" in header else None
     places = [header.index(axis) for axis in axes]
     named = []
-    for number, row in enumerate(rows, start=2):
+    for number, (line, row) in enumerate(rows, start=1):
         if not any(cell.strip() for cell in row):
             continue
         if len(row) <= max(*places, name_column):
-            raise ValueError(f"line {rows.line_num} has {len(row)} cells, and needs {max(*places, name_column) + 1}")
-        name = row[name_column].strip() or str(number - 1)
+            raise ValueError(f"line {line} has {len(row)} cells, and needs {max(*places, name_column) + 1}")
+        name = row[name_column].strip() or str(number)
         if defined is not None and len(row) > defined and row[defined].strip() == "0":
             raise ValueError(f"point {name!r} has no position (defined is 0); place it, or delete its line")
-        named.append(
-            (name, _in_ras([row[place] for place in places], frame or space or "RAS", f"line {rows.line_num}"))
-        )
+        named.append((name, _in_ras([row[place] for place in places], frame or space or "RAS", f"line {line}")))
     return named
 
 
 def _in_ras(position: list[Any], frame: str, what: str) -> list[float]:
     try:
-        point = [float(value) for value in position]
+        # Python takes 1_5 for 15.
+        point = [] if "_" in "".join(map(str, position)) else [float(value) for value in position]
     except (TypeError, ValueError, OverflowError):
         point = []
     if len(point) != 3 or not all(map(math.isfinite, point)):
