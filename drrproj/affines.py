@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["checked_affine"]
+__all__ = ["checked_affine", "is_same_grid", "voxels_apart"]
+
+Matrix = npt.NDArray[np.float64]
 
 # Thin voxels are common (10:1 and more); a determinant this small against its own columns is a lost axis.
 _SINGULAR = 1e-6
+# Voxels; headers round directions to six digits, which a few hundred voxels on is less than this.
+_SAME_GRID = 0.01
 
 
-def checked_affine(matrix: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
+def checked_affine(matrix: npt.ArrayLike, what: str) -> Matrix:
     """Return an affine matrix (4, 4) as float64, or say what is wrong with it.
 
     Parameters
@@ -50,3 +56,24 @@ def checked_affine(matrix: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
     if not lengths.all() or abs(np.linalg.det(linear / lengths)) < _SINGULAR:
         raise ValueError(f"{what} is singular: its first three columns do not span space: {linear.T.tolist()}")
     return affine
+
+
+def voxels_apart(affine: Matrix, other: Matrix, shape: tuple[int, ...]) -> float:
+    """How far a voxel of one grid lies at most from the same voxel of another of that shape, in voxels of the other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from drrproj.affines import voxels_apart
+    >>> wider, grid = np.diag([0.701, 0.7, 1.0, 1.0]), np.diag([0.7, 0.7, 1.0, 1.0])
+    >>> round(voxels_apart(wider, grid, (512, 512, 400)), 2)
+    0.73
+    """
+    moved = np.linalg.inv(other) @ affine - np.eye(4)
+    corners = np.array([*itertools.product(*((0, size - 1) for size in shape))])
+    return float(np.abs(corners @ moved[:3, :3].T + moved[:3, 3]).max())
+
+
+def is_same_grid(affine: Matrix, shape: tuple[int, ...], other: Matrix, other_shape: tuple[int, ...]) -> bool:
+    """Tell whether two grids have the same voxels, but for the rounding of headers."""
+    return shape == other_shape and voxels_apart(affine, other, shape) <= _SAME_GRID

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import is_same_grid
 from drrproj.extras import from_extra
 from drrproj.hounsfield import AIR_HU
 from drrproj.label_volume import LabelVolume
@@ -84,9 +85,7 @@ def body_mask(
     _require_hu(volume)
     with from_extra("render", "finding the body"):
         from scipy import ndimage
-    if labels is not None and (
-        labels.shape != volume.shape or not np.allclose(labels.affine, volume.affine, atol=1e-3)
-    ):
+    if labels is not None and not is_same_grid(labels.affine, labels.shape, volume.affine, volume.shape):
         raise ValueError("labels that are body must be on the CT's own grid; these are on another one")
     if not _is_width(opening_mm):
         raise ValueError(f"opening_mm must be 0 or a positive width; got {opening_mm!r}")

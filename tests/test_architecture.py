@@ -49,11 +49,12 @@ ARROWS = {
     "project": CHECKS
     | VALUES
     | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},
-    "tissue": {"volume", "label_volume", "extras", "hounsfield"},
+    "tissue": {"affines", "volume", "label_volume", "extras", "hounsfield"},
     "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"replace", "directions", "extras", "overlaps", "positioner"},
-    "dataset": VALUES | {"short_text", "warned", "replace", "extras", "project", "io", "backends", "threads"},
+    "dataset": VALUES
+    | {"affines", "short_text", "warned", "replace", "extras", "project", "io", "backends", "threads"},
     "cli": VALUES
     | {
         "name_patterns",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import is_same_grid
 from drrproj.dataset.derive_partition import toward_ras
 from drrproj.label_volume import LabelVolume
 from drrproj.volume import Volume
@@ -69,7 +70,7 @@ def measured_case(ct: Volume, labels: LabelVolume, metal_hu: float) -> MeasuredC
     """Measure a case. ``metal_hu``: what counts as metal lies above it."""
     hu, hu_affine = toward_ras(ct.array, ct.affine)
     ids, id_affine = toward_ras(labels.array, labels.affine)
-    same_grid = hu.shape == ids.shape and np.allclose(hu_affine, id_affine, atol=1e-3)
+    same_grid = is_same_grid(id_affine, ids.shape, hu_affine, hu.shape)
 
     values, voxels, centroids, backs = _count_runs(ids)
     world = centroids @ id_affine[:3, :3].T + id_affine[:3, 3]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import is_same_grid
 from drrproj.io.blaming import blaming
 from drrproj.io.dicom_contours import read_contours
 from drrproj.io.dicom_files import converting, dicom_files, read_headers, text
@@ -30,9 +31,6 @@ from drrproj.volume import Volume
 __all__ = ["read_labels"]
 
 Names = Mapping[int, str] | str | os.PathLike[str]
-
-# Masks of one patient that differ by less than this share of a voxel come from rounding in the header.
-_SAME_PLACE = 0.01
 
 
 def read_labels(
@@ -276,7 +274,7 @@ def _from_folder(
     def masks() -> Iterator[Structure]:
         for label_id, name in members:
             mask, mask_affine = (first, affine) if files[name] == first_file else _mask(files[name], prefer)
-            if mask.shape != first.shape or not _same_place(mask_affine, affine):
+            if not is_same_grid(mask_affine, mask.shape, affine, first.shape):
                 raise ValueError(
                     f"{files[name]} and {first_file.name} lie on different grids (shapes {mask.shape} and "
                     f"{first.shape}); the masks of one folder must share one"
@@ -303,8 +301,3 @@ def _mask(file: Path, prefer: Prefer | None) -> tuple[npt.NDArray[np.bool_], npt
                 f"a mask holds 0 and 1, this holds {low} to {high}; pass a file of many labels itself, not its folder"
             )
         return voxels != 0, labels.affine
-
-
-def _same_place(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
-    voxel = np.linalg.norm(other[:3, :3], axis=0).min()
-    return bool(np.abs(affine - other).max() <= _SAME_PLACE * voxel)

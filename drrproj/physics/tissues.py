@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.affines import is_same_grid, voxels_apart
 from drrproj.attenuation import (
     DEEPDRR_MATERIALS,
     Attenuation,
@@ -27,8 +28,6 @@ from drrproj.volume import Volume
 
 __all__ = ["TissueClass", "TissueModel", "deepdrr", "schneider", "tissue_model", "water_bone"]
 
-# Voxels of another grid than the CT's would be given to the wrong label.
-_SAME_GRID_VOXELS = 1e-3
 # Ids of classes are bytes, and 0 is background.
 _MOST_CLASSES = 255
 
@@ -301,11 +300,11 @@ def _label_id(labels: LabelVolume, label: str | int) -> int:
 
 
 def _check_same_grid(volume: Volume, labels: LabelVolume) -> None:
-    moved = volume.voxel_from_world @ labels.affine - np.eye(4)
-    corners = np.array([*itertools.product(*((0, size - 1) for size in volume.shape))])
-    farthest = float(np.abs(corners @ moved[:3, :3].T + moved[:3, 3]).max())
-    if labels.shape != volume.shape or farthest > _SAME_GRID_VOXELS:
-        apart = f", up to {farthest:.3g} voxels apart" if labels.shape == volume.shape else ""
+    if not is_same_grid(labels.affine, labels.shape, volume.affine, volume.shape):
+        apart = ""
+        if labels.shape == volume.shape:
+            farthest = voxels_apart(labels.affine, volume.affine, volume.shape)
+            apart = f", up to {farthest:.3g} voxels apart"
         raise ValueError(
             f"labels that are assigned a material must lie on the grid of the CT; the CT has {volume.shape} voxels, "
             f"the labels {labels.shape}{apart}. Resample the labels (nearest neighbour)"
