@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -339,7 +340,8 @@ class Radiograph:
             name: images.select(place) if isinstance(images, LabelImages | LabelCrops | LabelMasks) else images[place]
             for name, images in self.images.items()
         }
-        record = {**self.record, "geometry": chosen.as_record()}
+        # A copy of its own: what is noted of one view is not of the others.
+        record = {**copy.deepcopy(self.record), "geometry": chosen.as_record()}
         return Radiograph(chosen, kept, self.backend, record)
 
     def with_line_integral(self, line_integral: Float32Array, record: dict[str, Any]) -> Radiograph:

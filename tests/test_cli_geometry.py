@@ -43,6 +43,14 @@ def test_view_draws_each_view_and_describes_it(ct, tmp_path, capsys):
         assert min(picture.size) > 1000
 
 
+def test_view_takes_a_picture_too_large_to_open_for_somebody_elses(ct, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out").mkdir()
+    Image.new("L", (100, 100)).save(tmp_path / "out" / "my_scene.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert run("view", ct, "--view", "PA", "-o", tmp_path / "out") == 2
+    assert "no run is known to have made them (my_scene.png)" in capsys.readouterr().err
+
+
 def test_view_draws_what_a_picture_was_made_with(ct, tmp_path):
     assert run("project", ct, *ARM, "-o", tmp_path / "out") == 0
     assert run("view", ct, "--pose", tmp_path / "out" / "c_arm_+30_+10.json", "-o", tmp_path / "of") == 0

@@ -618,6 +618,19 @@ def test_a_line_of_the_log_that_is_no_event_is_passed_over(tmp_path, plain, line
     assert list(problems(store)) == []
 
 
+@pytest.mark.parametrize("left", [b'{"event": "ca', b"x" * 200_000, b"\0" * 70_000])
+@pytest.mark.parametrize("whole", [b"", b'{"event": "start"}\n', b'{"event": "start"}\n' * 9_000])
+def test_half_a_line_of_the_log_goes_and_nothing_else(tmp_path, whole, left):
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(whole + left)
+    with Log(tmp_path):
+        assert log.read_bytes() == whole
+    with Log(tmp_path) as opened:
+        opened.write({"event": "end"})
+    assert log.read_bytes().startswith(whole)
+    assert log.read_bytes().count(b"\n") == whole.count(b"\n") + 1
+
+
 def test_a_record_that_was_copied_is_told(tmp_path, subjects):
     out = tmp_path / "out"
     cases = find_cases(subjects)

@@ -39,6 +39,12 @@ def records_of(folder):
     return {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
 
 
+def test_workers_beside_an_executor_are_refused(tmp_path, subjects):
+    with concurrent.futures.ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="leave out workers"):
+        build(find_cases(subjects), tmp_path / "out", SMALL, workers=7, executor=executor)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_case_that_kills_its_process_fails_and_the_others_go_on(tmp_path, subjects):
     cases = find_cases(subjects)
     done = build(cases, tmp_path / "out", replace(SMALL, poses=Deadly(shape=(48, 40), case="s0003")), workers=2)

@@ -600,12 +600,25 @@ PAIR = r"must be two positive (whole )?numbers; got"
         (interchange.geometry_from_plastimatch, PLASTIMATCH, {"dim": (4.5, 3)}, f"dim {PAIR}"),
         (interchange.geometry_from_plastimatch, PLASTIMATCH, {"dim": 4}, f"dim {PAIR}"),
         (interchange.geometry_from_plastimatch, PLASTIMATCH, {"detector_size": (-40, 30)}, f"detector_size {PAIR}"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"image_center": 7}, "image_center must be 2 finite"),
+        (interchange.geometry_from_plastimatch, PLASTIMATCH, {"image_center": (1, 2, 3)}, "image_center must be 2"),
+        (interchange.geometry_from_diffdrr, DIFFDRR, {"sdd": 9, "delx": "a"}, "delx must be a finite number, in mm"),
+        (interchange.geometry_from_diffdrr, DIFFDRR, {"sdd": 9, "y0": np.nan}, "y0 must be a finite number, in mm"),
+        (interchange.geometry_from_nanodrr, NANODRR, {"sdd": 9, "x0": None}, "x0 must be a finite number, in mm"),
+        (interchange.geometry_from_nanodrr, NANODRR, {"sdd": 9, "dely": "2"}, "dely must be a finite number, in mm"),
     ],
 )
 def test_distances_and_sizes_that_are_not_positive_are_refused(convert, words, wrong, message):
     convert(**{"sdd": 1020} if "sdd" in wrong else {}, **words)
     with pytest.raises(ValueError, match=message):
         convert(**{**words, **wrong})
+
+
+@pytest.mark.parametrize("sdd", [-5, 0, np.nan, "7"])
+def test_a_distance_of_parallel_rays_for_nanodrr_is_positive(sdd):
+    parallel = Geometry.parallel((0, 1, 0), (0, 100, 0), (0, 0, -1), (1, 0, 0), (4, 5))
+    with pytest.raises(ValueError, match="sdd must be a positive distance in mm"):
+        interchange.nanodrr_from_geometry(parallel, sdd=sdd)
 
 
 def test_isocenters_behind_the_source_are_refused_on_the_way_out():

@@ -315,6 +315,8 @@ def test_a_view_of_a_radiograph_is_a_radiograph_of_that_view():
         np.testing.assert_array_equal(one.path_length["heart"], shot.path_length["heart"][[index]])
         np.testing.assert_array_equal(one.masks["heart"], shot.masks["heart"][[index]])
         assert one.record["geometry"]["names"] == [views.names[index]]
+        one.record["attenuation"]["of"] = index
+        assert "of" not in shot.record["attenuation"]
     with pytest.raises(KeyError, match=r"no view 'RL'.*PA, LL, AP"):
         shot["RL"]
     with pytest.raises(IndexError, match="no view 3; there are 3, counted from 0"):

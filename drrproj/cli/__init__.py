@@ -83,7 +83,8 @@ def _run(argv: Sequence[str] | None) -> int:
                 arguments.run(arguments)
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
             # The text of a KeyError is its argument in quotes.
-            return _complain(error.args[0] if isinstance(error, KeyError) else str(error), BAD_INPUT)
+            said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            return _complain(said or type(error).__name__, BAD_INPUT)
         except (OSError, MemoryError, ImportError, drrproj.BackendUnavailable) as error:
             return _complain(str(error) or type(error).__name__, FAILURE)
     return 0 if out.is_read and err.is_read else UNREAD

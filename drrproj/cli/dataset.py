@@ -266,7 +266,7 @@ def _build(arguments: argparse.Namespace) -> None:
                 arguments.out,
                 recipe,
                 _splits(arguments),
-                workers=arguments.workers,
+                workers=arguments.workers if executor is None else None,
                 executor=executor,
                 prune=arguments.prune,
                 told=told,

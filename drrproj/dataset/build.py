@@ -105,7 +105,8 @@ def build(
     ------
     ValueError
         If there is no case, two cases have one id, two patients differ in capitals, blanks or the form of accents
-        alone, the splits' lists do not fit the cases, or the folder holds a dataset of another configuration.
+        alone, the splits' lists do not fit the cases, the folder holds a dataset of another configuration, or both
+        ``workers`` and ``executor`` are given.
     TypeError
         If the cases are none, such as the folder that holds them.
     BlockingIOError
@@ -142,6 +143,8 @@ def build(
     if being_imported_by_a_worker():
         # The parent says in a sentence what is wrong with its script.
         sys.exit(1)
+    if executor is not None and workers is not None:
+        raise ValueError(f"an executor has its own number of workers, and {workers} were asked for; leave out workers")
     try:
         return _build(cases, out, recipe or Recipe(), splits or _SPLITS, workers, executor, prune, told)
     except CannotWrite as error:

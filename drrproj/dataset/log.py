@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from drrproj.dataset.store import Store
 __all__ = ["Log", "unfinished"]
 
 _NAME = "log.jsonl"
+_LOOKED_AT = 1 << 16  # bytes at once; a line has some hundred
 
 
 class Log:
@@ -32,13 +34,10 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         path = folder / _NAME
-        if path.exists():
-            # A kill may have left half a line.
-            whole = path.read_bytes().rpartition(b"\n")
-            if whole[2]:
-                os.truncate(path, len(whole[0]) + len(whole[1]))
         try:
-            self._file = path.open("ab", buffering=0)
+            self._file = path.open("a+b", buffering=0)
+            # A kill may have left half a line.
+            self._file.truncate(_end_of_whole_lines(self._file))
         except OSError as error:
             raise CannotWrite(f"cannot write the log {path}: {error.strerror}") from error
 
@@ -59,6 +58,18 @@ class Log:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise CannotWrite(f"cannot write the log: {error.strerror}") from error
+
+
+def _end_of_whole_lines(file: io.RawIOBase) -> int:
+    """Look for the last line's end from the end on: the log of a large dataset is long."""
+    at = file.seek(0, os.SEEK_END)
+    while at:
+        start = max(0, at - _LOOKED_AT)
+        file.seek(start)
+        if end := (file.read(at - start) or b"").rfind(b"\n") + 1:
+            return start + end
+        at = start
+    return 0
 
 
 def unfinished(store: Store) -> str | None:

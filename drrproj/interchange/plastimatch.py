@@ -100,7 +100,8 @@ def geometry_from_plastimatch(
     width, height = pair(detector_size, "detector_size")
     columns, rows = map(int, pair(dim, "dim", whole=True))
     sad, sid = positive_distance(sad, "sad"), positive_distance(sid, "sid")
-    column, row = ((columns - 1) / 2, (rows - 1) / 2) if image_center is None else image_center
+    middle_pixel = ((columns - 1) / 2, (rows - 1) / 2)
+    column, row = middle_pixel if image_center is None else numbers(image_center, 2, "image_center", 1)[0]
     column_step, row_step = -width / columns * left, -height / rows * np.cross(left, normal)
     source = middle + sad * normal
     center = source - sid * normal + ((rows - 1) / 2 - row) * row_step + ((columns - 1) / 2 - column) * column_step

@@ -124,7 +124,7 @@ def other_volumes(path: str | os.PathLike[str]) -> list[str]:
         names = [member.filename for member in open_zip(place).infolist()]
     else:
         names = []
-    return [name for name in names if name.endswith(_OTHER_VOLUMES) and not _is_hidden(Path(name))]
+    return [name for name in names if name.lower().endswith(_OTHER_VOLUMES) and not _is_hidden(Path(name))]
 
 
 def _files_in(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -165,7 +165,7 @@ def _walked(folder: Path, follow: bool) -> tuple[list[Path], list[Path]]:
 
 
 def _is_volume(path: Path) -> bool:
-    if path.name.endswith(_OTHER_VOLUMES):
+    if path.name.lower().endswith(_OTHER_VOLUMES):
         return True
     try:
         # A pipe would be waited for.

@@ -122,7 +122,7 @@ def is_scene(path: str | os.PathLike[str]) -> bool:
     try:
         with Image.open(path) as picture:
             return _SCENE_OF in picture.info
-    except OSError:  # no picture, or none that can be read
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # no picture, or none that can be read
         return False
 
 
