@@ -1,4 +1,4 @@
-"""Makes docs/gallery.png, the picture in the README of what a projection can be shown as, from the bundled chest CT."""
+"""Makes docs/gallery.png from the bundled chest CT: what a projection can be shown as, for docs/pictures.md."""
 
 from __future__ import annotations
 

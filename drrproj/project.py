@@ -110,7 +110,8 @@ def project(
         ``auto`` takes ``cpu``, or where that is not available ``numba``; for arrays on a GPU it takes ``cuda``. A named
         one runs or raises. ``cuda`` has been compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
-        CPU threads. By default every core this process may use. The result does not depend on it, to the last bit.
+        CPU threads. By default what ``DRRPROJ_NUM_THREADS`` or ``OMP_NUM_THREADS`` says, or every core this process may
+        use. The result does not depend on it, to the last bit.
     out : mapping of str to array, optional
         Arrays to fill in place of new ones, as :meth:`Projector.project` takes them.
 
@@ -205,7 +206,7 @@ class Projector:
         ``auto`` takes ``cpu``, or where that is not available ``numba``; for arrays on a GPU it takes ``cuda``. A named
         one runs or raises. ``cuda`` has been compiled and emulated on the host, and not yet run on a device.
     threads : int, optional
-        CPU threads of each call. By default every core this process may use now.
+        CPU threads of each call. By default as for :func:`project`, as things stand now.
 
     Raises
     ------
@@ -666,7 +667,7 @@ def _check_memory(
         crops = 'label_images="crops" keeps of each image only the box around its structure; or ask' if dense else "Ask"
         raise MemoryError(
             f"the outputs need {total / 2**30:.1f} GiB ({largest}: {needed[largest] / 2**30:.1f} GiB for "
-            f"{len(geometry)} views of {rows} x {columns} and {labels} labels); this machine has "
+            f"{counted(len(geometry), 'view')} of {rows} x {columns} and {counted(labels, 'label')}); this machine has "
             f"{memory / 2**30:.1f} GiB. {crops} for fewer views, structures or outputs, or a smaller shape"
         )
 

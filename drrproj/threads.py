@@ -1,4 +1,4 @@
-"""How many threads to use: as many as the caller says, or every core there is."""
+"""How many threads to use: as many as the caller says, or an environment variable, or every core there is."""
 
 from __future__ import annotations
 

@@ -123,6 +123,34 @@ def test_the_pose_of_a_picture_makes_it_again(ct, tmp_path, capsys):
         np.testing.assert_array_equal(again.line_integral, wanted.line_integral)
 
 
+def test_a_second_pose_is_refused_for_its_views_would_be_lost(ct, tmp_path, capsys):
+    assert run("project", ct, "--pose", "a.json", "--pose", "b.json", "-o", tmp_path / "out") == 2
+    assert "argument --pose: one file is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "project {loop} -o {out}",
+        "project {ct} --pose {loop} -o {out}",
+        "project {ct} -o {loop}",
+        "render {loop} -o {out}",
+        "view {loop} -o {out}",
+        "paxray {loop} -o {out}",
+        "points {loop} {loop} -o {out}.csv",
+        "dataset show {loop} a -o {loop}",
+    ],
+)
+def test_a_link_that_leads_to_itself_is_a_sentence(ct, tmp_path, capsys, line):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert run(*line.format(ct=ct, loop=loop, out=tmp_path / "out").split()) in (1, 2)
+    said = capsys.readouterr().err
+    assert said.startswith("drrproj: error: ")
+    assert said.count("\n") == 1
+    assert "loop" in said
+
+
 @pytest.mark.parametrize(
     ("names", "message"), [(["../a"], "cannot be the name of a file"), (["a", "a"], "two views are called a")]
 )

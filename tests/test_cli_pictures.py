@@ -212,7 +212,7 @@ def test_a_radiograph_in_place_of_voxels_is_told_with_the_command_that_draws_it(
             "argument --photons: not allowed with argument --kerma",
         ),
         (["--focal-spot", -1], "--focal-spot must not be negative; got -1.0"),
-        (["--magnification", 2], "a magnification belongs to a focal spot; give --focal-spot, or leave it out"),
+        (["--magnification", 2], "--magnification belongs to a focal spot; add --focal-spot MM"),
         (["--scatter", -1, 2], "the ratio of --scatter must not be negative"),
         (["--scatter", 1, -2], "the spread of --scatter must be positive"),
         (["--detector-blur", -1], "--detector-blur must not be negative"),

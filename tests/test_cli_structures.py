@@ -321,3 +321,16 @@ def test_npz_of_other_outputs_as_crops(ct, seg, tmp_path):
     )
     np.testing.assert_array_equal(shot.entry_depth["heart"], expected.entry_depth["heart"])
     np.testing.assert_array_equal(shot.label_line_integral.array, expected.label_line_integral.array)
+
+
+def test_what_is_listed_under_an_option_twice_is_all_asked_for(ct, seg, tmp_path):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed (extra dataset)")
+    line = ["project", ct, "--labels", seg, *SMALL, "--npz", "-o", tmp_path / "out"]
+    line += ["--structures", "heart", "--structures", "lung_left", "--masks", "png", "--masks", "coco"]
+    line += ["--npz-outputs", "path_length", "--npz-outputs", "depth", "--overlay", "heart", "--overlay", "lung_left"]
+    assert main([str(argument) for argument in line]) == 0
+    shot = drrproj.read_npz(tmp_path / "out" / "radiograph.npz")
+    assert set(shot.masks) == {"heart", "lung_left"}
+    assert {"path_length", "entry_depth", "exit_depth"} <= shot.images.keys()
+    assert {path.name for path in (tmp_path / "out" / "masks" / "PA").iterdir()} == {"heart.png", "lung_left.png"}
+    assert (tmp_path / "out" / "masks.json").exists()

@@ -40,6 +40,39 @@ def test_a_tube_in_place_of_one_energy(ct, seg, tmp_path, capsys):
     assert f"{beam.effective_energy_kev:.1f} keV effective" in capsys.readouterr().out
 
 
+def test_structures_made_of_a_material_are_named_by_id_and_by_pattern_too(ct, seg, tmp_path, capsys):
+    saved_shots = []
+    for number, named in enumerate(("heart", "51", "h*t")):
+        out = tmp_path / str(number)
+        chosen = ["--kvp", 100, "--made-of", f"{named}=titanium", "--npz"]
+        assert run("project", ct, "--labels", seg, *SMALL, *chosen, "-o", out) == 0
+        saved_shots.append(saved(out).line_integral)
+    np.testing.assert_array_equal(saved_shots[0], saved_shots[1])
+    np.testing.assert_array_equal(saved_shots[0], saved_shots[2])
+    capsys.readouterr()
+    here = ["project", ct, "--labels", seg, *SMALL, "--kvp", 100, "-o", tmp_path / "out"]
+    twice = ["--made-of", "heart=titanium", "--made-of", "51=iron"]
+    assert "heart=titanium and heart=iron" in refused(capsys, *here, *twice)
+    assert run(*here, "--made-of", "hart=titanium") == 2
+    said = capsys.readouterr()
+    assert "no structure 'hart'; did you mean heart?" in said.err
+    assert "projected" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (["--magnification", 2, "--detector-blur", 1], "--magnification belongs to a focal spot; add --focal-spot MM"),
+        (["--focal-spot", 1, "--beam", "parallel"], "--focal-spot blurs a cone beam"),
+    ],
+)
+def test_a_focal_spot_that_cannot_be_is_refused_before_anything_is_projected(ct, tmp_path, capsys, chosen, message):
+    assert run("project", ct, *SMALL, *chosen, "-o", tmp_path / "out") == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "projected" not in said.out
+
+
 def test_noise_and_blur_of_one_energy_at_the_projection_and_later(ct, tmp_path):
     chosen = ["--kerma", 0.5, "--seed", 4, "--focal-spot", 1, "--magnification", 1.3, "--scatter", 0.5, 30]
     chosen += ["--detector-blur", 0.4, "--electronic-noise", 2, "--absorber", "CsI=0.6"]

@@ -663,7 +663,9 @@ def test_another_volume_beside_the_slices_is_not_passed_over(tmp_path, zipped):
     for name in ("ct.NII.GZ", "ct.mha"):
         (folder / "converted" / name).write_bytes(b"")
     path = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", folder)) if zipped else folder
-    refused(path, r"DICOM files and converted/ct\.\w+(\.gz|\.GZ)? and others are in it, and which one is meant is not said")
+    refused(
+        path, r"DICOM files and converted/ct\.\w+(\.gz|\.GZ)? and others are in it, and which one is meant is not said"
+    )
     np.testing.assert_array_equal(drrproj.read_volume(path, series="Thorax 1.0").array, expected.array)
 
 

@@ -81,7 +81,8 @@ class Backend(Protocol):
     ) -> Any:
         """Wrap or upload the arrays once, for many traces.
 
-        ``mu = sum(slope_change * max(0, value - knot))``; no knots mean that the volume is attenuation already.
+        From knot k up to the next one, ``mu = heights[k] + slopes[k] * (value - knots[k])``; a value on a knot belongs
+        below it, and up to the first knot all is 0. No knots mean that the volume is attenuation already.
 
         ``values`` of the label volume ascend; other ones are background. Structure ``i`` of the outputs is where the
         label volume has one of the values ``values[k] for k in value_indices[first_value[i]:first_value[i + 1]]``,

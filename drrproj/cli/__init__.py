@@ -1,4 +1,4 @@
-"""The command line: one file per command, argument parsing and calls, nothing else."""
+"""The command line: a file for each command, files for what they share, and here what is said where one fails."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from drrproj.dataset.poses import PAXRAY_VIEWS, Poses, Variation, parse_view
 from drrproj.dataset.progress import Progress
 from drrproj.dataset.quality import RULES, QualityLimits
 from drrproj.dataset.report import report
-from drrproj.dataset.splits import Splits, read_splits
+from drrproj.dataset.splits import SHARES, Splits, read_splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store, read_record
 from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
@@ -117,7 +118,7 @@ def add_to(commands: Commands) -> None:
     show.add_argument("case", metavar="CASE", help="its id")
     show.add_argument("-o", "--out", type=named_path, required=True, metavar="FOLDER", help="for one picture per view")
     add_overwrite(show.add_argument)
-    show.add_argument("--overlay", nargs="+", metavar="NAME", help="classes to draw (default: all)")
+    show.add_argument("--overlay", nargs="+", action="extend", metavar="NAME", help="classes to draw (default: all)")
     stats = add_command(own, "stats", _stats, "count cases, splits and classes", _STATS_EXAMPLES)
     _add_out(stats)
     stats.add_argument("--json", action="store_true", help="print JSON, for other programs")
@@ -170,7 +171,7 @@ def _add_build(own: Commands) -> None:
         action="append",
         default=[],
         metavar="NAME=SHARE",
-        help="repeatable (default: train=0.7 val=0.1 test=0.2)",
+        help=f"repeatable (default: {' '.join(f'{name}={share}' for name, share in SHARES.items())})",
     )
     add(
         "--splits",
@@ -312,7 +313,7 @@ def _splits(arguments: argparse.Namespace) -> Splits | None:
         if arguments.split:
             raise ValueError("--split gives shares and --splits lists; pass one of them")
         return read_splits(arguments.splits)
-    shares = {"train": 0.7, "val": 0.1, "test": 0.2}
+    shares = dict(SHARES)
     if arguments.split:
         shares = {}
         for text in arguments.split:
@@ -346,7 +347,7 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace) -> None:
     store = open_store(arguments.dataset)
-    if arguments.out.resolve().is_relative_to(arguments.dataset.resolve()):
+    if Path(os.path.realpath(arguments.out)).is_relative_to(os.path.realpath(arguments.dataset)):
         raise ValueError(
             f"{arguments.out} is in the dataset, whose pictures have the same names; choose a folder outside"
         )

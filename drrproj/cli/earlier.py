@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def check_earlier(arguments: argparse.Namespace, old: Sequence[Path], alike: Seq
         )
     read = _inputs(arguments)
     for path in (*old, *alike):
-        if not read.isdisjoint((path.resolve(), *path.resolve().parents)):
+        real = Path(os.path.realpath(path))
+        if not read.isdisjoint((real, *real.parents)):
             raise ValueError(
                 f"this run reads {path}, which --overwrite would remove or replace; choose another folder with -o"
             )
@@ -149,4 +151,4 @@ def _named(folder: Path, paths: Sequence[Path]) -> str:
 def _inputs(arguments: argparse.Namespace) -> set[Path]:
     values = [value for option, value in vars(arguments).items() if option != "out"]
     paths = [path for value in values for path in (value if isinstance(value, list) else [value])]
-    return {path.resolve() for path in paths if isinstance(path, Path)}
+    return {Path(os.path.realpath(path)) for path in paths if isinstance(path, Path)}

@@ -98,7 +98,7 @@ def add_to(commands: Commands) -> None:
     add("--bone-window", nargs=2, type=float, metavar=("LOW", "HIGH"), help="HU of bone (default: the mode's own)")
     add("--bits", type=int, metavar="N", help="depth (default: 8 physical, 10 matsubara)")
     add("--backend", choices=("auto", *drrproj.backends.NAMES), help="default: the first one available")
-    add("--threads", type=int, metavar="N", help="default: every core this process may use")
+    add("--threads", type=int, metavar="N", help="default: DRRPROJ_NUM_THREADS, OMP_NUM_THREADS, or every core")
 
 
 def _run(arguments: argparse.Namespace) -> None:

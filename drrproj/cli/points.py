@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
@@ -45,7 +46,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.out.resolve() in {path.resolve() for path in (arguments.landmarks, *arguments.pictures)}:
+    if os.path.realpath(arguments.out) in map(os.path.realpath, (arguments.landmarks, *arguments.pictures)):
         raise ValueError(f"this run reads {arguments.out}, which the table would replace; choose another name with -o")
     if arguments.out.is_file() and not arguments.overwrite:
         raise ValueError(f"there is a file {arguments.out}; choose another name with -o, or add --overwrite")

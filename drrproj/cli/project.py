@@ -16,7 +16,7 @@ from drrproj.cli.exchange import exchanged
 from drrproj.cli.projection import timed_projection
 from drrproj.cli.results import as_text, files_beside, output_folder, write_dicom_views, write_masks, write_views
 from drrproj.cli.screen import report_padding, sizes
-from drrproj.cli.structures import add_structure_arguments, structure_choice
+from drrproj.cli.structures import add_structure_arguments, structure_choice, structures_meant
 from drrproj.cli.tube import TubeChoice, add_exposure_arguments, add_spectrum_arguments, tube_choice
 from drrproj.cli.views import add_view_arguments, views_of, warn_of_cut_views
 from drrproj.extras import require
@@ -92,6 +92,7 @@ def add_to(commands: Commands) -> None:
     add(
         "--overlay",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="structures drawn on the overlay, named as for --structures (default: all)",
     )
@@ -99,6 +100,7 @@ def add_to(commands: Commands) -> None:
     add(
         "--masks",
         nargs="+",
+        action="extend",
         choices=("png", "coco"),
         metavar="FORM",
         help="also write masks: png, one of 1 bit per structure and view in masks/VIEW; coco, run lengths of all in "
@@ -109,6 +111,7 @@ def add_to(commands: Commands) -> None:
     add(
         "--npz-outputs",
         nargs="+",
+        action="extend",
         choices=("path_length", "label_line_integral", "depth"),
         metavar="OUTPUT",
         help="what radiograph.npz has of each structure beside its mask: path_length (default), label_line_integral "
@@ -130,7 +133,7 @@ def add_to(commands: Commands) -> None:
         metavar="N",
         help="N x N rays per pixel, photons averaged; not with --kvp (default: 1)",
     )
-    add("--threads", type=int, metavar="N", help="default: every core this process may use")
+    add("--threads", type=int, metavar="N", help="default: DRRPROJ_NUM_THREADS, OMP_NUM_THREADS, or every core")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -150,6 +153,9 @@ def _run(arguments: argparse.Namespace) -> None:
         source["labels"] = [as_text(path) for path in arguments.labels]
     elif arguments.made_of is not None:
         raise ValueError("--made-of speaks of structures; add --labels SEG")
+    if tube is not None:
+        tube.for_views(geometry)
+        tube = tube.of_structures(lambda wanted: structures_meant(arguments, labels, wanted))
     report_padding(ct)
     if arguments.body_only:
         ct = drrproj.tissue.body(ct)

@@ -7,6 +7,7 @@ from typing import Any
 
 import drrproj
 from drrproj.cli.screen import sizes
+from drrproj.short_text import counted
 
 __all__ = ["timed_projection"]
 
@@ -16,9 +17,7 @@ def timed_projection(ct: drrproj.Volume, geometry: drrproj.Geometry, **choices: 
     shot = drrproj.project(ct, geometry, **choices)
     seconds = time.perf_counter() - start
     made_by = shot.record["backend"]
-    how = ", ".join(
-        str(part) for part in (made_by["instruction_set"], f"{made_by['threads']} threads") if part is not None
-    )
+    how = ", ".join(filter(None, (made_by["instruction_set"], counted(made_by["threads"], "thread"))))
     print(
         f"projected {', '.join(geometry.names)}, {sizes(geometry.shape)} pixels each, in {seconds:.2f} s "
         f"on {shot.backend} ({how})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def add_to(commands: Commands) -> None:
     add("-o", "--out", type=named_path, required=True, metavar="OUT", help="folder for the pictures; made when missing")
     add_overwrite(add)
     add("--view", action="append", metavar="VIEW", help="draw this view alone; repeatable (default: all)")
-    add("--overlay", nargs="+", metavar="NAME", help="structures drawn on the overlay, or patterns (default: all)")
+    add("--overlay", nargs="+", action="extend", metavar="NAME", help="structures drawn, or patterns (default: all)")
     add("--no-legend", action="store_true", help="leave the names beside the overlay out: it has the picture's size")
     add_exposure_arguments(parser, tube=False)
     add_display_arguments(parser)
@@ -73,7 +74,7 @@ def _prefixes(paths: Sequence[Path]) -> list[str]:
     """What the pictures of each file are called by: nothing for a single file, else its name, or its folder's."""
     if len(paths) == 1:
         return [""]
-    names = [path.resolve().parent.name if path.stem == "radiograph" else path.stem for path in paths]
+    names = [Path(os.path.realpath(path)).parent.name if path.stem == "radiograph" else path.stem for path in paths]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"pictures of two files would be called {name}_...; render them into two folders")

@@ -16,7 +16,7 @@ from drrproj.io.kinds import kind_of
 from drrproj.name_patterns import matching
 from drrproj.short_text import counted
 
-__all__ = ["add_structure_arguments", "names_meant", "structure_choice"]
+__all__ = ["add_structure_arguments", "names_meant", "structure_choice", "structures_meant"]
 
 _SHOWN = 6
 _SPELLED_OUT = 3
@@ -52,6 +52,7 @@ def add_structure_arguments(add: Callable[..., argparse.Action]) -> None:
     add(
         "--structures",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="these alone, by name or id, or by a pattern such as 'rib_*' (default: all that have voxels, and groups)",
     )
@@ -77,13 +78,24 @@ def structure_choice(
         labels = drrproj.read_labels(path, table, arguments.prefer, volume=ct)
         print(f"{path}: {_described(labels)}")
         anatomy.append(labels)
-    # Contours are drawn on the CT's slices.
-    slices = ["--ct", as_text(arguments.ct)] if any(kind_of(path) == "dicom" for path in paths) else []
-    where = shlex.join([*map(as_text, paths), *slices])
+    where = _listed_by(arguments)
     for name, members in arguments.group:
         anatomy = _grouped(anatomy, name, members, where)
     chosen = anatomy if arguments.structures is None else _chosen(anatomy, arguments.structures, where)
     return chosen, None if arguments.overlay is None else _drawn(arguments.overlay, anatomy, chosen, where)
+
+
+def structures_meant(arguments: argparse.Namespace, anatomy: Sequence[drrproj.LabelVolume], wanted: str) -> list[str]:
+    """Find the names of structures by one of them, by an id or by a pattern, in what :func:`structure_choice` read."""
+    return [anatomy[owner].name_of(label_id) for owner, label_id in _found(anatomy, [wanted], _listed_by(arguments))]
+
+
+def _listed_by(arguments: argparse.Namespace) -> str:
+    """What ``drrproj info`` takes to list the structures."""
+    paths = arguments.labels
+    # Contours are drawn on the CT's slices.
+    slices = ["--ct", as_text(arguments.ct)] if any(kind_of(path) == "dicom" for path in paths) else []
+    return shlex.join([*map(as_text, paths), *slices])
 
 
 def _drawn(

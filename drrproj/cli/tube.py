@@ -48,7 +48,7 @@ def add_spectrum_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_pair("NAME=MATERIAL", str),
         metavar="NAME=MATERIAL",
-        help="what a structure of the labels is made of, such as pacemaker=titanium; repeatable",
+        help="what structures, named as for --structures, are made of, such as pacemaker=titanium; repeatable",
     )
     add("--detector", choices=("energy", "count"), help="what an absorbed photon adds (default: its energy)")
 
@@ -92,6 +92,8 @@ def tube_choice(arguments: argparse.Namespace) -> TubeChoice | None:
     filters = _each_once("--filter", by_name, "give the thickness of all of it, once")
     made_of = _each_once("--made-of", getattr(arguments, "made_of", None), "a structure is made of one material")
     exposed, noisy = (not given.isdisjoint(options) for options in (_OF_EXPOSURE, _OF_NOISE))
+    if "magnification" in given and not arguments.focal_spot:
+        raise ValueError("--magnification belongs to a focal spot; add --focal-spot MM")
     if "absorber" in given and kvp is None and not noisy:
         raise ValueError(
             "--absorber changes nothing of one energy without noise; add --kerma or --photons, or a spectrum in place "
@@ -138,6 +140,16 @@ class TubeChoice:
     tissues: str
     made_of: dict[str | int, Material | str]
     acquisition: dict[str, Any] | None
+
+    def for_views(self, geometry: drrproj.Geometry) -> None:
+        """Refuse what these views cannot have, before they are projected."""
+        if geometry.is_parallel.any() and self.acquisition and self.acquisition.get("focal_spot_mm"):
+            raise ValueError("--focal-spot blurs a cone beam; a parallel one has no focal spot: leave one of them out")
+
+    def of_structures(self, meant: Callable[[str], Sequence[str]]) -> TubeChoice:
+        """Return the choice with --made-of by the names of structures; ``meant`` finds them by what was given."""
+        pairs = [(name, value) for given, value in self.made_of.items() for name in meant(str(given))]
+        return dataclasses.replace(self, made_of=_each_once("--made-of", pairs, "a structure is made of one material"))
 
     def exposed(self, shot: drrproj.Radiograph) -> drrproj.Radiograph:
         """Return a radiograph of one energy with noise and blur; its anatomy stays."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Literal
+from typing import Any, Literal
 
 import drrproj
 from drrproj.cli.commands import named_path
@@ -14,6 +14,17 @@ from drrproj.warned import warn
 __all__ = ["add_view_arguments", "views_of", "warn_of_cut_views"]
 
 _SHAPE = (512, 512)
+
+
+class _Once(argparse.Action):
+    """A file whose views would be lost where another one is given behind it."""
+
+    def __call__(
+        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "one file is taken; make the views of the other in a run of its own")
+        setattr(namespace, self.dest, values)
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +50,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--pose",
         type=named_path,
+        action=_Once,
         metavar="FILE",
         help="take the views of a picture: the .json beside it, or a DICOM X-ray (XA, RF, DX, CR), whose tags --sdd, "
         "--sod and --pixel-spacing replace",

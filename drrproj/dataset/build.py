@@ -15,14 +15,12 @@ from drrproj.dataset.lock import only_build
 from drrproj.dataset.log import Log
 from drrproj.dataset.one_case import CannotWrite, Recipe, made_by
 from drrproj.dataset.resume import Told, look, move, why_left_out
-from drrproj.dataset.splits import Splits
+from drrproj.dataset.splits import SHARES, Splits
 from drrproj.dataset.store import Store, create_store, few
 from drrproj.dataset.workers import being_imported_by_a_worker, made
 from drrproj.warned import warn
 
 __all__ = ["Summary", "build"]
-
-_SPLITS = Splits({"train": 0.7, "val": 0.1, "test": 0.2})
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def build(
     if executor is not None and workers is not None:
         raise ValueError(f"an executor has its own number of workers, and {workers} were asked for; leave out workers")
     try:
-        return _build(cases, out, recipe or Recipe(), splits or _SPLITS, workers, executor, prune, told)
+        return _build(cases, out, recipe or Recipe(), splits or Splits(SHARES), workers, executor, prune, told)
     except CannotWrite as error:
         raise OSError(
             f"{error}; the cases made so far are whole: free space, or mend the folder, and run the same again, which "

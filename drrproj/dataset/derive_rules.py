@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from drrproj.dataset.derive_partition import TIE_MM, Box, Cut, Indices, Mask, NotDerivable, Partition, Runs, toward_ras
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES"]
 
 Rule = Callable[[Partition, tuple[str, ...]], Cut]
 

@@ -15,7 +15,7 @@ from typing import Any
 from drrproj.dataset.cases import Case
 from drrproj.io.label_names import find_label_names, read_label_names
 
-__all__ = ["IN_WORDS", "Inputs", "changed", "changed_content", "find_inputs"]
+__all__ = ["Inputs", "changed", "changed_content", "find_inputs"]
 
 IN_WORDS = {"ct": "CT", "labels": "labels", "names": "names of the labels"}
 """What a sentence calls each part of the inputs."""

@@ -22,7 +22,7 @@ from drrproj.dataset.derive_partition import toward_ras
 from drrproj.label_volume import LabelVolume
 from drrproj.volume import Volume
 
-__all__ = ["FACES", "MeasuredCase", "MeasuredStructure", "measured_case"]
+__all__ = ["FACES", "MeasuredCase", "measured_case"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ from drrproj.dataset.quality import few_ribs, few_vertebrae, missing_lobe, missi
 from drrproj.dataset.store import Store, files_of, read_record, set_stamp
 from drrproj.threads import default_threads
 
-__all__ = ["Standing", "Told", "look", "move", "reasons_left_out", "why_left_out"]
+__all__ = ["Told", "look", "move", "reasons_left_out", "why_left_out"]
 
 # Rules that miss structures by their names.
 _THAT_COUNT = {rule.__name__ for rule in (few_ribs, few_vertebrae, numbering_gap, missing_lobe, missing_organ)}

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from drrproj.dataset.cases import Case
@@ -17,7 +18,10 @@ from drrproj.dataset.names import require_apart, require_file_name, require_one_
 from drrproj.dataset.store import few
 from drrproj.warned import warn
 
-__all__ = ["Splits", "read_splits"]
+__all__ = ["SHARES", "Splits", "read_splits"]
+
+SHARES: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
+"""How patients are shared out where nothing is said."""
 
 _NUMBER_AT_END = re.compile(r"(\d+)$")
 Member = str | tuple[int, int]

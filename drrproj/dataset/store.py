@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.lock import only_build
+from drrproj.display import Display
 from drrproj.geometry import Geometry
 from drrproj.io.grey import read_grey
 from drrproj.io.numpy_arrays import DAMAGE, write_archive
@@ -33,12 +34,12 @@ __all__ = [
     "NOT_ON_VIEW",
     "Sample",
     "Store",
-    "configuration_hash",
     "create_store",
     "differences",
     "few",
     "files_of",
     "open_store",
+    "read_json",
     "read_record",
     "set_stamp",
 ]
@@ -159,13 +160,11 @@ class Sample:
         """Line integrals, as exactly as the picture's levels hold them, and masks: what the drawing functions take."""
         record, display = self.record_of_view["geometry"], self.record_of_view["display"]
         names, packed, (_, columns) = self.packed_masks()
-        levels = self.image()
-        low, high = display["low"], display["high"]
-        line_integral = low + levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max) * (high - low)
+        line_integral = Display(**display).restore(self.image())
         return Radiograph(
             geometry=Geometry(record["views"], tuple(record["shape"]), record["names"]),
             images={
-                "line_integral": line_integral[None].astype(np.float32),
+                "line_integral": line_integral[None],
                 "masks": LabelMasks(packed[:, None], columns, range(1, len(names) + 1), names),
             },
             backend="",
@@ -372,7 +371,7 @@ def read_record(path: Path) -> dict[str, Any]:
         If it is not there, or cannot be read.
     """
     try:
-        record = _read_json(path)
+        record = read_json(path)
     except ValueError as error:
         raise ValueError(f"{error}; the record is damaged: build again, which makes its case again") from error
     missing = [key for key in ("case", "patient", "status", "reasons", "split", "views") if key not in record]
@@ -573,7 +572,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     folder = Path(path)
     if not (folder / "dataset.json").exists():
         raise FileNotFoundError(f"{folder}: no dataset here; there is no dataset.json")
-    header = _read_json(folder / "dataset.json")
+    header = read_json(folder / "dataset.json")
     if header.get("format") != FORMAT:
         if header.get("format") == _WITHOUT_INPUTS:
             raise ValueError(
@@ -613,7 +612,8 @@ def _is_part(path: Path) -> bool:
     return _PART.fullmatch(path.name) is not None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of JSON; a file that is missing, no JSON or no object is told by its name."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import Literal
 from drrproj.io.dicom_files import is_dicom, open_zip
 from drrproj.short_text import shown
 
-__all__ = ["FORMATS", "NAMES", "Kind", "checked_path", "kind_of"]
+__all__ = ["FORMATS", "NAMES", "checked_path", "kind_of"]
 
 Kind = Literal["folder", "nifti", "nrrd", "metaimage", "numpy", "dicom"]
 

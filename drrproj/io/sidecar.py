@@ -88,7 +88,10 @@ def plain_json(value: Any, indent: str = "") -> str:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, dict) and value:
-        lines = [f"{inner}{json.dumps(str(key))}: {plain_json(item, inner)}" for key, item in value.items()]
+        lines = [
+            f"{inner}{json.dumps(str(key), ensure_ascii=False)}: {plain_json(item, inner)}"
+            for key, item in value.items()
+        ]
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
     if isinstance(value, (list, tuple)) and any(isinstance(item, (list, tuple, dict, np.ndarray)) for item in value):
         return "[\n" + ",\n".join(inner + plain_json(item, inner) for item in value) + f"\n{indent}]"

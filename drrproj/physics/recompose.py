@@ -94,7 +94,7 @@ def recompose(
         one_number(factor, f"the factor of {label!r} must not be negative", least=0)
     made_of = {label: material(named) for label, named in replace.items()}
     if made_of and energy_kev is None:
-        energy_kev = (radiograph.record.get("attenuation") or {}).get("energy_kev")
+        energy_kev = model.get("energy_kev")
         if energy_kev is None:
             raise ValueError("nothing says at which energy this radiograph was made; pass energy_kev=...")
 

@@ -121,7 +121,7 @@ def polychromatic(
     detector : Detector
         By default it adds up the energy of every photon.
     threads : int, optional
-        CPU threads. By default every core this process may use. The result does not depend on it.
+        CPU threads. By default as for :func:`drrproj.project`. The result does not depend on it.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from typing import Any
 from drrproj.dataset.formats.labelled import LabelledImage, LabelledImages
 from drrproj.replace import replaced
 
-__all__ = ["FILE_NAME", "case_and_view", "class_list", "restore_particulars", "write_json", "write_particulars"]
+__all__ = ["case_and_view", "class_list", "restore_particulars", "write_json", "write_particulars"]
 
 FILE_NAME = "drrproj.json"
 _FORMAT = "drrproj labelled images 1"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from drrproj.dataset.formats.labelled import (
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.dataset.names import require_apart, require_file_name
+from drrproj.dataset.store import read_json
 from drrproj.io.grey import read_grey, write_grey
 from drrproj.io.numpy_arrays import DAMAGE
 from drrproj.replace import replaced
@@ -137,7 +136,7 @@ def read_paxray(
     """
     root = Path(folder)
     path = root / annotations
-    content = _read_json(path)
+    content = read_json(path)
     try:
         label_dict = {int(channel): str(name) for channel, name in content["label_dict"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -244,15 +243,3 @@ def _read_stack(path: Path, classes: tuple[str, ...]) -> Mapping[str, BoolArray]
 def _require_all_there(path: Path, missing: list[Path]) -> None:
     if missing:
         raise FileNotFoundError(f"{path}: {len(missing)} of the files it needs are not there, such as {missing[0]}")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {path}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: it should hold an object in braces")
-    return content
