@@ -276,6 +276,13 @@ def edge_signal(geometry):
     return physics.polychromatic(paths, BEAM, physics.COUNTING)
 
 
+def test_a_blur_that_would_take_gigabytes_to_compute_is_refused():
+    image = np.ones((1, 8, 8), np.float32)
+    np.testing.assert_allclose(blurred(image, (8000, 8000)), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"a blur of 1e\+09 pixels is more than 1000 times as wide as this image of 8"):
+        blurred(image, (0, 1e9))
+
+
 def test_the_focal_spot_blurs_the_transmission_by_its_magnified_width():
     signal = edge_signal(cone())
     blurry = physics.acquire(signal, focal_spot_mm=6.0, magnification=1.5)
@@ -370,6 +377,8 @@ def test_scatter_that_cannot_be_is_refused(arguments):
         ({"focal_spot_mm": 1, "magnification": 1.5}, "needs a geometry"),
         ({"focal_spot_mm": np.inf}, "must not be negative"),
         ({"scatter": physics.Scatter(1, 50)}, "no geometry"),
+        ({"exposure": physics.Exposure(photons_per_pixel=1e300), "seed": 1}, "to .*e.299 quanta .* of 1e-09 to 1e.15"),
+        ({"exposure": physics.Exposure(photons_per_pixel=1e-300), "seed": 1}, "quanta be seen in an open pixel"),
     ],
 )
 def test_requests_that_cannot_be_answered_are_refused(arguments, message):

@@ -26,6 +26,9 @@ _DARKEST_FLOAT32 = 80.0
 # Where the patient is, for the level of scatter: beyond the rounding of a ray that meets nothing.
 _PATIENT_LINE_INTEGRAL = 0.05
 
+# Quanta of an open pixel, far beyond any detector's.
+_FEWEST, _MOST = 1e-9, 1e15
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -202,7 +205,8 @@ def acquire(
         If an argument is not the value it should be.
     ValueError
         If noise is asked for without exposure or seed, there is noise already, a width is negative, or a focal spot
-        is given to a parallel beam.
+        is given to a parallel beam; if a blur is more than a thousand times as wide as the image, or an open pixel
+        would have less than 1e-9 or more than 1e15 quanta.
 
     Accuracy
     --------
@@ -261,6 +265,11 @@ def acquire(
     quanta: FloatArray | None = None
     if exposure is not None:
         quanta = exposure.photons(signal) * signal.quanta
+        if not _FEWEST <= quanta.min() <= quanta.max() <= _MOST:
+            raise ValueError(
+                f"this exposure lets {quanta.min():.3g} to {quanta.max():.3g} quanta be seen in an open pixel; float32 "
+                f"images hold the noise of {_FEWEST:g} to {_MOST:g}"
+            )
         mean = _quantum_noise(mean, square, quanta, int(seed or 0))
         record.update(exposure=exposure.as_record(), seed=int(seed or 0))
     if detector_blur_mm:

@@ -11,6 +11,9 @@ __all__ = ["blurred"]
 
 FloatArray = npt.NDArray[np.float64]
 
+# Images; it would take gigabytes to compute a wider one, which leaves nothing of the image.
+_WIDEST = 1000
+
 
 def blurred(images: npt.NDArray[np.float32], sigma_pixels: tuple[float, float]) -> npt.NDArray[np.float32]:
     """Blur images by the discrete Gaussian, whose variance is the asked one also where it is narrower than a pixel.
@@ -27,6 +30,11 @@ def blurred(images: npt.NDArray[np.float32], sigma_pixels: tuple[float, float]) 
     Returns
     -------
     ndarray of that shape, float32
+
+    Raises
+    ------
+    ValueError
+        If a width is more than a thousand times the image's.
 
     Source
     ------
@@ -50,6 +58,10 @@ def blurred(images: npt.NDArray[np.float32], sigma_pixels: tuple[float, float]) 
 
 def _weights(size: int, sigma: float) -> npt.NDArray[np.float32]:
     """Return the matrix that blurs one axis, shape (size, size)."""
+    if sigma > _WIDEST * size:
+        raise ValueError(
+            f"a blur of {sigma:.4g} pixels is more than {_WIDEST} times as wide as this image of {size}; give it in mm"
+        )
     # Its Fourier series is a closed form; the period leaves room for ten standard deviations beyond the image.
     period = 2 ** math.ceil(math.log2(2 * (size + 10 * sigma + 10)))
     frequencies = 2 * np.pi * np.arange(period // 2 + 1) / period
