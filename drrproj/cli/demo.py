@@ -46,8 +46,9 @@ def _run(arguments: argparse.Namespace) -> None:
     views = [drrproj.Geometry.radiograph(view, ct, shape=(512, 512)) for view in ("PA", "LL")]
     print(f"chest CT of LIDC-IDRI-0001 at 3 mm (CC BY 3.0): {sizes(ct.shape)} voxels, {len(labels.names)} structures")
     with output_folder(arguments.out) as folder:
+        geometry = drrproj.Geometry.concatenate(views)
         shot = timed_projection(
-            ct, drrproj.Geometry.concatenate(views), labels=labels, outputs=("line_integral", "mask")
+            geometry, lambda: drrproj.project(ct, geometry, labels=labels, outputs=("line_integral", "mask"))
         )
         with exchanged(arguments, old) as new:
             written = write_views(

@@ -162,28 +162,34 @@ def _run(arguments: argparse.Namespace) -> None:
         source["changed"] = "air in place of everything but the body (drrproj.tissue.body)"
 
     with output_folder(arguments.out) as folder:
-        outputs = ["line_integral"]
-        if labels:
-            outputs += ["mask", *((arguments.npz_outputs or ["path_length"]) if arguments.npz else [])]
-        shot = timed_projection(
-            ct,
-            geometry,
-            labels=labels,
-            attenuation=attenuation,
-            outputs=outputs,
-            min_path_mm=arguments.min_path or 0.0,
-            label_images="crops" if arguments.crops else "dense",
-            other_space=arguments.other_space,
-            supersampling=arguments.supersampling,
-            backend=arguments.backend,
-            threads=arguments.threads,
-        )
-        warn_of_cut_views(arguments, geometry, ct)
-        if tube is not None and tube.spectrum is None:
-            shot = tube.exposed(shot)
-        elif tube is not None and tube.spectrum is not None:
+        of_labels = ["mask", *((arguments.npz_outputs or ["path_length"]) if arguments.npz else [])] if labels else []
+
+        def projected(outputs: list[Any]) -> drrproj.Radiograph:
+            return drrproj.project(
+                ct,
+                geometry,
+                labels=labels,
+                attenuation=attenuation,
+                outputs=outputs,
+                min_path_mm=arguments.min_path or 0.0,
+                label_images="crops" if arguments.crops else "dense",
+                other_space=arguments.other_space,
+                supersampling=arguments.supersampling,
+                backend=arguments.backend,
+                threads=arguments.threads,
+            )
+
+        if tube is None or tube.spectrum is None:
+            shot = timed_projection(geometry, lambda: projected(["line_integral", *of_labels]))
+            shot = shot if tube is None else tube.exposed(shot)
+        else:
             print(_beam(tube.spectrum))
-            shot = tube.polychromatic(ct, labels, shot, backend=arguments.backend, threads=arguments.threads)
+            beam, engine = tube, {"backend": arguments.backend, "threads": arguments.threads}
+            shot = timed_projection(
+                geometry,
+                lambda: beam.polychromatic(ct, geometry, labels, projected(of_labels) if labels else None, **engine),
+            )
+        warn_of_cut_views(arguments, geometry, ct)
         beside = files_beside(
             shot,
             drawn,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 import drrproj
 from drrproj.cli.screen import sizes
@@ -12,9 +12,9 @@ from drrproj.short_text import counted
 __all__ = ["timed_projection"]
 
 
-def timed_projection(ct: drrproj.Volume, geometry: drrproj.Geometry, **choices: Any) -> drrproj.Radiograph:
+def timed_projection(geometry: drrproj.Geometry, project: Callable[[], drrproj.Radiograph]) -> drrproj.Radiograph:
     start = time.perf_counter()
-    shot = drrproj.project(ct, geometry, **choices)
+    shot = project()
     seconds = time.perf_counter() - start
     made_by = shot.record["backend"]
     how = ", ".join(filter(None, (made_by["instruction_set"], counted(made_by["threads"], "thread"))))

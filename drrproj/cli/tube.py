@@ -156,20 +156,26 @@ class TubeChoice:
         return self._joined(shot, self._acquired(physics.monochromatic(shot, self.detector)))
 
     def polychromatic(
-        self, ct: drrproj.Volume, anatomy: Sequence[drrproj.LabelVolume], shot: drrproj.Radiograph, **choices: Any
+        self,
+        ct: drrproj.Volume,
+        geometry: drrproj.Geometry,
+        anatomy: Sequence[drrproj.LabelVolume],
+        shot: drrproj.Radiograph | None,
+        **choices: Any,
     ) -> drrproj.Radiograph:
-        """Return a radiograph with the image of the spectrum; its anatomy stays."""
+        """Return a radiograph of the spectrum, with the anatomy of ``shot``."""
         assert self.spectrum is not None
         paths = physics.material_paths(
             ct,
-            shot.geometry,
+            geometry,
             tissues=self.tissues,
             labels=self._labels_of_materials(anatomy) if self.made_of else None,
             assign=self.made_of or None,
             **choices,
         )
         signal = physics.polychromatic(paths, self.spectrum, self.detector, threads=choices["threads"])
-        return self._joined(shot, self._acquired(signal))
+        acquired = self._acquired(signal)
+        return acquired.as_radiograph() if shot is None else self._joined(shot, acquired)
 
     def _labels_of_materials(self, anatomy: Sequence[drrproj.LabelVolume]) -> drrproj.LabelVolume:
         """Return the label volume that has the structures of --made-of; what is in none is refused by it."""
@@ -184,6 +190,8 @@ class TubeChoice:
     def _joined(self, shot: drrproj.Radiograph, signal: physics.Signal) -> drrproj.Radiograph:
         of_anatomy: tuple[str, ...] = ("labels", "outputs", "min_path_mm")
         kept = {name: shot.record[name] for name in of_anatomy if name in shot.record}
+        if "outputs" in kept:
+            kept["outputs"] = list(dict.fromkeys(("line_integral", *kept["outputs"])))
         return shot.with_line_integral(signal.line_integral, {**signal.record, **kept})
 
 
