@@ -345,6 +345,39 @@ def test_nan_under_labels_on_another_grid_is_counted():
     assert message.startswith(f"{share:.0%} of the labelled voxels")
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (
+            (2, 2, 2),
+            [
+                "vertebrae lie 46.0 mm apart, in people 6 to 38",
+                "left and right ribs lie 376 mm apart, in people 40 to 340",
+            ],
+        ),
+        ((1, 1, 1 / 5), ["left and right ribs lie 17.6 vertebrae apart, in people 4 to 14"]),
+        ((1, 1, 2.5), ["vertebrae lie 56.8 mm apart", "ribs lie 3.4 vertebrae apart"]),
+        ((2, 2, 1), ["left and right ribs lie 375 mm apart"]),
+        ((1.2, 1.2, 1.2), []),
+        ((0.4, 0.4, 0.4), []),  # a newborn
+    ],
+    ids=str,
+)
+def test_voxel_sizes_that_no_chest_fits(scale, said):
+    wrong = np.diag([*scale, 1.0]) @ CT.affine
+    found = findings(drrproj.Volume(CT.array, wrong), drrproj.LabelVolume(LABELS.array, wrong, LABELS.names))
+    told = messages(found, "implausible_size", "warn")
+    assert len(told) == len(said)
+    for message, part in zip(told, said, strict=True):
+        assert part in message
+    few = without(*(f"vertebrae_T{n}" for n in range(1, 9))).array
+    assert not messages(
+        findings(drrproj.Volume(CT.array, wrong), drrproj.LabelVolume(few, wrong, LABELS.names)),
+        "implausible_size",
+        "warn",
+    )
+
+
 def test_left_and_right_swapped_in_the_names():
     found = findings(CT, renamed(swapped))
     assert rules(found) == {"swapped_sides"}

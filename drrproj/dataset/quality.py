@@ -43,6 +43,9 @@ _EXCLUSIVE = re.compile(
     r"lung_(upper|middle|lower)_lobe_\w+|vertebrae_[CTL]\d+|rib_(left|right)_\d+|heart|liver|spleen|stomach|pancreas|"
     r"kidney_(left|right)|sternum|(scapula|clavicula|humerus)_(left|right)"
 )
+# Between centroids, of newborns to the tallest adults: the thoracic spine is 10 to 32 cm long, a chest 9 to 40 cm wide.
+_LEVEL_MM, _WIDTH_MM, _WIDTH_IN_LEVELS = (6.0, 38.0), (40.0, 340.0), (4.0, 14.0)
+_LEAST_DISTANCES = 4
 _BONE = re.compile(r"rib_(left|right)_\d+|sternum|(scapula|clavicula)_(left|right)")
 
 
@@ -405,6 +408,28 @@ def implausible_hu(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
             yield f"{what}: median {_apart(median, bound)} HU is not within {low:g} to {high:g}{hint}"
 
 
+def implausible_size(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
+    """Distances that no person's chest has: voxel sizes that were lost or changed, as in a header made anew."""
+    at = {name: structure.centroid for name, structure in case.structures.items()}
+    levels = [(f"vertebrae_T{n}", f"vertebrae_T{n + 1}") for n in range(1, 12)]
+    sides = [(f"rib_left_{n}", f"rib_right_{n}") for n in range(3, 11)]
+    level_mm, width_mm = (
+        [float(np.linalg.norm(at[one] - at[other])) for one, other in pairs if one in at and other in at]
+        for pairs in (levels, sides)
+    )
+    # A vertebra or rib that the field of view cuts has its centre elsewhere; medians of a few stand that.
+    if min(len(level_mm), len(width_mm)) < _LEAST_DISTANCES:
+        return
+    level, width = float(np.median(level_mm)), float(np.median(width_mm))
+    for what, value, (least, most) in (
+        (f"neighbouring thoracic vertebrae lie {level:.1f} mm apart", level, _LEVEL_MM),
+        (f"left and right ribs lie {width:.0f} mm apart", width, _WIDTH_MM),
+        (f"left and right ribs lie {width / level:.1f} vertebrae apart", width / level, _WIDTH_IN_LEVELS),
+    ):
+        if not least <= value <= most:
+            yield f"{what}, in people {least:g} to {most:g}: the voxel sizes are wrong, and all that is in mm with them"
+
+
 def swapped_sides(case: MeasuredCase, limits: QualityLimits) -> Iterator[str]:
     """Left and right exchanged: in the names, in the affine, or in the picture that was segmented."""
     x = {name: float(structure.centroid[0]) for name, structure in case.structures.items()}
@@ -489,6 +514,7 @@ RULES: Mapping[str, Callable[[MeasuredCase, QualityLimits], Iterator[str]]] = Ma
             unmeasured,
             not_a_number,
             implausible_hu,
+            implausible_size,
             swapped_sides,
             flipped,
             metal,
