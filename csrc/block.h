@@ -71,8 +71,10 @@ bool choose_box(Walk& walk, const Grid& grid, std::int64_t x, int slabs, Block& 
         const double uh0 = extents.u_high.at(i, first), uh1 = extents.u_high.at(i, last);
         const double vl0 = extents.v_low.at(i, first), vl1 = extents.v_low.at(i, last);
         const double vh0 = extents.v_high.at(i, first), vh1 = extents.v_high.at(i, last);
-        const bool met = (extents.begin_low[i] < end) & (extents.end_high[i] > begin) & (larger(uh0, uh1) >= 0.0) &
-                         (smaller(ul0, ul1) <= size_u) & (larger(vh0, vh1) >= 0.0) & (smaller(vl0, vl1) <= size_v);
+        const bool along_x = (extents.begin_low[i] < end) & (extents.end_high[i] > begin);
+        const bool above_u = larger(uh0, uh1) >= 0.0, below_u = smaller(ul0, ul1) <= size_u;
+        const bool above_v = larger(vh0, vh1) >= 0.0, below_v = smaller(vl0, vl1) <= size_v;
+        const bool met = along_x & above_u & below_u & above_v & below_v;
         meets[i] = met ? 1.0 : 0.0;
         const auto lower = [&](double at, double low) { return smaller(met ? at : kFar, low); };
         const auto raised = [&](double at, double high) { return larger(met ? at : -kFar, high); };

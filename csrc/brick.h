@@ -180,7 +180,7 @@ inline void stage_row(const char* from, std::int64_t stride, int count, Voxel* t
             for (int next = 0; next < count; next += kAtOnce) {
                 const char* const some = from + smaller(next, count - kAtOnce);
                 for (int k = 0; k < kAtOnce; k += static_cast<int>(sizeof(Index)))
-                    any = either(any, load_voxels(reinterpret_cast<const float*>(some + k)));
+                    any = either(any, load_bits(some + k));
                 __builtin_memcpy(to + (some - from), some, kAtOnce);
             }
             return seen.include(any);

@@ -17,7 +17,7 @@ from typing import Any
 
 from scikit_build_core import build as _build
 
-_DEPENDENCIES = ["numpy>=1.23", "nibabel>=5.0", "isal>=1.6", "Pillow>=10.1"]
+_DEPENDENCIES = ["numpy>=1.24", "nibabel>=5.0", "isal>=1.6", "Pillow>=10.4"]
 _WITHOUT_COMPILER = "numba>=0.59"
 
 

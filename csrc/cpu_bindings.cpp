@@ -35,7 +35,8 @@ PYBIND11_MODULE(_cpu, module) {
     py::class_<LabelCache, std::shared_ptr<LabelCache>>(
         module, "LabelCache", "What projections of one label array keep for those that follow.")
         .def(py::init<>());
-    py::class_<Prepared>(module, "Prepared", "Arrays described for the walk; keeps them alive.");
+    // Of this module alone: Clang gives the type of that name in _cuda the same identity.
+    py::class_<Prepared>(module, "Prepared", py::module_local(), "Arrays described for the walk; keeps them alive.");
     drrproj::define_prepare<std::shared_ptr<LabelCache>>(
         module, &drrproj::numpy_memory,
         [](Description described, std::shared_ptr<LabelCache> labels) {

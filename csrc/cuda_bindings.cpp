@@ -56,7 +56,8 @@ void trace(const Prepared& prepared, const Matrix& views, const std::pair<std::i
 
 PYBIND11_MODULE(DRRPROJ_MODULE, module) {
     module.doc() = "The exact walk on an NVIDIA GPU.";
-    py::class_<Prepared>(module, "Prepared", "Arrays in the GPU's memory.")
+    // Of this module alone: Clang gives the type of that name in _cpu the same identity.
+    py::class_<Prepared>(module, "Prepared", py::module_local(), "Arrays in the GPU's memory.")
         .def_property_readonly(
             "pieces", [](const Prepared& prepared) { return prepared.scene.pieces(); },
             "How many pieces the voxels are cut into, because the GPU's memory does not hold all of them at once.");

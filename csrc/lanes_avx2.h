@@ -58,6 +58,7 @@ inline Mask equal(Index a, Index b) { return {_mm256_castsi256_ps(_mm256_cmpeq_e
 inline Index either(Index a, Index b) { return {_mm256_or_si256(a.x, b.x)}; }
 inline bool any_nonzero(Index a) { return !_mm256_testz_si256(a.x, a.x); }
 
+inline Index load_bits(const char* from) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))}; }
 inline Index load_voxels(const float* from) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))}; }
 inline Index load_voxels(const std::uint8_t* from) {
     return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)))};

@@ -56,6 +56,7 @@ inline Mask equal(Index a, Index b) { return {_mm512_cmpeq_epi32_mask(a.x, b.x)}
 inline Index either(Index a, Index b) { return {_mm512_or_si512(a.x, b.x)}; }
 inline bool any_nonzero(Index a) { return _mm512_test_epi32_mask(a.x, a.x) != 0; }
 
+inline Index load_bits(const char* from) { return {_mm512_loadu_si512(from)}; }
 inline Index load_voxels(const float* from) { return {_mm512_loadu_si512(from)}; }
 inline Index load_voxels(const std::uint8_t* from) {
     return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};

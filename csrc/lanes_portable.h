@@ -65,7 +65,10 @@ DRRPROJ_INLINE Lanes smaller(Lanes a, Lanes b) { return choose(less(a, b), a, b)
 DRRPROJ_INLINE Lanes larger(Lanes a, Lanes b) { return choose(less(b, a), a, b); }
 DRRPROJ_INLINE unsigned bits(Mask mask) {
     unsigned result = 0;
-    for (int i = 0; i < 4; ++i) result |= (mask.x[0][i] & 1u) << i | (mask.x[1][i] & 1u) << (i + 4);
+    for (int i = 0; i < 4; ++i) {
+        const auto low = static_cast<unsigned>(mask.x[0][i]), high = static_cast<unsigned>(mask.x[1][i]);
+        result |= (low & 1u) << i | (high & 1u) << (i + 4);
+    }
     return result;
 }
 DRRPROJ_INLINE Index to_index(Lanes a) {
@@ -95,6 +98,11 @@ DRRPROJ_INLINE Index broadcast(int a) { return {{Integers{a, a, a, a}, Integers{
 DRRPROJ_INLINE Mask equal(Index a, Index b) { return {{a.x[0] == b.x[0], a.x[1] == b.x[1]}}; }
 DRRPROJ_INLINE Index either(Index a, Index b) { return {{a.x[0] | b.x[0], a.x[1] | b.x[1]}}; }
 DRRPROJ_INLINE bool any_nonzero(Index a) { return bits(~equal(a, broadcast(0))) != 0; }
+DRRPROJ_INLINE Index load_bits(const char* from) {
+    Index loaded;
+    __builtin_memcpy(&loaded, from, sizeof(loaded));
+    return loaded;
+}
 DRRPROJ_INLINE std::int32_t load_voxel(const float* from) {
     std::int32_t voxel;
     __builtin_memcpy(&voxel, from, sizeof(voxel));

@@ -95,7 +95,7 @@ bool set_up_packet(const Walk& walk, std::int64_t line, std::int64_t lane, int l
                               ((steepness > other) | (after_yields & (steepness == other))) & (steepness > 0.0);
         const bool inside = (row[i] >= 0.0) & (row[i] < rows) & (column[i] >= 0.0) & (column[i] < columns) &
                             (walk.line_of[i] < line_end) & (walk.lane_of[i] < lane_end);
-        exists[i] = steepest & inside ? 1.0 : 0.0;
+        exists[i] = (steepest & inside) ? 1.0 : 0.0;
         some = exists[i] > some ? exists[i] : some;
         all = exists[i] < all ? exists[i] : all;
     }

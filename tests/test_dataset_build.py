@@ -131,7 +131,10 @@ def test_killed_at_random_moments_the_dataset_is_the_undisturbed_one(tmp_path):
     kills = 0
     for _ in range(20):
         workers = ["--workers", str(1 + kills % 2)]
-        process = subprocess.Popen([*command, *workers], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # Not from here, where Python would take the source, which may have no compiled backend, for the package.
+        process = subprocess.Popen(
+            [*command, *workers], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         wanted = rng.randint(1, 4) + sum(1 for _ in (out / "records").glob("s*.json"))
         # Killed soon after some more cases are done: before the first one there would be little to break.
         while process.poll() is None and sum(1 for _ in (out / "records").glob("s*.json")) < wanted:
@@ -295,7 +298,8 @@ with only_build(Path({str(tmp_path / "out")!r})):
     print("locked", flush=True)
     sys.stdin.readline()
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    python = [sys.executable, "-c", code]
+    with subprocess.Popen(python, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(BlockingIOError, match="another build is at work"):
             build(find_cases(subjects), tmp_path / "out", SMALL, workers=1)

@@ -269,7 +269,9 @@ def test_the_summary_is_printed_where_the_screen_knows_few_letters(tmp_path):
     (source / "s0002" / "ct.nii.gz").write_bytes(b"broken")
     command = [sys.executable, "-m", "drrproj", "dataset", "build", str(source), "-o", str(tmp_path / "out"), *CHOICES]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "m\\xfcller/s0002/ct.nii.gz" in done.stdout
 
@@ -317,7 +319,7 @@ def test_what_cannot_be_written_keeps_its_number(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("module", ["drrproj.cli.demo", "drrproj.cli.dataset", "drrproj.io", "drrproj.dataset.build"])
-def test_ctrl_c_while_the_commands_are_read_is_one_line(module):
+def test_ctrl_c_while_the_commands_are_read_is_one_line(tmp_path, module):
     program = f"""
 import signal, sys
 
@@ -330,7 +332,8 @@ sys.meta_path.insert(0, Pressed())
 from drrproj.cli import main
 sys.exit(main(["--version"]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    python = [sys.executable, "-c", program]
+    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "drrproj: error: interrupted\n")
 
 

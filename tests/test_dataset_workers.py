@@ -261,6 +261,7 @@ def signalled_build(tmp_path, command, site, has_begun, send):
     paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
         command,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
