@@ -131,6 +131,22 @@ def test_the_pose_of_an_x_ray_file(folder):
     np.testing.assert_allclose(np.linalg.norm(view.sources[0] - other), 800)
 
 
+def test_points_in_a_picture_that_does_not_say_where_the_ct_lies(folder, capsys):
+    ct = drrproj.read_volume(folder / "in" / "a")
+    view = drrproj.Geometry.radiograph("PA", ct, shape=(20, 30))
+    drrproj.write_dicom(folder / "pa.dcm", drrproj.project(ct, view))
+    foreign = pydicom.dcmread(folder / "pa.dcm")
+    foreign.remove_private_tags()
+    foreign.save_as(folder / "foreign.dcm")
+    (folder / "points.csv").write_text("name,x,y,z\ncarina,1,2,3\n")
+    assert run("points", folder / "points.csv", folder / "pa.dcm", "-o", folder / "out.csv") == 0
+    capsys.readouterr()
+    assert run("points", folder / "points.csv", folder / "foreign.dcm", "-o", folder / "other.csv") == 2
+    said = capsys.readouterr().err
+    assert "foreign.dcm: it does not say where the patient's CT lies; make a picture of it" in said
+    assert "isocenter" not in said
+
+
 def test_a_missing_library_is_one_line(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     assert run("project", folder / "in", "-o", folder / "out") == 1

@@ -7,6 +7,7 @@ import os
 
 import drrproj
 from drrproj.cli.commands import Commands, add_command, named_path
+from drrproj.io.geometries import holds_views
 from drrproj.short_text import counted
 
 __all__ = ["add_to"]
@@ -50,6 +51,12 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"this run reads {arguments.out}, which the table would replace; choose another name with -o")
     if arguments.out.is_file() and not arguments.overwrite:
         raise ValueError(f"there is a file {arguments.out}; choose another name with -o, or add --overwrite")
+    for picture in arguments.pictures:
+        if not holds_views(picture):
+            raise ValueError(
+                f"{picture}: it does not say where the patient's CT lies; make a picture of it (drrproj project CT "
+                "--pose FILE), and pass the .json beside that"
+            )
     landmarks = drrproj.read_landmarks(arguments.landmarks, arguments.space)
     views = [view for picture in arguments.pictures for view in drrproj.read_geometry(picture)]
     drrproj.write_projected_landmarks(arguments.out, landmarks, views)
