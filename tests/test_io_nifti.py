@@ -352,6 +352,56 @@ def test_broken_sform_beside_a_good_qform(tmp_path):
     assert drrproj.read_volume(path, prefer="qform").voxel_size.tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("size", [0, -3, np.nan, np.inf])
+def test_a_size_of_voxels_that_is_none_is_refused_where_it_counts(tmp_path, size):
+    path = both_forms(tmp_path / "ct.nii", diagonal(1, 1, 3), diagonal(1, 1, 3))
+    pixdim = [1, 1, 1, size, 1, 1, 1, 1]
+    said = rf"ct\.nii: its pixdim, the size of a voxel, must be three positive numbers; got 1 1 {size:g}; write the "
+    patch_header(path, pixdim=pixdim)
+    with pytest.raises(ValueError, match=rf'{said}true size there, or pass prefer="sform" \(--prefer sform\)$'):
+        drrproj.read_volume(path, prefer="qform")
+    assert drrproj.read_volume(path, prefer="sform").voxel_size.tolist() == [1, 1, 3]
+    assert drrproj.read_volume(patch_header(path, qform_code=0)).voxel_size.tolist() == [1, 1, 3]
+    assert drrproj.read_volume(path, prefer="pixdim").voxel_size.tolist() == [1, 1, 3]
+    patch_header(path, qform_code=1, sform_code=0)
+    for prefer in (None, "sform", "qform", "pixdim"):
+        with pytest.raises(ValueError, match=rf"{said}true size there$"):
+            drrproj.read_volume(path, prefer=prefer)
+    patch_header(path, qform_code=0)
+    with pytest.raises(ValueError, match=rf"{said}true size there$"):
+        drrproj.read_volume(path, prefer="pixdim")
+
+
+def test_a_sform_beside_a_negative_size_of_voxels_is_still_read(tmp_path):
+    path = both_forms(tmp_path / "ct.nii", diagonal(1, 1, 3), diagonal(1, 1, 3))
+    patch_header(path, pixdim=[1, 1, 1, -3, 1, 1, 1, 1])
+    assert drrproj.read_volume(path).voxel_size.tolist() == [1, 1, 3]
+
+
+def test_a_size_of_voxels_that_is_none_in_an_analyze_file(tmp_path):
+    kind = nibabel.AnalyzeImage
+    nibabel.save(kind(ct_array(), np.eye(4)), tmp_path / "ct.img")
+    patch_header(tmp_path / "ct.hdr", kind, pixdim=[0, 1, -1, 1, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"ct\.img: its pixdim, .* three positive numbers; got 1 -1 1; write the true"):
+        drrproj.read_volume(tmp_path / "ct.img", prefer="pixdim")
+
+
+@pytest.mark.parametrize("code", [99, -1, 6])
+@pytest.mark.parametrize(("form", "other"), [("sform", "qform"), ("qform", "sform")])
+def test_a_form_whose_code_nobody_knows_is_refused_until_the_other_is_chosen(tmp_path, code, form, other):
+    matrices = {form: diagonal(1, 1, 3), other: diagonal(1, 1, 2)}
+    path = patch_header(both_forms(tmp_path / "ct.nii", **matrices), **{f"{form}_code": code})
+    said = rf"ct\.nii: its {form}_code is {code}, which NIfTI does not know; set it to 1 \(scanner\)"
+    for prefer in (None, form, "pixdim"):
+        with pytest.raises(ValueError, match=rf'{said}, or pass prefer="{other}" \(--prefer {other}\)$'):
+            drrproj.read_volume(path, prefer=prefer)
+    assert drrproj.read_volume(path, prefer=other).voxel_size.tolist() == [1, 1, 2]
+    patch_header(path, **{f"{other}_code": 0})
+    for prefer in (None, other, "pixdim"):
+        with pytest.raises(ValueError, match=rf"{said}$"):
+            drrproj.read_volume(path, prefer=prefer)
+
+
 def test_unknown_prefer():
     with pytest.raises(ValueError, match="prefer must be"):
         world_from_voxel(nibabel.Nifti1Header(), "best")  # type: ignore[arg-type]

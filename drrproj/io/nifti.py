@@ -99,7 +99,8 @@ def read_nifti(
     """
     first = _header_half(Path(path))
     with blaming(path), _opened(first) as (stream, plain):
-        header, is_pair = _header(stream)
+        header, is_pair, stated = _header(stream)
+        _check_place(stated, prefer)
         affine = world_from_voxel(header, prefer)
         shape, slope_inter = _volume_shape(header), _slope_inter(header)
         if not is_pair:
@@ -161,8 +162,8 @@ def _unpacked(file: BinaryIO) -> Iterator[BinaryIO]:
         raise ValueError(f"the compressed file is cut short or damaged ({error}); copy or download it again") from error
 
 
-def _header(stream: BinaryIO) -> tuple[SpatialHeader, bool]:
-    """Read the header, and whether the voxels are in another file."""
+def _header(stream: BinaryIO) -> tuple[SpatialHeader, bool, SpatialHeader]:
+    """Read the header, whether the voxels are in another file, and the header before nibabel mended it."""
     from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
     from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
     from nibabel.spatialimages import HeaderDataError
@@ -187,11 +188,38 @@ def _header(stream: BinaryIO) -> tuple[SpatialHeader, bool]:
     stream.seek(0)
     try:
         header: SpatialHeader = kind.from_fileobj(stream, check=False)
+        stated = header.copy()
         header.check_fix(logger=_LOG, error_level=logging.ERROR)
         header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError) as error:
         raise ValueError(f"its {_family(kind)} header is damaged: {error}") from error
-    return header, kind not in (Nifti1Header, Nifti2Header)
+    return header, kind not in (Nifti1Header, Nifti2Header), stated
+
+
+def _check_place(stated: SpatialHeader, prefer: Prefer | None) -> None:
+    """Refuse what nibabel would mend by a guess: codes of forms into 0, a voxel of 0 or -4 mm into one of 1 or 4."""
+    from nibabel.nifti1 import xform_codes
+
+    codes = {name: int(stated[f"{name}_code"]) for name in ("sform", "qform") if f"{name}_code" in stated}
+    known = {name for name, code in codes.items() if code in xform_codes.value_set()}
+    given = {name for name in known if codes[name] > 0}
+    for name, code in codes.items():
+        other = "qform" if name == "sform" else "sform"
+        if name not in known and not (prefer == other and other in given):
+            choice = f', or pass prefer="{other}" (--prefer {other})' if other in given else ""
+            raise ValueError(f"its {name}_code is {code}, which NIfTI does not know; set it to 1 (scanner){choice}")
+    # Where both are given it is the sform that is used, and where neither is, pixdim has to be asked for.
+    by_sform = "sform" in given and not (prefer == "qform" and "qform" in given)
+    if by_sform or (not given and prefer != "pixdim"):
+        return
+    sizes = stated["pixdim"][1:4].tolist()
+    # NaN compares false.
+    if not all(0 < size < math.inf for size in sizes):
+        choice = ', or pass prefer="sform" (--prefer sform)' if "sform" in given else ""
+        raise ValueError(
+            "its pixdim, the size of a voxel, must be three positive numbers; got "
+            f"{' '.join(f'{size:g}' for size in sizes)}; write the true size there{choice}"
+        )
 
 
 def _check_offset(header: SpatialHeader) -> None:
