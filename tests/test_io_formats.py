@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import zipfile
 import zlib
@@ -75,7 +76,56 @@ def test_nrrd_header_with_its_data_beside_it(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ct.nhdr", "ct.raw.gz"]
     np.testing.assert_array_equal(drrproj.read_volume(tmp_path / "ct.nhdr").array, ct_array())
     (tmp_path / "ct.raw.gz").unlink()
-    refused(tmp_path / "ct.nhdr", "the NRRD file is damaged, or its data file is missing")
+    refused(tmp_path / "ct.nhdr", r"its voxels are in ct\.raw\.gz, which is not beside it; copy both files$")
+    (tmp_path / "ct.raw.gz").mkdir()
+    refused(tmp_path / "ct.nhdr", r"its voxels are in ct\.raw\.gz, which is not beside it; copy both files$")
+
+
+@pytest.mark.parametrize("name", ["M\u00fcller.raw.gz", "\u9aa8.raw.gz", "M\udcfcller.raw.gz"])
+def test_nrrd_whose_data_file_has_letters_of_other_languages(tmp_path, name):
+    """Of a name in an old encoding the very bytes are kept."""
+    path = write_nrrd(tmp_path / "ct.nhdr", ct_array())
+    (tmp_path / "ct.raw.gz").rename(tmp_path / name)
+    path.write_bytes(path.read_bytes().replace(b"ct.raw.gz", os.fsencode(name)))
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
+@pytest.mark.parametrize("name", ["ct.nrrd", "ct.nhdr"])
+def test_nrrd_with_names_of_fields_and_words_in_capitals(tmp_path, name):
+    """As SimpleITK 2.5.7 reads it."""
+    path = write_nrrd(tmp_path / name, ct_array())
+    header, blank, voxels = path.read_bytes().partition(b"\n\n")
+    lines = [line.partition(b":") for line in header.split(b"\n")]
+    words = (b"type", b"encoding", b"endian")
+    header = b"\n".join(
+        field.title() + colon + (value.upper() if field in words else value) if colon else field
+        for field, colon, value in lines
+    )
+    assert b"Type: INT16\nDimension:" in header
+    assert b"\nSpace Directions:" in header
+    path.write_bytes(header + blank + voxels)
+    ct = drrproj.read_volume(path)
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_allclose(ct.affine, AFFINE, atol=1e-12)
+    path.write_bytes(header + b'\nSpace Units: "cm" "cm" "cm"' + blank + voxels)
+    refused(path, "its space units are cm, cm, cm; drrproj takes mm$")
+
+
+def test_nrrd_of_an_encoding_or_a_version_that_is_not_read(tmp_path):
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array())
+    contents = path.read_bytes()
+    path.write_bytes(contents.replace(b"encoding: gzip", b"encoding: hex"))
+    refused(path, r"ct\.nrrd: its encoding is hex, and drrproj reads raw, gzip, .*; save it as one of those$")
+    path.write_bytes(contents.replace(b"NRRD0005", b"NRRD0006"))
+    refused(path, r"ct\.nrrd: it is NRRD of version 6; save it as one of versions 1 to 5$")
+
+
+def test_nrrd_with_a_long_header(tmp_path):
+    """The notes of a segmentation of a hundred structures are longer than 64 KiB."""
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array(), **{f"note{number}": "x" * 1000 for number in range(100)})
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\ndata file: LIST\n0.raw\n\n", 1))
+    refused(path, r"its voxels are spread over several files \(LIST\)")
 
 
 def test_nrrd_is_what_simpleitk_reads(tmp_path):
@@ -100,6 +150,7 @@ def test_nrrd_is_what_simpleitk_reads(tmp_path):
         ({"space origin": None}, "it does not say where its voxels are"),
         ({"space units": ["cm", "cm", "cm"]}, "its space units are cm, cm, cm; drrproj takes mm"),
         ({"old min": 0.0}, "its values were quantised"),
+        ({"oldmax": 9.0}, "its values were quantised"),
     ],
 )
 def test_nrrd_that_is_no_measured_volume_somewhere(tmp_path, fields, match):
@@ -127,11 +178,19 @@ def change_line(path, key, value):
 def test_nrrd_of_colours(tmp_path):
     directions = np.vstack([np.full(3, np.nan), LINEAR.T])
     path = write_nrrd(tmp_path / "ct.nrrd", np.zeros((3, 7, 6, 5), np.int16), **{"space directions": directions})
-    refused(path, r"must be a 3-D array; got shape \(3, 7, 6, 5\)")
+    refused(path, r"it has 3 numbers a voxel, shape \(3, 7, 6, 5\); a volume has one$")
     path = write_nrrd(
         tmp_path / "ct.nrrd", np.zeros((7, 6, 5, 3), np.int16), **{"space directions": directions[[1, 2, 3, 0]]}
     )
     refused(path, "it is 4-D with 3 axes in space; a volume has three, and layers come first")
+
+
+def test_nrrd_of_one_layer_is_a_volume(tmp_path):
+    directions = np.vstack([np.full(3, np.nan), LINEAR.T * [-1, -1, 1]])
+    path = write_nrrd(tmp_path / "ct.nrrd", ct_array()[None], **{"space directions": directions})
+    ct = drrproj.read_volume(path)
+    np.testing.assert_array_equal(ct.array, ct_array())
+    np.testing.assert_allclose(ct.affine, AFFINE, atol=1e-12)
 
 
 def test_damaged_nrrd(tmp_path):
@@ -190,6 +249,30 @@ def test_slicer_segmentation_on_one_layer(tmp_path):
     np.testing.assert_allclose(labels.affine, AFFINE, atol=1e-12)
     labels = drrproj.read_labels(tmp_path / "a.seg.nrrd", {51: "heart"}, structures=["heart"])
     np.testing.assert_array_equal(labels.array, 51 * (ids == 1))
+
+
+def slicer_file(path, *names):
+    """Write a segmentation by hand, for pynrrd writes no names but of ASCII."""
+    ids = np.zeros((7, 6, 5), np.uint8)
+    ids[1], ids[2] = 1, 2
+    header = (
+        b"NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 7 6 5\nspace: left-posterior-superior\n"
+        b"space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nencoding: raw\n"
+    )
+    for number, name in enumerate(names):
+        header += b"Segment%d_Name:=%b\nSegment%d_LabelValue:=%d\n" % (number, name, number, number + 1)
+        header += b"Segment%d_Layer:=0\n" % number
+    path.write_bytes(header + b"\n" + ids.tobytes(order="F"))
+    return path
+
+
+def test_slicer_segments_keep_the_letters_of_their_names(tmp_path):
+    path = slicer_file(tmp_path / "a.seg.nrrd", "H\u00fcfte".encode(), "\u9aa8".encode())
+    assert dict(drrproj.read_labels(path).names) == {1: "H\u00fcfte", 2: "\u9aa8"}
+    # The format writes a backslash as two.
+    assert dict(drrproj.read_labels(slicer_file(path, rb"a\\new")).names) == {1: r"a\new"}
+    with pytest.raises(ValueError, match=r"a\.seg\.nrrd: label 1 is named 'H\\udcfcfte', .* is no text; rename it$"):
+        drrproj.read_labels(slicer_file(path, b"H\xfcfte"))
 
 
 @pytest.mark.parametrize("overlapping", [False, True])

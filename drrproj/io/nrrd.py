@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +27,18 @@ _SPACES = {
     "lps": (-1, -1, 1),
 }
 
-# The format's two ways to name several data files, in a header that ends at an empty line.
-_SEVERAL_FILES = re.compile(
-    rb"^data ?file:[ \t]*(LIST(?:[ \t]+\d+)?|.*%\d*d\S*(?:[ \t]+-?\d+){3,4})[ \t]*\r?$", re.MULTILINE
-)
-_HEADER_END = re.compile(rb"\n\r?\n")
-_LONGEST_HEADER = 1 << 16
+# The format's two ways to name several data files.
+_SEVERAL_FILES = re.compile(r"LIST(?:[ \t]+\d+)?|.*%\d*d\S*(?:[ \t]+-?\d+){3,4}")
+_NEWEST = 5
+_MAGIC = re.compile(r"NRRD(\d{4})$")
+_ENCODINGS = ("raw", "gzip", "gz", "bzip2", "bz2", "ascii", "text", "txt")
+_DATA_FILE = ("data file", "datafile")
+_QUANTISED = ("old min", "oldmin", "old max", "oldmax")
+# Words, which other readers take in either case.
+_IN_LOWER_CASE = ("type", "encoding", "endian")
 
 _SEGMENT_FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)$")
+_ESCAPED = {"\\\\": "\\", "\\n": "\n"}
 
 
 class Segment(NamedTuple):
@@ -55,7 +61,7 @@ def read_nrrd(
 
     Returns
     -------
-    array : ndarray, 3-D; or 4-D with layers first, where the first axis has no place in space
+    array : ndarray, 3-D; of a segmentation with several layers 4-D, layers first
     affine : ndarray, shape (4, 4)
         Voxel indices of the last three axes to RAS+ mm.
     header : mapping
@@ -63,24 +69,90 @@ def read_nrrd(
     Raises
     ------
     ValueError
-        If the file is damaged, is no volume, leaves its voxels to several files, or does not say where they are.
+        If the file is damaged, of another version or encoding, is no volume, leaves its voxels to several files or to
+        one that is not there, or does not say where they are.
+    OSError
+        If the file of its voxels cannot be read.
     ModuleNotFoundError
         If pynrrd is not installed.
     """
     with from_extra("formats", "reading NRRD"):
         import nrrd
     with open(path, "rb") as file:
-        said = _SEVERAL_FILES.search(_HEADER_END.split(file.read(_LONGEST_HEADER), 1)[0])
-    if said:
-        files = said[1].decode("ascii", "backslashreplace")
-        raise ValueError(f"its voxels are spread over several files ({files}); write them into one file")
+        lines = _header_lines(file)
+        version = _MAGIC.match("".join(lines[:1]))
+        if version and int(version[1]) > _NEWEST:
+            raise ValueError(f"it is NRRD of version {int(version[1])}; save it as one of versions 1 to {_NEWEST}")
+        fields = (line.partition(":") for line in lines)
+        said = next((value.strip() for field, _, value in fields if field in _DATA_FILE), "")
+        if _SEVERAL_FILES.fullmatch(said):
+            raise ValueError(f"its voxels are spread over several files ({said}); write them into one file")
+        with _damage():
+            # From lines, because from bytes pynrrd drops every letter that is not ASCII.
+            header: dict[str, Any] = nrrd.read_header(iter(lines))
+        encoding = header.get("encoding", "raw")
+        if encoding not in _ENCODINGS:
+            raise ValueError(
+                f"its encoding is {encoding}, and drrproj reads {', '.join(_ENCODINGS)}; save it as one of those"
+            )
+        if any(name in header for name in _QUANTISED):
+            raise ValueError("its values were quantised (old min, old max), so they are not what was measured")
+        with _opened_data(path, file, header) as data, _damage():
+            array: npt.NDArray[Any] = nrrd.read_data(
+                {name: value for name, value in header.items() if name not in _DATA_FILE}, data, index_order="F"
+            )
+    affine = _affine(header, array.ndim)
+    # Layers come first: an axis of one of them is how some tools write a single volume.
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    elif array.ndim == 4 and not slicer_segments(header):
+        raise ValueError(f"it has {len(array)} numbers a voxel, shape {array.shape}; a volume has one")
+    return array, affine, header
+
+
+def _header_lines(file: BinaryIO) -> list[str]:
+    """Read the header, up to its empty line, with the names of its fields as the format writes them.
+
+    Of a name that is no UTF-8 the bytes are kept, as Python keeps those of the names of files.
+    """
+    lines = []
+    while line := file.readline().decode(errors="surrogateescape").rstrip():
+        field, colon, value = line.partition(":")
+        # A key of a user's own, which := follows, is as it is.
+        if colon and not value.startswith("="):
+            field = field.strip().lower()
+            line = f"{field}:{value.lower() if field in _IN_LOWER_CASE else value}"
+        lines.append(line)
+    return lines
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Say in a sentence of ours what pynrrd stumbles on."""
+    from nrrd import NRRDError
+
     try:
-        array, header = nrrd.read(os.fspath(path), index_order="F")
-    except (nrrd.NRRDError, ValueError, EOFError, LookupError, OSError, ArithmeticError, zlib.error) as error:
-        raise ValueError(f"the NRRD file is damaged, or its data file is missing: {error}") from error
-    if "old min" in header or "old max" in header:
-        raise ValueError("its values were quantised (old min, old max), so they are not what was measured")
-    return array, _affine(header, array.ndim), header
+        yield
+    except (NRRDError, ValueError, EOFError, LookupError, OSError, ArithmeticError, zlib.error) as error:
+        raise ValueError(f"the NRRD file is damaged: {error}") from error
+
+
+@contextmanager
+def _opened_data(path: str | os.PathLike[str], file: BinaryIO, header: Mapping[str, Any]) -> Iterator[BinaryIO]:
+    """Open the file that the header names for its voxels, or go on in its own."""
+    where = next((header[name] for name in _DATA_FILE if name in header), None)
+    if where is None:
+        yield file
+        return
+    beside = Path(path).parent / where
+    try:
+        data = beside.open("rb")
+    except (FileNotFoundError, IsADirectoryError, ValueError):  # the last for a name with NUL in it
+        raise ValueError(f"its voxels are in {where}, which is not beside it; copy both files") from None
+    except OSError as error:
+        raise type(error)(f"cannot read {beside}: {error.strerror}") from error
+    with data:
+        yield data
 
 
 def _affine(header: Mapping[str, Any], dimension: int) -> npt.NDArray[np.float64]:
@@ -130,7 +202,8 @@ def slicer_segments(header: Mapping[str, Any]) -> list[Segment]:
     for key, value in header.items():
         match = _SEGMENT_FIELD.match(key)
         if match:
-            fields.setdefault(int(match[1]), {})[match[2]] = str(value).strip()
+            text = re.sub(r"\\[\\n]", lambda escaped: _ESCAPED[escaped[0]], str(value))
+            fields.setdefault(int(match[1]), {})[match[2]] = text.strip()
     segments = []
     for number, entry in sorted(fields.items()):
         if not entry.get("Name"):
