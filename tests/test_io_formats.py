@@ -492,6 +492,21 @@ def test_metaimage_without_its_voxels(tmp_path):
     refused(path, "its compressed voxels are cut short or damaged")
 
 
+@pytest.mark.parametrize("name", ["M\u00fcller.raw", "\u9aa8.raw", "M\udcfcller.raw", "Liste.raw", "LIST.raw", "list"])
+def test_metaimage_whose_data_file_has_a_name_of_its_own(tmp_path, name):
+    path = write_metaimage(tmp_path / "ct.mhd", ct_array(), local=False)
+    path.with_suffix(".raw").rename(tmp_path / name)
+    path.write_bytes(path.read_bytes().replace(b"ct.raw", os.fsencode(name)))
+    np.testing.assert_array_equal(drrproj.read_volume(path).array, ct_array())
+
+
+@pytest.mark.parametrize("said", ["LIST", "LIST 2", "LIST 2D"])
+def test_metaimage_of_several_data_files(tmp_path, said):
+    path = write_metaimage(tmp_path / "ct.mhd", ct_array(), local=False)
+    path.write_text(path.read_text().replace("ct.raw", f"{said}\n0.raw\n1.raw"))
+    refused(path, rf"ct\.mhd: its voxels are spread over several files \({said}\); write them into one file$")
+
+
 def test_metaimage_of_label_ids(tmp_path):
     path = write_metaimage(tmp_path / "seg.mha", np.full((7, 6, 5), 51, np.int16))
     (tmp_path / "seg.json").write_text('{"51": "heart"}')

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from drrproj.io.beside import open_beside
 from drrproj.io.sizes import cut_short
 
 __all__ = ["read_metaimage"]
@@ -35,6 +36,7 @@ _DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGINS = ("Offset", "Position", "Origin")
 _ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _UNSCALED = (("Slope", "1"), ("Offset", "0"))
+_LIST = re.compile(r"LIST(?:[ \t]+\d+D?)?")  # not any name that begins so
 _LONGEST_LINE = 1 << 16
 _LARGEST = 2**53  # whole numbers above it are not told apart
 
@@ -57,7 +59,9 @@ def read_metaimage(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.
     Raises
     ------
     ValueError
-        If the header lacks a field, holds one that cannot be, or the voxels are cut short or damaged.
+        If the header lacks a field, holds one that cannot be, or the voxels are cut short, damaged or not there.
+    OSError
+        If the file of its voxels cannot be read.
 
     Accuracy
     --------
@@ -75,21 +79,18 @@ def read_metaimage(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.
         where = fields["ElementDataFile"]
         if where.upper() == "LOCAL":
             return _voxels(file, _offset(file, file.tell(), fields, shape, dtype), fields, shape, dtype), affine
-    if where.upper().startswith("LIST") or "%" in where:
+    if _LIST.fullmatch(where) or "%" in where:
         raise ValueError(f"its voxels are spread over several files ({where}); write them into one file")
-    beside = Path(path).parent / where
-    try:
-        with open(beside, "rb") as file:
-            return _voxels(file, _offset(file, 0, fields, shape, dtype), fields, shape, dtype), affine
-    except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"its voxels are in {where}, which is not beside it; copy both files") from None
+    with open_beside(path, where) as file:
+        return _voxels(file, _offset(file, 0, fields, shape, dtype), fields, shape, dtype), affine
 
 
 def _fields(file: BinaryIO) -> dict[str, str]:
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
         line = file.readline(_LONGEST_LINE)
-        key, equals, value = line.decode("latin-1").partition("=")
+        # The bytes of a file's name in another encoding are kept.
+        key, equals, value = line.decode(errors="surrogateescape").partition("=")
         if not equals:
             raise ValueError("its header ends without ElementDataFile, which says where the voxels are")
         fields[key.strip()] = value.strip()

@@ -7,13 +7,13 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from drrproj.extras import from_extra
+from drrproj.io.beside import open_beside
 
 __all__ = ["Segment", "read_nrrd", "slicer_segments"]
 
@@ -144,14 +144,7 @@ def _opened_data(path: str | os.PathLike[str], file: BinaryIO, header: Mapping[s
     if where is None:
         yield file
         return
-    beside = Path(path).parent / where
-    try:
-        data = beside.open("rb")
-    except (FileNotFoundError, IsADirectoryError, ValueError):  # the last for a name with NUL in it
-        raise ValueError(f"its voxels are in {where}, which is not beside it; copy both files") from None
-    except OSError as error:
-        raise type(error)(f"cannot read {beside}: {error.strerror}") from error
-    with data:
+    with open_beside(path, where) as data:
         yield data
 
 
