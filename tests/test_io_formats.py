@@ -550,12 +550,24 @@ def test_npy_with_its_affine_beside_it(tmp_path):
         ({"a": np.zeros(3), "affine": np.eye(4)}, "one 3-D array beside the affine; got none among a"),
         ({"a": np.zeros((2, 2, 2)), "affine": np.eye(3)}, r"the affine of the volume must be 4x4"),
         ({"a": np.zeros((2, 2, 2)), "affine": np.eye(4), "space": "LAS"}, 'space must be "RAS" or "LPS"'),
-        ({"a": np.array([[[None]]]), "affine": np.eye(4)}, "Object arrays cannot be loaded"),
+        (
+            {"a": np.array([[[None]]]), "affine": np.eye(4)},
+            r"ct\.npz: its entry a holds objects of Python, which are not read; save it as an array of numbers$",
+        ),
     ],
 )
 def test_npz_that_is_refused(tmp_path, arrays, match):
     np.savez(tmp_path / "ct.npz", **arrays)
     refused(tmp_path / "ct.npz", match)
+
+
+def test_npy_of_objects(tmp_path):
+    np.save(tmp_path / "ct.npy", np.array([[[None]]]))
+    np.save(tmp_path / "ct_affine.npy", AFFINE)
+    refused(tmp_path / "ct.npy", r"ct\.npy: the file holds objects of Python, which are not read; save it as")
+    np.save(tmp_path / "ct.npy", ct_array())
+    np.save(tmp_path / "ct_affine.npy", AFFINE.astype(object))
+    refused(tmp_path / "ct.npy", r"ct\.npy: ct_affine\.npy beside it holds objects of Python, which are not read; save")
 
 
 def lying_npy(shape):

@@ -19,7 +19,7 @@ from PIL import Image
 import drrproj
 from drrproj.io.grey import write_grey
 from drrproj.io.label_colors import label_color
-from drrproj.radiograph import LabelImages, LabelMasks
+from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks
 from drrproj.replace import replaced
 
 ROWS, COLUMNS = 20, 30
@@ -323,6 +323,102 @@ def test_damaged_npz(tmp_path, place):
     (tmp_path / "shot.npz").write_bytes(contents[: int(len(contents) * place)])
     with pytest.raises(ValueError, match=r"shot\.npz: this is no radiograph of drrproj, or a damaged one"):
         drrproj.read_npz(tmp_path / "shot.npz")
+
+
+def changed_npz(path, shot, **change):
+    """Write a radiograph with other entries in the place of its own; None leaves one out."""
+    drrproj.write_npz(path, shot)
+    with np.load(path) as archive:
+        arrays = {**archive, **change}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+SIZE = rf"\(2, 1, {ROWS}, {COLUMNS}\)"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"shape": np.array([20.0, 30.0])},
+            r"entry shape must be whole numbers of shape \(2\); got float64 of shape \(2,\)",
+        ),
+        ({"shape": np.array([20, 31])}, r"entry line_integral must be floats of shape \(1, 20, 31\); got float32 of"),
+        ({"views": np.zeros((2, 4, 5))}, r"entry views must be floats of shape \(any, 4, 4\); got float64 of shape"),
+        ({"view_names": np.zeros(0, "U2")}, r"entry view_names must be texts of shape \(1\); got <U2 of shape \(0,\)"),
+        (
+            {"line_integral": np.float32(0)},
+            r"entry line_integral must be floats of shape \(1, 20, 30\); got float32 of",
+        ),
+        ({"line_integral": np.zeros((1, 20, 30), int)}, r"line_integral must be floats .*; got int64 of shape"),
+        ({"background_line_integral": np.zeros((1, 30, 20), "f4")}, "background_line_integral must be floats of shape"),
+        ({"path_length": np.zeros((1, 1, ROWS, COLUMNS), "f4")}, rf"path_length must be floats of shape {SIZE}; got"),
+        (
+            {"path_length_ids": np.array([5])},
+            r"path_length_names must be texts of shape \(1\); got <U5 of shape \(2,\)",
+        ),
+        (
+            {"path_length_ids": np.array("5")},
+            r"path_length_ids must be whole numbers of shape \(any\); got <U1 of shape",
+        ),
+        ({"masks_names": np.array(["liver"])}, r"masks_names must be texts of shape \(2\); got <U5 of shape \(1,\)"),
+        (
+            {"masks": np.zeros((2, 1, ROWS, 4), "u2")},
+            r"masks must be bytes of shape \(2, 1, 20, 4\); got uint16 of shape",
+        ),
+        (
+            {"masks": np.zeros((2, 1, ROWS, COLUMNS), "u1")},
+            r"masks must be bytes of shape \(2, 1, 20, 4\); got uint8 of",
+        ),
+        ({"masks_ids": None}, "there is no masks_ids in it"),
+        ({"record": np.array("[]")}, r"its entry record must be the JSON of an object; got \[\]"),
+        (
+            {"view_names": np.array(["PA"], object)},
+            "its entry view_names holds objects of Python, which are not read; save",
+        ),
+    ],
+)
+def test_npz_whose_entries_do_not_fit_each_other(tmp_path, change, said):
+    path = changed_npz(tmp_path / "shot.npz", radiograph(), **change)
+    with pytest.raises(ValueError, match=rf"shot\.npz: this is no radiograph of drrproj[^\n]*{said}[^\n]*$"):
+        drrproj.read_npz(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"path_length": np.zeros(7, "f4")},
+            "its path_length has 7 pixels, and the boxes of path_length_boxes have 6$",
+        ),
+        ({"path_length": np.float32(0)}, r"path_length must be floats of shape \(any\); got float32 of shape \(\)$"),
+        ({"path_length_boxes": None}, rf"path_length must be floats of shape {SIZE}; got float32 of shape \(6,\)$"),
+        (
+            {"path_length_boxes": np.zeros((2, 4), int)},
+            r"path_length_boxes must be whole numbers of shape \(2, 1, 4\); got",
+        ),
+        ({"path_length_boxes": np.array([[[0, 2, 0, 3]], [[5, 5, 9, 8]]])}, r"must lie in .*; got \[5, 5, 9, 8\]$"),
+        (
+            {"path_length_boxes": np.array([[[0, 2, 28, 31]], [[0] * 4]])},
+            r"image of 20 x 30 pixels.*; got \[0, 2, 28, 31\]$",
+        ),
+        (
+            {"path_length_boxes": np.array([[[-2, 0, 0, 3]], [[0] * 4]])},
+            r"must lie in the image.*; got \[-2, 0, 0, 3\]$",
+        ),
+    ],
+)
+def test_npz_whose_crops_do_not_fit_their_boxes(tmp_path, change, said):
+    shot = radiograph()
+    crops = [[np.ones((2, 3), np.float32)], [np.zeros((0, 0), np.float32)]]
+    boxes = np.array([[[1, 3, 4, 7]], [[0] * 4]], np.int32)
+    shot.images["path_length"] = LabelCrops(crops, boxes, (ROWS, COLUMNS), (5, 51), ("liver", "heart"))
+    drrproj.write_npz(tmp_path / "whole.npz", shot)
+    assert drrproj.read_npz(tmp_path / "whole.npz").path_length["liver"].sum() == 6
+    path = changed_npz(tmp_path / "shot.npz", shot, **change)
+    with pytest.raises(ValueError, match=rf"shot\.npz: this is no radiograph of drrproj, or a damaged one: .*{said}"):
+        drrproj.read_npz(path)
 
 
 # --- NIfTI --------------------------------------------------------------------------------------------------------

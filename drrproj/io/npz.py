@@ -18,10 +18,19 @@ from drrproj.io.one_view import require_radiograph
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelCrops, LabelImages, LabelMasks, Radiograph
 from drrproj.replace import replaced
+from drrproj.short_text import shown
 
 __all__ = ["read_npz", "write_npz"]
 
 _FORMAT = f"{FORMAT_OF_RADIOGRAPHS} 2"
+
+# What the entries are made of.
+_MADE_OF: dict[type[np.generic], str] = {
+    np.floating: "floats",
+    np.integer: "whole numbers",
+    np.uint8: "bytes",
+    np.str_: "texts",
+}
 
 
 def write_npz(path: str | os.PathLike[str], radiograph: Radiograph) -> None:
@@ -109,7 +118,7 @@ def read_npz(path: str | os.PathLike[str]) -> Radiograph:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, or not one of ours.
+        If the file is damaged, or not one of ours, or its entries do not fit each other.
     MemoryError
         If there is not enough memory for what is in it.
     OSError
@@ -159,41 +168,78 @@ def _looks(path: str | os.PathLike[str]) -> str:
 
 
 def _radiograph(arrays: dict[str, npt.NDArray[Any]]) -> Radiograph:
-    rows, columns = (int(size) for size in arrays["shape"])
+    rows, columns = _entry(arrays, "shape", (2,), np.integer).tolist()
+    views = _entry(arrays, "views", (None, 4, 4), np.floating)
+    view_names = _entry(arrays, "view_names", (len(views),), np.str_).tolist()
+    geometry = Geometry(views, (rows, columns), tuple(view_names))
+    size = (len(geometry), rows, columns)
     images: dict[str, Any] = {
-        name: arrays[name] for name in ("line_integral", "background_line_integral") if name in arrays
+        name: _entry(arrays, name, size, np.floating)
+        for name in ("line_integral", "background_line_integral")
+        if name in arrays
     }
     for name in ("path_length", "masks", "label_line_integral", "entry_depth", "exit_depth"):
         if name not in arrays:
             continue
-        array = arrays[name]
-        labels = arrays[f"{name}_ids"].tolist(), arrays[f"{name}_names"].tolist()
+        label_ids = _entry(arrays, f"{name}_ids", (None,), np.integer).tolist()
+        names = _entry(arrays, f"{name}_names", (len(label_ids),), np.str_).tolist()
+        labels = label_ids, names
         if name == "masks":
-            images[name] = LabelMasks(array, columns, *labels)
+            packed = _entry(arrays, name, (len(names), len(geometry), rows, -(-columns // 8)), np.uint8)
+            images[name] = LabelMasks(packed, columns, *labels)
         elif f"{name}_boxes" in arrays:
-            boxes = arrays[f"{name}_boxes"]
+            boxes = _entry(arrays, f"{name}_boxes", (len(names), len(geometry), 4), np.integer)
             outside = np.nan if name.endswith("_depth") else 0.0
-            images[name] = LabelCrops(_crops(array, boxes), boxes, (rows, columns), *labels, outside)
+            crops = _crops(_entry(arrays, name, (None,), np.floating), boxes, (rows, columns), name)
+            images[name] = LabelCrops(crops, boxes, (rows, columns), *labels, outside)
         else:
-            images[name] = LabelImages(array, *labels)
+            images[name] = LabelImages(_entry(arrays, name, (len(names), *size), np.floating), *labels)
     return Radiograph(
-        geometry=Geometry(arrays["views"], (rows, columns), tuple(arrays["view_names"].tolist())),
-        images=images,
-        backend=str(arrays["backend"]),
-        record=_record(str(arrays["record"])),
+        geometry=geometry, images=images, backend=str(arrays["backend"]), record=_record(str(arrays["record"]))
     )
 
 
-def _crops(values: npt.NDArray[np.float32], boxes: npt.NDArray[np.int32]) -> list[list[npt.NDArray[np.float32]]]:
-    heights, widths = (boxes[..., 1] - boxes[..., 0]).ravel(), (boxes[..., 3] - boxes[..., 2]).ravel()
-    pieces = np.split(values, np.cumsum(heights.astype(np.int64) * widths)[:-1]) if len(heights) else []
-    crops = [piece.reshape(shape) for piece, *shape in zip(pieces, heights, widths, strict=True)]
+def _entry(
+    arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int | None, ...], kind: type[np.generic]
+) -> npt.NDArray[Any]:
+    """Return an entry, which must be of this shape, in which None is any size, and of a type of this kind."""
+    array = arrays[name]
+    fits = array.ndim == len(shape) and all(
+        expected in (None, there) for expected, there in zip(shape, array.shape, strict=True)
+    )
+    if not fits or not np.issubdtype(array.dtype, kind):
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(
+            f"its entry {name} must be {_MADE_OF[kind]} of shape ({expected}); got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
+def _crops(
+    values: npt.NDArray[np.float32], boxes: npt.NDArray[np.int32], shape: tuple[int, int], name: str
+) -> list[list[npt.NDArray[np.float32]]]:
+    top, bottom, left, right = np.moveaxis(boxes.astype(np.int64), -1, 0)
+    inside = (top >= 0) & (top <= bottom) & (bottom <= shape[0]) & (left >= 0) & (left <= right) & (right <= shape[1])
+    if not inside.all():
+        raise ValueError(
+            f"its {name}_boxes must lie in the image of {shape[0]} x {shape[1]} pixels, first before last; got "
+            f"{boxes[~inside][0].tolist()}"
+        )
+    heights, widths = (bottom - top).ravel(), (right - left).ravel()
+    if (heights * widths).sum() != len(values):
+        raise ValueError(
+            f"its {name} has {len(values)} pixels, and the boxes of {name}_boxes have {(heights * widths).sum()}"
+        )
+    pieces = np.split(values, np.cumsum(heights * widths)[:-1]) if len(heights) else []
+    crops = [piece.reshape(size) for piece, *size in zip(pieces, heights, widths, strict=True)]
     views = boxes.shape[1]
     return [crops[label * views : (label + 1) * views] for label in range(len(boxes))]
 
 
 def _record(text: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(text)
+    record: Any = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError(f"its entry record must be the JSON of an object; got {shown(record)}")
     for labels in record.get("labels") or ():
         # JSON has only texts for keys, and label ids are numbers.
         labels["names"] = {int(label_id): name for label_id, name in labels["names"].items()}

@@ -80,7 +80,7 @@ def read_archive(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
     Raises
     ------
     ValueError
-        If an entry is no array, or holds less than it claims; beside ``DAMAGE``.
+        If an entry is no array, or one of objects, or holds less than it claims; beside ``DAMAGE``.
     MemoryError
         If there is not enough memory for an array.
     """
@@ -108,7 +108,7 @@ def write_archive(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> No
 
 
 def _check_size(stream: IO[bytes], there: int, what: str) -> int:
-    """Refuse an array that claims more bytes than there are; return how many it claims."""
+    """Refuse an array of objects, or one that claims more bytes than there are; return how many it claims."""
     formats = np.lib.format
     try:
         first = formats.read_magic(stream) == (1, 0)
@@ -118,8 +118,10 @@ def _check_size(stream: IO[bytes], there: int, what: str) -> int:
         raise ValueError(
             f"{what} does not begin as an array of NumPy does, so it is damaged or something else"
         ) from error
+    if dtype.hasobject:
+        raise ValueError(f"{what} holds objects of Python, which are not read; save it as an array of numbers")
     expected, there = math.prod(shape) * dtype.itemsize, there - stream.tell()
-    if there < expected and not dtype.hasobject:
+    if there < expected:
         raise cut_short(what, "numbers", expected, there)
     return expected
 
