@@ -18,7 +18,7 @@ import numpy.typing as npt
 from drrproj.affines import checked_affine
 from drrproj.description import described
 from drrproj.given_numbers import one_number, real_numbers
-from drrproj.label_volume import LabelVolume
+from drrproj.label_volume import LabelVolume, odd_character
 from drrproj.positioner import positioner_axes
 from drrproj.short_text import counted, listed, shown
 from drrproj.volume import Volume
@@ -128,6 +128,9 @@ def names_of_views(names: Sequence[str]) -> tuple[str, ...]:
         raise TypeError(f"names of views must be texts; got {shown(names)}")
     if not all(name.strip() for name in several):
         raise ValueError(f"names of views must not be empty, files are called by them; got {shown(names)}")
+    for name in several:
+        if (odd := odd_character(name)) is not None:
+            raise ValueError(f"a view is named {name!r}, and {odd!r} in it is no text; rename it")
     return tuple(several)
 
 
@@ -169,7 +172,8 @@ class Geometry:
     ------
     ValueError
         If a matrix is not finite, its last row is not (1 or 0, 1, 0, 0), source and detector do not span space
-        (the source lies in the detector's plane, or a step is zero), or names do not fit the views.
+        (the source lies in the detector's plane, or a step is zero), or names do not fit the views or hold what is no
+        text, such as line ends.
 
     Examples
     --------

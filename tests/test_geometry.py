@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import oracle
 import phantoms
@@ -441,6 +443,19 @@ def test_only_geometries_are_joined(joined):
 def test_names_of_views_are_texts(names):
     with pytest.raises(TypeError, match="names of views must be texts; got"):
         Geometry.cone((0, -1000, 0), **UPRIGHT, names=names)
+
+
+@pytest.mark.parametrize("odd", ["\0", "\r", "\n", "\ud800", "\u2028", "\x85"])
+def test_names_of_views_hold_nothing_that_is_no_text(odd):
+    said = rf"^a view is named {re.escape(repr(f'a{odd}'))}, and {re.escape(repr(odd))} in it is no text; rename it$"
+    view = Geometry.cone((0, -1000, 0), **UPRIGHT)
+    for make in (
+        lambda names: Geometry.cone((0, -1000, 0), **UPRIGHT, names=names),
+        lambda names: Geometry(view.views, view.shape, names),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make([f"a{odd}"])
+        assert make(["Th\u00fcring \u9aa8 1/2"]).names == ("Th\u00fcring \u9aa8 1/2",)
 
 
 @pytest.mark.parametrize(

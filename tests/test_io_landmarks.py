@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import phantoms
@@ -114,6 +115,18 @@ def test_landmarks_have_as_many_names_as_points():
             Landmarks(("a", "b"), points)
     with pytest.raises(TypeError, match="names of landmarks must be a tuple of texts; got 'ab'"):
         Landmarks("ab", np.zeros((2, 3)))
+    with pytest.raises(TypeError, match="names of landmarks must be a tuple of texts; got 1 in it"):
+        Landmarks((1, "b"), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("odd", ["\0", "\ud800"])
+def test_names_that_no_file_can_hold_are_refused(odd, tmp_path):
+    said = rf"a landmark is named {re.escape(repr(f'a{odd}'))}, and {re.escape(repr(odd))} in it is no text; rename it$"
+    with pytest.raises(ValueError, match=rf"^{said}"):
+        Landmarks((f"a{odd}",), np.zeros((1, 3)))
+    points = changed(controlPoints=[{"label": f"a{odd}", "position": [1, 2, 3]}])
+    with pytest.raises(ValueError, match=rf"a\.json: {said}"):
+        read_landmarks(written(tmp_path, points, "a.json"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _AXES: tuple[tuple[tuple[str, str, str], Space | None], ...] = (
     (("l", "p", "s"), "LPS"),
 )
 _NAME_COLUMNS = ("name", "label")
+# What no file holds; ends of lines a table has in quotes.
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +50,10 @@ class Landmarks:
     Raises
     ------
     TypeError
-        If the names are one text.
+        If the names are one text, or no texts.
     ValueError
-        If points have another shape, or are not as many as the names.
+        If points have another shape, or are not as many as the names; if a name holds NUL or half a character of
+        UTF-16, which no table can.
     """
 
     names: tuple[str, ...]
@@ -60,6 +64,11 @@ class Landmarks:
         # A text would pass as a sequence of its letters.
         if isinstance(given, str):
             raise TypeError(f"names of landmarks must be a tuple of texts; got {given!r}")
+        for name in given:
+            if not isinstance(name, str):
+                raise TypeError(f"names of landmarks must be a tuple of texts; got {shown(name)} in it")
+            if (odd := _NO_TEXT.search(name)) is not None:
+                raise ValueError(f"a landmark is named {name!r}, and {odd[0]!r} in it is no text; rename it")
         if np.shape(self.points) != (len(self.names), 3):
             raise ValueError(
                 f"{len(self.names)} names of landmarks need points of shape ({len(self.names)}, 3); got shape "
@@ -130,9 +139,9 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
         named = _from_markups(text, space) if ending == ".json" else _from_table(text, space)
         if not named:
             raise ValueError("there is no point in it")
+        return Landmarks(tuple(name for name, _ in named), np.array([point for _, point in named]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Landmarks(tuple(name for name, _ in named), np.array([point for _, point in named]))
 
 
 def write_projected_landmarks(
