@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import drrproj
+from drrproj.io.label_names import read_label_names
 
 WRITERS = ("png", "overlay", "nifti", "npz", "sidecar", "dicom", "coco", "structure_table")
 
@@ -50,6 +51,9 @@ POINTS = drrproj.io.Landmarks(("middle",), CT.center[None])
         (lambda: drrproj.read_volume(0), "path must be the name of a file or folder.*; got 0"),
         (lambda: drrproj.read_labels(123), "path must be the name of a file or folder.*; got 123"),
         (lambda: drrproj.read_npz(0), "path must be the name of a file or folder.*; got 0"),
+        (lambda: drrproj.read_landmarks(None), "path must be the name of a file or folder.*; got None"),
+        (lambda: read_label_names(None), "path must be the name of a file or folder.*; got None"),
+        (lambda: drrproj.read_labels("seg.nii.gz", names=5), "path must be the name of a file or folder.*; got 5"),
         (lambda: drrproj.read_geometry(0), "path must be the name of a file or folder.*; got 0"),
         (lambda: drrproj.project(CT, "PA"), r"got 'PA'; make one, such as Geometry.radiograph\(\"PA\", volume\)"),
         (lambda: drrproj.project("ct.nii.gz", VIEW), r"got the path 'ct.nii.gz'; pass read_volume\(\) of it"),

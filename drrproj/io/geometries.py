@@ -64,6 +64,8 @@ def read_geometry(
     ------
     FileNotFoundError
         If there is no such file.
+    OSError
+        If it cannot be read.
     ValueError
         If it is neither kind of file, or a damaged one; if the isocenter or another number is given for a ``.json``,
         which says all of it. For an X-ray file: if a tag is missing and not replaced, the increments do not fit the
@@ -117,3 +119,5 @@ def _is_dicom_file(path: str | os.PathLike[str]) -> bool:
         raise FileNotFoundError(f"no such file: {path}") from None
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder; pass one X-ray DICOM file, or the .json beside a picture") from None
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror}") from error

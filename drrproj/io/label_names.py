@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
 from drrproj.io.csv_rows import csv_rows
+from drrproj.io.kinds import checked_path
 from drrproj.label_volume import odd_character
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
 
     Raises
     ------
+    TypeError
+        If ``path`` is no path.
     FileNotFoundError
         If there is no such file.
     ValueError
@@ -133,7 +136,7 @@ def names_from_header(header: Nifti1Header) -> dict[int, str]:
 def _read_table(path: str | os.PathLike[str]) -> dict[int, str]:
     try:
         # utf-8-sig, because spreadsheets put a byte order mark first.
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(checked_path(path)).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
     except OSError as error:

@@ -81,6 +81,8 @@ def read_labels(
     ------
     FileNotFoundError
         If there is no such file or folder.
+    OSError
+        If it cannot be read.
     ValueError
         For a file that :func:`drrproj.read_volume` would refuse; for ids that are negative or do not fit 64 bits; for
         masks that are not binary or lie on different grids; for structures that are not there, and for none at all; for
@@ -246,12 +248,12 @@ def _from_slicer(
 
 
 def _masks_of(folder: Path) -> list[Path]:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise type(error)(f"cannot read {folder}: {error.strerror}") from error
     # macOS leaves files named ._something beside each file it copies.
-    return [
-        file
-        for file in sorted(folder.iterdir())
-        if file.name.lower().endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
-    ]
+    return [file for file in files if file.name.lower().endswith((".nii", ".nii.gz")) and not file.name.startswith(".")]
 
 
 def _from_folder(

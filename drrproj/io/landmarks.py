@@ -20,6 +20,7 @@ from drrproj.grid import RAS_FROM, Space
 from drrproj.io.csv_rows import csv_rows
 from drrproj.io.endings import require_ending
 from drrproj.io.file_names import names_in_tables
+from drrproj.io.kinds import checked_path
 from drrproj.replace import replaced
 from drrproj.short_text import shown
 
@@ -98,8 +99,12 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
 
     Raises
     ------
+    TypeError
+        If ``path`` is no path.
     FileNotFoundError
         If there is no such file.
+    OSError
+        If it cannot be read.
     ValueError
         If it is neither kind of file, holds no point, a point has no position, a coordinate is no finite number or not
         in mm, or ``space`` is given where the file says it.
@@ -120,7 +125,7 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
     """
     if space not in (None, "RAS", "LPS"):
         raise ValueError(f'space must be "RAS" or "LPS"; got {space!r}')
-    ending = Path(path).suffix.lower()
+    ending = Path(checked_path(path)).suffix.lower()
     if ending not in (".json", ".csv"):
         raise ValueError(f"{path}: landmarks come as .mrk.json of 3D Slicer or as .csv; got {ending or 'no ending'}")
     try:
@@ -131,6 +136,8 @@ def read_landmarks(path: str | os.PathLike[str], space: Space | None = None) -> 
         raise FileNotFoundError(f"no such file: {path}") from None
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder; landmarks come as .mrk.json or .csv") from None
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file; landmarks come as .mrk.json or .csv") from None
     if not text.strip():

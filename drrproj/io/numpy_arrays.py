@@ -7,7 +7,8 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,26 +53,43 @@ def read_numpy(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDAr
     ------
     ValueError
         If there is no affine, no array or more than one, or the file is damaged.
+    OSError
+        If the array or the affine beside it cannot be read.
     MemoryError
         If there is not enough memory for an array.
     """
     file = Path(path)
+    if not zipfile.is_zipfile(file):
+        return _from_array(file)
+    with _damage(), zipfile.ZipFile(file) as archive:
+        return _from_archive(read_archive(archive))
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Say in a sentence of ours what numpy stumbles on."""
     try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                return _from_archive(read_archive(archive))
-        affine_file = file.with_name(f"{file.stem}_affine.npy")
-        if not affine_file.is_file():
-            raise ValueError(
-                "an array alone does not say where its voxels are; save its affine beside it as "
-                f'{affine_file.name}, or both with numpy.savez("ct.npz", array=array, affine=affine)'
-            )
-        for part, what in ((file, "the file"), (affine_file, f"{affine_file.name} beside it")):
-            with part.open("rb") as stream:
-                _check_size(stream, part.stat().st_size, what)
-        return np.load(file, mmap_mode="r", allow_pickle=False), np.load(affine_file, allow_pickle=False), "RAS"
+        yield
     except DAMAGE as error:
         raise ValueError(f"the NumPy file is damaged or cut short: {error}") from error
+
+
+def _from_array(file: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Space]:
+    affine_file = file.with_name(f"{file.stem}_affine.npy")
+    if not affine_file.is_file():
+        raise ValueError(
+            "an array alone does not say where its voxels are; save its affine beside it as "
+            f'{affine_file.name}, or both with numpy.savez("ct.npz", array=array, affine=affine)'
+        )
+    for part, what in ((file, "the file"), (affine_file, f"{affine_file.name} beside it")):
+        try:
+            stream = part.open("rb")
+        except OSError as error:
+            raise type(error)(f"cannot read {part}: {error.strerror}") from error
+        with stream, _damage():
+            _check_size(stream, part.stat().st_size, what)
+    with _damage():
+        return np.load(file, mmap_mode="r", allow_pickle=False), np.load(affine_file, allow_pickle=False), "RAS"
 
 
 def read_archive(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
