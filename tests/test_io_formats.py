@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tracemalloc
 import zipfile
 import zlib
 
@@ -118,6 +119,18 @@ def test_nrrd_of_an_encoding_or_a_version_that_is_not_read(tmp_path):
     refused(path, r"ct\.nrrd: its encoding is hex, and drrproj reads raw, gzip, .*; save it as one of those$")
     path.write_bytes(contents.replace(b"NRRD0005", b"NRRD0006"))
     refused(path, r"ct\.nrrd: it is NRRD of version 6; save it as one of versions 1 to 5$")
+
+
+def test_a_nrrd_header_without_an_end_is_not_read_to_the_end_of_the_file(tmp_path):
+    path = tmp_path / "ct.nrrd"
+    for start in (b"NRRD0004", b"NRRD0004\n", b"NRRD0004\ntype: short\n"):
+        with open(path, "wb") as file:
+            file.write(start)
+            file.truncate(1 << 33)  # sparse, without a line end
+        tracemalloc.start()
+        refused(path, "the NRRD file is damaged: its header does not end within 16 MiB")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 28
+        tracemalloc.stop()
 
 
 def test_nrrd_with_a_long_header(tmp_path):

@@ -25,7 +25,7 @@ __all__ = ["read_npz", "write_npz"]
 _FORMAT = f"{FORMAT_OF_RADIOGRAPHS} 2"
 
 # What the entries are made of.
-_MADE_OF: dict[type[np.generic], str] = {
+_MADE_OF: dict[Any, str] = {
     np.floating: "floats",
     np.integer: "whole numbers",
     np.uint8: "bytes",
@@ -200,7 +200,7 @@ def _radiograph(arrays: dict[str, npt.NDArray[Any]]) -> Radiograph:
 
 
 def _entry(
-    arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int | None, ...], kind: type[np.generic]
+    arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int | None, ...], kind: Any
 ) -> npt.NDArray[Any]:
     """Return an entry, which must be of this shape, in which None is any size, and of a type of this kind."""
     array = arrays[name]

@@ -30,6 +30,7 @@ _SPACES = {
 # The format's two ways to name several data files.
 _SEVERAL_FILES = re.compile(r"LIST(?:[ \t]+\d+)?|.*%\d*d\S*(?:[ \t]+-?\d+){3,4}")
 _NEWEST = 5
+_LONGEST_HEADER = 1 << 24
 _MAGIC = re.compile(r"NRRD(\d{4})$")
 _ENCODINGS = ("raw", "gzip", "gz", "bzip2", "bz2", "ascii", "text", "txt")
 _DATA_FILE = ("data file", "datafile")
@@ -116,13 +117,17 @@ def _header_lines(file: BinaryIO) -> list[str]:
     Of a name that is no UTF-8 the bytes are kept, as Python keeps those of the names of files.
     """
     lines = []
-    while line := file.readline().decode(errors="surrogateescape").rstrip():
+    left = _LONGEST_HEADER
+    while line := file.readline(left).decode(errors="surrogateescape").rstrip():
         field, colon, value = line.partition(":")
         # A key of a user's own, which := follows, is as it is.
         if colon and not value.startswith("="):
             field = field.strip().lower()
             line = f"{field}:{value.lower() if field in _IN_LOWER_CASE else value}"
         lines.append(line)
+        left -= len(line)
+        if left <= 0:
+            raise ValueError(f"the NRRD file is damaged: its header does not end within {_LONGEST_HEADER >> 20} MiB")
     return lines
 
 
