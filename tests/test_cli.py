@@ -542,3 +542,24 @@ def test_a_run_with_a_closed_stream_does_its_work(ct, tmp_path, closed):
     assert files(tmp_path / "out") == {"PA.png", "PA.json"}
     said = "" if "2>&-" in closed else "drrproj: error: no such file: none.nii\n"
     assert drrproj_of_a_shell("project", "none.nii", "-o", "other") == (2, "", said)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "out/masks"), "out/masks: Permission denied"),
+        (FileNotFoundError(2, "No such file or directory", b"ct.nii"), "ct.nii: No such file or directory"),
+        (OSError("the disk is full"), "the disk is full"),
+        (KeyError("no view 'RL'"), "no view 'RL'"),
+        (KeyError(), "KeyError"),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=repr,
+)
+def test_an_error_is_said_without_its_number_and_quotes(ct, tmp_path, capsys, monkeypatch, error, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(drrproj, "read_volume", fail)
+    assert run("project", ct, "-o", tmp_path / "out") in (1, 2)
+    assert capsys.readouterr().err == f"drrproj: error: {said}\n"

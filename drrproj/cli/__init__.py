@@ -82,12 +82,20 @@ def _run(argv: Sequence[str] | None) -> int:
                 arguments = _parser().parse_args(argv)
                 arguments.run(arguments)
         except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError, IsADirectoryError) as error:
-            # The text of a KeyError is its argument in quotes.
-            said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-            return _complain(said or type(error).__name__, BAD_INPUT)
+            return _complain(_said(error), BAD_INPUT)
         except (OSError, MemoryError, ImportError, drrproj.BackendUnavailable) as error:
-            return _complain(str(error) or type(error).__name__, FAILURE)
+            return _complain(_said(error), FAILURE)
     return 0 if out.is_read and err.is_read else UNREAD
+
+
+def _said(error: Exception) -> str:
+    """Return an error's text without what only programs read."""
+    text = str(error)
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # without its quotes
+    elif isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"  # without its number
+    return text or type(error).__name__
 
 
 class _Heard:

@@ -252,7 +252,8 @@ def _fault(file: DicomFile) -> str | None:
         if _is_lost_slice(path):
             return "is a link that leads nowhere"
         # zipfile has a RuntimeError for a member that needs a password.
-        raise ValueError(f"{file.name}: cannot be read: {error}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ValueError(f"{file.name}: cannot be read: {reason}") from error
     if is_dicom(start):
         return None
     # A preamble is zeros, as a rule.
