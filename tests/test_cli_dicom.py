@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -103,6 +104,29 @@ def test_all_views_of_a_run_are_of_one_study_and_one_warning_says_so(folder, kin
     patients = {image.PatientID for image in images}
     assert len(patients) == 1
     assert patients == {"1"} if kind == "stripped" else patients.pop().startswith("SIMULATED-")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_picture_is_of_the_patient_and_study_of_the_series_that_was_read(tmp_path, zipped):
+    path = tmp_path / "in"
+    for number, patient in enumerate(("ANNA", "BOB"), 1):
+
+        def change(dataset, k, number=number, patient=patient):
+            dataset.PatientID, dataset.StudyInstanceUID = patient, f"1.2.3.{number}"
+            dataset.SeriesInstanceUID, dataset.SeriesDescription = f"1.2.3.{number}.1", f"of {patient}"
+
+        write_ct(path / patient, ct_values(seed=number), change=change)
+    # An object of Anna's that comes first, and is no series to choose.
+    anna = pydicom.dcmread(path / "ANNA" / "IM0000")
+    anna.Modality, anna.SeriesInstanceUID, anna.SeriesDescription = "MR", "1.2.3.1.2", "of BOB"
+    anna.save_as(path / "A", enforce_file_format=True)
+    if zipped:
+        path = Path(shutil.make_archive(str(tmp_path / "in"), "zip", path))
+    for number, patient in enumerate(("ANNA", "BOB"), 1):
+        out = tmp_path / patient
+        assert run("project", path, "--series", f"of {patient}", *SHAPE, "--dicom", "-o", out) == 0
+        image = pydicom.dcmread(out / "PA.dcm")
+        assert (image.PatientID, image.StudyInstanceUID) == (patient, f"1.2.3.{number}")
 
 
 def test_the_pose_of_an_x_ray_file(folder):

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import highdicom
 import numpy as np
@@ -458,6 +459,38 @@ def test_the_picture_joins_a_patient_and_study(ct, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="no DICOM file, so it has no patient and study to join"):
         drrproj.write_dicom(tmp_path / "x.dcm", shot, study=tmp_path / "none")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    ("second", "what"),
+    [
+        ({"PatientID": "BOB", "StudyInstanceUID": "1.2.3.2"}, "patients"),
+        ({"PatientID": "BOB"}, "patients"),
+        ({"StudyInstanceUID": "1.2.3.2"}, "studies"),
+        ({"StudyInstanceUID": ""}, "studies"),
+        ({"PatientID": "", "PatientName": "Test^Two"}, "patients"),
+    ],
+)
+def test_a_folder_of_several_patients_or_studies_is_no_study(ct, tmp_path, second, what, zipped):
+    def change(dataset, k):
+        for keyword, value in second.items():
+            setattr(dataset, keyword, value)
+
+    path = tmp_path / "in"
+    write_ct(path / "a", ct_values())
+    bobs = write_ct(path / "b", ct_values(seed=9), change=change)
+    if zipped:
+        path = Path(shutil.make_archive(str(tmp_path / "in"), "zip", path))
+    shot = drrproj.project(ct, arm(ct))
+    match = rf"^{path}: files of several {what} are in it, [^\n]* of study '{STUDY}'[^\n]*; pass one file of it"
+    with pytest.raises(ValueError, match=match):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=path)
+    assert not (tmp_path / "x.dcm").exists()
+    if all(second.values()):
+        drrproj.write_dicom(tmp_path / "x.dcm", shot, study=bobs[0])
+        dataset = pydicom.dcmread(tmp_path / "x.dcm")
+        assert {keyword: dataset[keyword].value for keyword in second} == second
 
 
 def test_pictures_of_one_ct_are_of_one_patient_and_study(ct, tmp_path):

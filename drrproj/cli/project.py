@@ -201,7 +201,7 @@ def _run(arguments: argparse.Namespace) -> None:
         with exchanged(arguments, old) as new:
             written = write_views(new, shot, display, source, drawn, not arguments.no_legend, beside=beside)
             if arguments.dicom:
-                written += write_dicom_views(new, shot, display, as_read, arguments.ct, drawn)
+                written += write_dicom_views(new, shot, display, as_read, arguments.ct, arguments.series, drawn)
             if arguments.masks:
                 written += write_masks(new, shot, arguments.masks)
             if arguments.nifti:

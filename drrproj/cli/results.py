@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import drrproj
+from drrproj.io.dicom_dx import write_dicom_beside
+from drrproj.io.dicom_series import file_of_series
 from drrproj.io.file_names import file_names
 from drrproj.io.kinds import kind_of
 
@@ -126,18 +128,20 @@ def write_dicom_views(
     display: Callable[[drrproj.Radiograph], drrproj.Display],
     ct: drrproj.Volume,
     path: Path,
+    series: str | None,
     drawn: Sequence[str] | None,
 ) -> list[str]:
+    """Write the picture of every view and its masks; ``ct`` was read from the ``series`` at ``path``."""
     written = []
-    # Pictures of a DICOM CT join its patient and study.
-    study = path if kind_of(path) in ("dicom", "folder") else ct
+    # Pictures of a DICOM CT join its patient and study; those of its folder may be several.
+    study = file_of_series(path, ct.unit, series) if kind_of(path) in ("dicom", "folder") else ct
     for name in shot.geometry.names:
         view = shot[name]
         image = folder / f"{name}.dcm"
         used = display(view)
         # A window of transmission is none of the line integrals that the file holds.
         window = (used.low, used.high) if used.quantity == "line_integral" else None
-        drrproj.write_dicom(image, view, window=window, study=study)
+        write_dicom_beside(image, view, study, window=window)
         written.append(image.name)
         if _is_seen(view, drawn):
             drrproj.write_dicom_seg(folder / f"{name}_seg.dcm", view, image, drawn)

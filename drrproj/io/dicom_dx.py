@@ -15,7 +15,17 @@ import numpy.typing as npt
 from drrproj.directions import STRAIGHT, dicom_letters
 from drrproj.extras import from_extra
 from drrproj.geometry import RADIOGRAPH_VIEWS
-from drrproj.io.dicom_files import converting, dicom_files, quiet_pydicom, read_headers, short_text, tag_text, text
+from drrproj.io.dicom_files import (
+    DicomFile,
+    Header,
+    converting,
+    dicom_files,
+    quiet_pydicom,
+    read_headers,
+    short_text,
+    tag_text,
+    text,
+)
 from drrproj.io.dicom_pose import PRIVATE_CREATOR, PRIVATE_GROUP
 from drrproj.io.endings import require_dicom_name
 from drrproj.io.one_view import line_integral_of_one_view
@@ -23,6 +33,7 @@ from drrproj.io.png import display_of
 from drrproj.positioner import positioner_angles, positioner_axes
 from drrproj.radiograph import Radiograph
 from drrproj.replace import replaced
+from drrproj.short_text import listed, shown
 from drrproj.version import __version__
 from drrproj.volume import Volume
 from drrproj.warned import warn
@@ -30,7 +41,7 @@ from drrproj.warned import warn
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["write_dicom"]
+__all__ = ["write_dicom", "write_dicom_beside"]
 
 Intent = Literal["presentation", "processing"]
 
@@ -79,11 +90,11 @@ def write_dicom(
     window : (float, float), optional
         Line integrals shown black and white, for viewing; by default as :func:`write_png` has it.
     study : str, path or Volume, optional
-        A DICOM file, such as a slice of the CT, or a folder or zip of them: the picture joins its patient and study.
-        Or the CT itself, which stands for a patient and a study that follow from its voxels and affine, so that all
-        pictures of one CT have the same, and those of two CTs never. A file that was stripped of its study stands for
-        one in the same way, with a warning, and one without a patient's ID for a patient. By default the picture has a
-        study of its own, of the patient ``SIMULATED``.
+        A DICOM file, such as a slice of the CT, or a folder or zip of them, all of one patient and study: the picture
+        joins these. Or the CT itself, which stands for a patient and a study that follow from its voxels and affine, so
+        that all pictures of one CT have the same, and those of two CTs never. A file that was stripped of its study
+        stands for one in the same way, with a warning, and one without a patient's ID for a patient. By default the
+        picture has a study of its own, of the patient ``SIMULATED``.
 
     Raises
     ------
@@ -91,7 +102,8 @@ def write_dicom(
         If ``radiograph`` is none, or the voxels of ``study`` are on a GPU.
     ValueError
         If there are several views or no line integral, the window is empty, the line integral is NaN or infinite
-        somewhere, or the name has the ending of another format.
+        somewhere, the name has the ending of another format, or ``study`` holds files of several patients or studies,
+        or none.
     OSError
         If the file cannot be written.
     ModuleNotFoundError
@@ -120,6 +132,18 @@ def write_dicom(
     >>> bool(np.array_equal(same.views, shot.geometry.views))
     True
     """
+    write_dicom_beside(path, radiograph, study, intent=intent, window=window)
+
+
+def write_dicom_beside(
+    path: str | os.PathLike[str],
+    radiograph: Radiograph,
+    study: str | os.PathLike[str] | Volume | DicomFile | None,
+    *,
+    intent: Intent = "presentation",
+    window: Sequence[float] | None = None,
+) -> None:
+    """Write one view as :func:`write_dicom` does; ``study`` may also be a file that has no path, a zip's member."""
     with from_extra("dicom", "writing DICOM"):
         import pydicom
         from pydicom.dataset import FileDataset, FileMetaDataset
@@ -131,8 +155,8 @@ def write_dicom(
     require_dicom_name(path)
     image = line_integral_of_one_view(radiograph)
     _check_finite(image)
-    shown = display_of(image, window)
-    low, high = shown.low, shown.high
+    display = display_of(image, window)
+    low, high = display.low, display.high
     step, first = _scale(image)
     stored = np.rint(image / np.float32(step) - np.float32(first)).astype("<u2")
     record = json.dumps(radiograph.record, default=str)
@@ -195,7 +219,7 @@ def _scale(image: npt.NDArray[np.float32]) -> tuple[float, int]:
     return step, first
 
 
-def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Volume | None) -> None:
+def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Volume | DicomFile | None) -> None:
     dataset.PatientName, dataset.PatientID = "Simulated^Radiograph", "SIMULATED"
     empty = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID")
     for keyword in (*empty, "AccessionNumber"):
@@ -207,11 +231,13 @@ def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Vol
         _add_own_patient(dataset)
         return
     keywords = ("PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyDescription", *empty)
-    files = dicom_files(study)
+    name, files = (study.name, [study]) if isinstance(study, DicomFile) else (os.fspath(study), dicom_files(study))
     if not files:
-        raise ValueError(f"{study}: no DICOM file, so it has no patient and study to join")
-    with quiet_pydicom(), converting(os.fspath(study)):
-        source = read_headers(files[:1], ["SpecificCharacterSet", *keywords, "AccessionNumber"])[0].dataset
+        raise ValueError(f"{name}: no DICOM file, so it has no patient and study to join")
+    with quiet_pydicom(), converting(name):
+        headers = read_headers(files, ["SpecificCharacterSet", *keywords, "AccessionNumber"])
+        _check_one_study(name, headers)
+        source = headers[0].dataset
         source.decode()
         for keyword in (*keywords, "AccessionNumber"):
             if text(source, keyword):
@@ -219,9 +245,26 @@ def _add_patient_and_study(dataset: Dataset, study: str | os.PathLike[str] | Vol
     if "StudyInstanceUID" not in dataset:
         with files[0].open() as stream:
             _add_own_study(dataset, hashlib.sha256(stream.read()).hexdigest())
-        warn(f"{study}: it has no {tag_text('StudyInstanceUID')}, so its pictures have a study of their own")
+        warn(f"{name}: it has no {tag_text('StudyInstanceUID')}, so its pictures have a study of their own")
     if not text(source, "PatientID"):
         _add_own_patient(dataset)
+
+
+def _check_one_study(name: str, headers: Sequence[Header]) -> None:
+    """Refuse files of several patients or studies: the picture belongs to one of them, and which is not said."""
+    found: dict[tuple[str, str], str] = {}
+    for header in headers:
+        # Where the ID was taken out, the name may still tell two patients apart.
+        patient = text(header.dataset, "PatientID") or text(header.dataset, "PatientName")
+        found.setdefault((patient, text(header.dataset, "StudyInstanceUID")), header.file.name)
+    if len(found) > 1:
+        what = "patients" if len({patient for patient, _ in found}) > 1 else "studies"
+        # Patients' IDs and names have no business in a log.
+        offered = [f"{file} of study {shown(study)}" for (_, study), file in found.items()]
+        raise ValueError(
+            f"{name}: files of several {what} are in it, and which one the picture belongs to is not said: "
+            f"{listed(offered)}; pass one file of it, such as a slice of the CT, unpacked from a zip"
+        )
 
 
 def _add_own_study(dataset: Dataset, digest: str) -> None:

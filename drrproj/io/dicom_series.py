@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from drrproj.io.blaming import blaming
 from drrproj.io.dicom_files import (
+    DicomFile,
     Header,
     converting,
     dicom_files,
@@ -41,7 +42,7 @@ from drrproj.io.dicom_pixels import (
 from drrproj.volume import Unit, Volume
 from drrproj.warned import warn
 
-__all__ = ["read_series"]
+__all__ = ["file_of_series", "read_series"]
 
 Series = str | int
 
@@ -155,22 +156,9 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     ------
     DICOM PS3.3 C.7.6.2.1.1: the position of a pixel from Image Position, Image Orientation and Pixel Spacing.
     """
-    files = dicom_files(path)
-    others = other_volumes(path)
-    if not files:
-        raise ValueError(
-            f"{path}: no DICOM files in it"
-            + (f", but {others[0]}; pass that file itself" if others else "; pass the folder or zip of a CT series")
-        )
-    if others and series is None:
-        raise ValueError(
-            f"{path}: DICOM files and {others[0]}{' and others' * (len(others) > 1)} are in it, and which one is meant "
-            "is not said; pass that file itself, or choose the DICOM series with series= (--series)"
-        )
+    files = _series_files(path, series)
     with quiet_pydicom(), converting(os.fspath(path)):
-        headers = read_headers(files, _KEYWORDS)
-        candidates, left_out = _sorted_out(headers, unit)
-        chosen = _chosen(path, candidates, left_out, series)
+        chosen, left_out = _headers(path, files, unit, series)
         slices = [piece for header in chosen for piece in _slices(header, unit)]
         _check_alike(slices)
         slices, copies = _without_copies(_in_order(slices))
@@ -187,7 +175,39 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     )
 
 
+def file_of_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series | None = None) -> DicomFile:
+    """Return a file of the very series that :func:`read_series` reads, whose patient and study are the volume's."""
+    # What is left out was said when the series was read.
+    with quiet_pydicom(), converting(os.fspath(path)):
+        chosen, _ = _headers(path, _series_files(path, series), unit, series)
+    return chosen[0].file
+
+
 # --- which slices -------------------------------------------------------------------------------------------------
+
+
+def _series_files(path: str | os.PathLike[str], series: Series | None) -> list[DicomFile]:
+    files = dicom_files(path)
+    others = other_volumes(path)
+    if not files:
+        raise ValueError(
+            f"{path}: no DICOM files in it"
+            + (f", but {others[0]}; pass that file itself" if others else "; pass the folder or zip of a CT series")
+        )
+    if others and series is None:
+        raise ValueError(
+            f"{path}: DICOM files and {others[0]}{' and others' * (len(others) > 1)} are in it, and which one is meant "
+            "is not said; pass that file itself, or choose the DICOM series with series= (--series)"
+        )
+    return files
+
+
+def _headers(
+    path: str | os.PathLike[str], files: Sequence[DicomFile], unit: Unit, series: Series | None
+) -> tuple[list[Header], Counter[tuple[str, str]]]:
+    """Return the headers of the one series that is meant, and what was left out."""
+    candidates, left_out = _sorted_out(read_headers(files, _KEYWORDS), unit)
+    return _chosen(path, candidates, left_out, series), left_out
 
 
 def _sorted_out(headers: Sequence[Header], unit: Unit) -> tuple[dict[str, list[Header]], Counter[tuple[str, str]]]:
