@@ -183,6 +183,28 @@ def test_multi_frame_file(tmp_path):
         np.testing.assert_allclose(ct.affine[:3] @ [5, 7, 9, 1], placed.position(5, 7, 9) * RAS_FROM_LPS, atol=1e-6)
 
 
+@pytest.mark.parametrize("intercept", [-3000, 0.5])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_multi_frame_file_in_big_endian(tmp_path, signed, intercept):
+    hu = ct_values()
+    frames = hu.shape[2]
+    path = write_multi_frame(tmp_path, hu, STRAIGHT, range(frames))
+    dataset = pydicom.dcmread(path)
+    stored = np.frombuffer(dataset.PixelData, "<u2").reshape(frames, -1).astype(np.int32)
+    if signed:
+        dataset.PixelRepresentation = 1
+        stored -= 3000
+    for k, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.PixelValueTransformationSequence[0].RescaleIntercept = str(intercept + k)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dataset.PixelData = stored.astype(">i2" if signed else ">u2").tobytes()
+    pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False)
+    ct = drrproj.read_volume(path)
+    assert ct.array.dtype == (np.int16 if intercept == -3000 else np.float32)
+    expected = hu + (0 if signed else 3000) + intercept + np.arange(frames, dtype=np.float64)
+    np.testing.assert_array_equal(ct.array, expected)
+
+
 def place_by_text(group):
     del group.PlanePositionSequence
     group.add_new("PlanePositionSequence", "LO", "text")

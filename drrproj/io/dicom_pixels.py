@@ -63,7 +63,7 @@ def stored_slice(header: Header) -> npt.NDArray[Any]:
             if not count:
                 raise ValueError(f"the file is cut short: it has {got} of {len(buffer)} bytes of pixels; copy it again")
             got += count
-    return pixels if pixels.dtype.isnative else pixels.astype(pixels.dtype.newbyteorder("="))
+    return _native(pixels)
 
 
 def decoded_frames(header: Header) -> npt.NDArray[Any]:
@@ -95,7 +95,12 @@ def decoded_frames(header: Header) -> npt.NDArray[Any]:
         reason = " ".join(str(error).split())
         raise ValueError(f"its pixels, compressed as {syntax.name}, are damaged: {reason}") from error
     shape = (-1, int(dataset.Rows), int(dataset.Columns))
-    return np.asarray(pixels).reshape(shape)
+    return _native(np.asarray(pixels).reshape(shape))
+
+
+def _native(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return pixels in the machine's order of bytes, which a view of them as another type would not turn round."""
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def bits_below(dataset: Any) -> int:
