@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from dataclasses import replace
 from fractions import Fraction
 
 import highdicom
@@ -321,6 +322,32 @@ def test_contours_fill_the_voxels_whose_centre_they_hold(tmp_path, placed):
     for radius, distance in ((5.3, from_ring), (2.4, from_ring), (3.1, np.hypot(i - 18, j - 12))):
         assert np.abs(distance - radius).min() > radius * (1 - np.cos(np.pi / 90))
     assert_same_voxels(labels, placed, masks)
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0), (1.7, 1.7), (0.7, 0.7), (0.9765625, 1.3)])
+@PLACES
+def test_a_centre_on_an_edge_is_inside_on_the_lower_sides_alone(tmp_path, placed, spacing):
+    placed = replace(placed, spacing=spacing)
+    write_ct(tmp_path / "ct", ct_values(SHAPE), placed)
+    ct = drrproj.read_volume(tmp_path / "ct")
+    corners = {
+        "box": [(5, 5), (11, 5), (11, 9), (5, 9)],
+        "points": [(5, 5), (11, 5), (11, 6), (11, 7.5), (11, 9), (8, 9), (5, 9), (5, 7)],
+        "slanting": [(12, 2), (18, 8), (15, 11), (9, 5)],
+        "beside": [(11, 5), (15, 5), (15, 9), (11, 9)],
+    }
+    rois = {
+        name: [([placed.position(*point, 4) for point in points], "CLOSED_PLANAR")] for name, points in corners.items()
+    }
+    path = write_rtstruct(tmp_path / "rs.dcm", rois)
+    for name, points in corners.items():
+        expected = [[is_inside(points, i, j) for j in range(SHAPE[1])] for i in range(SHAPE[0])]
+        # Slices may be counted from the other end.
+        found = (drrproj.read_labels(path, volume=ct, structures=[name]).array > 0).any(axis=2)
+        np.testing.assert_array_equal(found, expected)
+        if name in ("box", "points"):
+            assert found.sum() == found[5:11, 5:9].sum() == 24
+    assert not drrproj.read_labels(path, volume=ct, structures=["box", "beside"]).overlaps
 
 
 def test_an_rtstruct_needs_its_ct(tmp_path):
