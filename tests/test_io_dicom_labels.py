@@ -464,10 +464,22 @@ def test_a_structure_outside_the_ct_is_left_out_and_said(tmp_path):
         read_rois(tmp_path, rois, structures=["couch", "feet"])
 
 
-def test_a_contour_stored_twice_counts_once(tmp_path):
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda points: points,
+        lambda points: points[10:] + points[:10],
+        lambda points: points[::-1],
+        lambda points: points[::-1][7:] + points[::-1][:7],
+        lambda points: [*points, points[0]],
+        lambda points: [points[0], *points[::-1]],
+    ],
+    ids=["same", "from another point", "reversed", "reversed from another point", "closed", "reversed and closed"],
+)
+def test_a_contour_stored_twice_counts_once(tmp_path, copied):
     rois = ring_and_ball(STRAIGHT)
     plain, _ = read_rois(tmp_path, rois)
-    rois["ball"] = rois["ball"] * 2
+    rois["ball"] = rois["ball"] + [(copied(points), kind) for points, kind in rois["ball"]]
     labels, said = read_rois(tmp_path, rois)
     assert "left out 5 contours of ball that are there already" in said
     np.testing.assert_array_equal(labels.array, plain.array)
@@ -475,8 +487,8 @@ def test_a_contour_stored_twice_counts_once(tmp_path):
 
 def test_a_structure_that_ends_empty_is_said(tmp_path):
     rois = ring_and_ball(STRAIGHT)
-    # The same circle from another point on is no copy, and undoes the first one.
-    rois["undone"] = [(np.roll(circle(STRAIGHT, (5, 5), 3, 3), n, axis=0), "CLOSED_PLANAR") for n in (0, 1)]
+    # A hole as large as the outline.
+    rois["undone"] = [(circle(STRAIGHT, (5, 5), radius, 3), "CLOSED_PLANAR") for radius in (3.1, 3.08)]
     _, said = read_rois(tmp_path, rois)
     assert "undone is empty: no voxel has its centre inside its contours" in said
 

@@ -101,7 +101,7 @@ def _closed(items: Sequence[Any], label: str) -> tuple[list[Points], list[str]]:
     with quiet_pydicom():
         closed = [_points(item, label) for item in items if text(item, "ContourGeometricType") in _CLOSED]
     # A copy would undo its original, because filling counts crossings.
-    whole = {points.tobytes(): points for points in closed if len(points) > 2}
+    whole = {_edges(points): points for points in closed if len(points) > 2}
     degenerate = sum(len(points) < 3 for points in closed)
     copies = len(closed) - degenerate - len(whole)
     remarks = []
@@ -110,6 +110,14 @@ def _closed(items: Sequence[Any], label: str) -> tuple[list[Points], list[str]]:
     if copies:
         remarks.append(f"left out {_contours(copies)} of {label} that {'is' if copies == 1 else 'are'} there already")
     return list(whole.values()), remarks
+
+
+def _edges(points: Points) -> tuple[Any, ...]:
+    """Return what is the same of two copies, wherever each begins and whichever way round it runs."""
+    corners = [tuple(point) for point in points.tolist()]
+    # A first point that is repeated at the end makes an edge of no length.
+    sides = zip(corners, [*corners[1:], corners[0]], strict=True)
+    return tuple(sorted((min(side), max(side)) for side in sides if side[0] != side[1]))
 
 
 def _contours(count: int) -> str:
