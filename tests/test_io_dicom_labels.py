@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from dataclasses import replace
 from fractions import Fraction
@@ -253,6 +254,63 @@ def test_a_seg_of_one_slice_of_no_thickness(tmp_path):
     said = measures(SpacingBetweenSlices=None, SliceThickness=0)
     with pytest.raises(ValueError, match="its frames lie in one slice, and nothing says how thick it is: its Spac"):
         drrproj.read_labels(write_seg(tmp_path, STRAIGHT, one_structure([3]), change=said))
+
+
+def in_each_frame(sequence, keyword, last):
+    """Move what a SEG says of all frames into each one, and change it in the last."""
+
+    def change(seg):
+        shared = seg.SharedFunctionalGroupsSequence[0]
+        for group in seg.PerFrameFunctionalGroupsSequence:
+            group[sequence] = copy.deepcopy(shared[sequence])
+        item = seg.PerFrameFunctionalGroupsSequence[-1][sequence][0]
+        setattr(item, keyword, last(item[keyword].value))
+        del shared[sequence]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "last", "match"),
+    [
+        (
+            "PlaneOrientationSequence",
+            "ImageOrientationPatient",
+            lambda values: [*values[3:], *values[:3]],
+            r"ImageOrientationPatient \(0020,0037\) is \[1\.0, .*\] in frame 1 and \[0\.0, .*\] in frame 6; export it",
+        ),
+        (
+            "PixelMeasuresSequence",
+            "PixelSpacing",
+            lambda values: [9, 9],
+            r"PixelSpacing \(0028,0030\) is \[2\.0, 1\.5\] in frame 1 and \[9\.0, 9\.0\] in frame 6; export it",
+        ),
+    ],
+)
+def test_frames_of_a_seg_that_lie_on_several_grids_are_refused(tmp_path, sequence, keyword, last, match):
+    path = write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=in_each_frame(sequence, keyword, last))
+    with pytest.raises(ValueError, match=rf"seg\.dcm: its frames lie on several grids: {match}"):
+        drrproj.read_labels(path)
+    write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=in_each_frame(sequence, keyword, lambda values: values))
+    assert_same_voxels(drrproj.read_labels(path), STRAIGHT, heart_and_lung())
+
+
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "values", "match"),
+    [
+        ("PlaneOrientationSequence", "ImageOrientationPatient", [2, 0, 0, 0, 2, 0], "not perpendicular unit vectors"),
+        ("PlaneOrientationSequence", "ImageOrientationPatient", [1, 0, 0, 0.6, 0.8, 0], "not perpendicular unit vec"),
+        ("PixelMeasuresSequence", "PixelSpacing", [-2, 1.5], r"must be positive mm; got \[-2\.0, 1\.5\]"),
+        ("PixelMeasuresSequence", "PixelSpacing", [0, 1.5], r"must be positive mm; got \[0\.0, 1\.5\]"),
+    ],
+)
+def test_a_seg_whose_pixels_span_no_grid_is_refused(tmp_path, sequence, keyword, values, match):
+    def change(seg):
+        setattr(seg.SharedFunctionalGroupsSequence[0][sequence][0], keyword, values)
+
+    path = write_seg(tmp_path, STRAIGHT, heart_and_lung(), change=change)
+    with pytest.raises(ValueError, match=rf"seg\.dcm: .*its {keyword} .*{match}"):
+        drrproj.read_labels(path)
 
 
 @pytest.mark.parametrize("value", [None, 99, "a sequence"])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from drrproj.extras import from_extra
 from drrproj.io.dicom_files import DicomFile, numbers, one_number, quiet_pydicom, read_dataset, tag_text, text
+from drrproj.io.dicom_planes import check_plane, is_alike
 from drrproj.io.structures import Structure, combined, numbered, selected, unique_names
 from drrproj.label_volume import LabelVolume
 from drrproj.volume import Volume
@@ -73,8 +74,9 @@ class _Frames:
             for own in segmentation.PerFrameFunctionalGroupsSequence
         ]
         positions = np.array([_needed(group, "PlanePositionSequence", "ImagePositionPatient", 3) for group in groups])
-        orientation = _needed(groups[0], "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
-        spacing = _needed(groups[0], "PixelMeasuresSequence", "PixelSpacing", 2)
+        orientation = _of_all(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
+        spacing = _of_all(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
+        check_plane(orientation, spacing)
         normal = np.cross(*orientation)
         self._slices, step, self.remark = _places(
             positions, normal, groups[0]["PixelMeasuresSequence"], _distance_in(volume, normal)
@@ -131,6 +133,22 @@ def _needed(group: dict[str, Any], sequence: str, keyword: str, count: int) -> n
     if values is None:
         raise ValueError(f"its frames have no {tag_text(keyword)}: they lie nowhere in a patient")
     return np.array(values)
+
+
+def _of_all(groups: Sequence[dict[str, Any]], sequence: str, keyword: str, count: int) -> npt.NDArray[np.float64]:
+    """Return what all frames must have alike, because they share a grid."""
+    first = _needed(groups[0], sequence, keyword, count)
+    for number, group in enumerate(groups[1:], 2):
+        # Most files state it once for all frames.
+        if group[sequence] is groups[0][sequence]:
+            continue
+        values = _needed(group, sequence, keyword, count)
+        if not is_alike(values, first):
+            raise ValueError(
+                f"its frames lie on several grids: {tag_text(keyword)} is {first.tolist()} in frame 1 and "
+                f"{values.tolist()} in frame {number}; export it again on the grid of its CT"
+            )
+    return first
 
 
 def _distance_in(volume: Volume | None, normal: npt.NDArray[np.float64]) -> float | None:

@@ -39,6 +39,7 @@ from drrproj.io.dicom_pixels import (
     stored_slice,
     wrong_high_bit,
 )
+from drrproj.io.dicom_planes import check_plane, is_alike
 from drrproj.volume import Unit, Volume
 from drrproj.warned import warn
 
@@ -87,7 +88,6 @@ _ROUNDING_MM = 0.1
 _PLACE_SHARE = 0.01
 _PLACE_LIMIT = 0.25
 
-_SAME_DIRECTION = 1e-4
 _GAP = 1.5
 
 Vector = npt.NDArray[np.float64]
@@ -345,13 +345,7 @@ def _slice(
     position = _required(place, "ImagePositionPatient", 3)
     orientation = _required(place, "ImageOrientationPatient", 6).reshape(2, 3)
     spacing = _required(measures, "PixelSpacing", 2)
-    if not np.allclose(orientation @ orientation.T, np.eye(2), atol=1e-3):
-        raise ValueError(
-            f"the directions in its {tag_text('ImageOrientationPatient')} are not perpendicular unit vectors: "
-            f"{orientation.tolist()}"
-        )
-    if not (spacing > 0).all():
-        raise ValueError(f"its {tag_text('PixelSpacing')} must be positive mm; got {spacing.tolist()}")
+    check_plane(orientation, spacing)
     kind = text(transformation[0], "RescaleType") if transformation else ""
     if unit == "HU" and kind not in ("", "HU"):
         raise ValueError(f"its {tag_text('RescaleType')} is {kind}, not HU; pass the original CT series")
@@ -405,12 +399,7 @@ def _check_alike(slices: Sequence[_Slice]) -> None:
     for piece in slices:
         for keyword, value in look(piece).items():
             want = expected[keyword]
-            same = (
-                np.allclose(value, want, rtol=_SAME_DIRECTION, atol=_SAME_DIRECTION)
-                if isinstance(value, np.ndarray)
-                else value == want
-            )
-            if not same:
+            if not (is_alike(value, want) if isinstance(value, np.ndarray) else value == want):
                 shown = [item.ravel().tolist() if isinstance(item, np.ndarray) else item for item in (want, value)]
                 raise ValueError(
                     f"the series mixes images: {tag_text(keyword)} is {shown[0]} in {first.name} and {shown[1]} in "
