@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -431,6 +432,58 @@ def test_missing_slices_are_named(tmp_path):
     # Slice k has instance number 12 - k and lies at -300 + 5 k.
     assert f"2 between {paths[2]} (instance 10) at -290.00 mm and {paths[5]} (instance 7) at -275.00 mm" in message
     assert f"1 between {paths[7]} (instance 5) at -265.00 mm and {paths[9]} (instance 3) at -255.00 mm" in message
+
+
+def said_of_slices(folder, kept, placed=STRAIGHT, **elements):
+    """Keep some slices of a series, and say what is heard of them."""
+
+    def change(dataset, k):
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value(k) if callable(value) else value)
+
+    for k, path in enumerate(write_ct(folder, ct_values(), placed, change=change)):
+        if k not in kept:
+            path.unlink()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert drrproj.read_volume(folder).shape[2] == len(kept)
+    return " | ".join(str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("placed", [STRAIGHT, tilted()], ids=["straight", "tilted"])
+@pytest.mark.parametrize("number", [lambda k: k + 1, lambda k: 300 - k], ids=["ascending", "descending"])
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("keyword", ["SpacingBetweenSlices", "SliceThickness"])
+def test_a_series_of_every_second_slice_is_said(tmp_path, keyword, times, number, placed):
+    along = float(placed.step @ np.cross(placed.row_direction, placed.column_direction))
+    elements = {"InstanceNumber": number, keyword: f"{along:.3f}"}
+    said = said_of_slices(tmp_path, range(0, 12, times), placed, **elements)
+    assert f": its slices are {times * along:.4g} mm apart and their instance numbers {times}, and its" in said
+    assert f"its {tag_text(keyword)} is {along:.4g}: if only one slice in {times} was copied, copy the whole" in said
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        # Slices with gaps between them, and slices that overlap.
+        {"SliceThickness": "5", "InstanceNumber": lambda k: k // 2 + 1},
+        {"SliceThickness": "20", "InstanceNumber": lambda k: k // 2 + 1},
+        {"SliceThickness": "20", "InstanceNumber": lambda k: k + 1},
+        # A wrong distance, or numbers of two series that were counted in turn.
+        {"SpacingBetweenSlices": "5", "InstanceNumber": lambda k: k // 2 + 1},
+        {"SpacingBetweenSlices": "10", "SliceThickness": "10", "InstanceNumber": lambda k: k + 1},
+        {"SpacingBetweenSlices": "3", "SliceThickness": "3", "InstanceNumber": lambda k: k + 1},
+        # No numbers, the same one, or in no order.
+        {"SpacingBetweenSlices": "5", "InstanceNumber": None},
+        {"SpacingBetweenSlices": "5", "InstanceNumber": 1},
+        {"SpacingBetweenSlices": "5", "InstanceNumber": lambda k: (k * k) % 13},
+        # No distance, or several.
+        {"SliceThickness": None, "InstanceNumber": lambda k: k + 1},
+        {"SliceThickness": lambda k: "5" if k else "6", "InstanceNumber": lambda k: k + 1},
+    ],
+)
+def test_a_series_with_gaps_or_wrong_statements_is_not_called_thinned(tmp_path, elements):
+    assert said_of_slices(tmp_path, range(0, 12, 2), **elements) == ""
 
 
 def test_uneven_slices_are_refused(tmp_path):

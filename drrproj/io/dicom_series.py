@@ -62,6 +62,8 @@ _KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -89,6 +91,9 @@ _PLACE_SHARE = 0.01
 _PLACE_LIMIT = 0.25
 
 _GAP = 1.5
+
+# Share by which the distance of slices may differ from a multiple of what is stated: both are written rounded.
+_MULTIPLE = 0.05
 
 Vector = npt.NDArray[np.float64]
 
@@ -150,7 +155,8 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
     -----
     UserWarning
         Names what was left out: localizers, other objects, copies of a slice. Or says that pixels of the series look as
-        if their highest bit were no sign.
+        if their highest bit were no sign, or that slices and their numbers are as if only every second one, or third,
+        were there.
 
     Source
     ------
@@ -168,8 +174,9 @@ def read_series(path: str | os.PathLike[str], unit: Unit = "HU", series: Series 
         left_out["copy of a slice", copies[0]] += len(copies)
     if left_out:
         warn(f"{path}: left out {_listed(left_out)}")
-    if remark:
-        warn(remark)
+    thinned = _thinned(slices, step)
+    for said in filter(None, (remark, f"{path}: {thinned}" if thinned else "")):
+        warn(said)
     return Volume(
         array, _affine(slices, step), unit, space="LPS", frame_of_reference=_frame_of_reference(slices) or None
     )
@@ -477,6 +484,40 @@ def _step(slices: Sequence[_Slice]) -> Vector:
             "spacing, so resample the series or pass an evenly spaced one"
         )
     return step
+
+
+def _thinned(slices: Sequence[_Slice], step: Vector) -> str:
+    """Say that only one slice in some may be there; empty where nothing looks so.
+
+    Slices with gaps between them and wrong statements of their distance are common, so that both a stated distance and
+    the numbers of the slices must count them alike.
+    """
+    counted = [_optional(piece, "InstanceNumber") for piece in slices]
+    if any(number is None for number in counted) or any(piece.is_frame for piece in slices):
+        return ""
+    steps = set(np.diff(np.array(counted, np.float64)).tolist())
+    times = abs(steps.pop())
+    if steps or times < 2 or not times.is_integer():
+        return ""
+    distance = float(step @ np.cross(*slices[0].orientation))
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        stated = {_optional(piece, keyword) for piece in slices}
+        size = stated.pop()
+        if not stated and size and abs(distance - times * abs(size)) <= _MULTIPLE * distance:
+            return (
+                f"its slices are {distance:.4g} mm apart and their instance numbers {times:.0f}, and its "
+                f"{tag_text(keyword)} is {abs(size):.4g}: if only one slice in {times:.0f} was copied, copy the whole "
+                "series again"
+            )
+    return ""
+
+
+def _optional(piece: _Slice, keyword: str) -> float | None:
+    """Return a number on which no voxel depends; None where it is missing, or none."""
+    try:
+        return one_number(piece.header.dataset, keyword)
+    except ValueError:
+        return None
 
 
 def _affine(slices: Sequence[_Slice], step: Vector) -> Vector:
