@@ -553,8 +553,10 @@ def test_a_run_with_a_closed_stream_does_its_work(ct, tmp_path, closed):
         (KeyError("no view 'RL'"), "no view 'RL'"),
         (KeyError(), "KeyError"),
         (MemoryError(), "MemoryError"),
+        (ValueError("its Modality is C\0T\n\x1b[31m"), r"its Modality is C\x00T\n\x1b[31m"),
+        (ValueError("a" * 5000 + "z"), "a" * 1000 + " ... " + "a" * 999 + "z"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:40],
 )
 def test_an_error_is_said_without_its_number_and_quotes(ct, tmp_path, capsys, monkeypatch, error, said):
     def fail(*_, **__):

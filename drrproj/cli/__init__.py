@@ -34,6 +34,10 @@ _OPTIONS = {
 }
 
 
+# Letters; a longer sentence is not read.
+_LONGEST = 2000
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -89,13 +93,16 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _said(error: Exception) -> str:
-    """Return an error's text without what only programs read."""
+    """Return an error's text without what only programs read, on one line whatever a damaged file put into it."""
     text = str(error)
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0])  # without its quotes
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"  # without its number
-    return text or type(error).__name__
+    legible = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    if len(legible) > _LONGEST:
+        legible = f"{legible[: _LONGEST // 2]} ... {legible[-_LONGEST // 2 :]}"
+    return legible or type(error).__name__
 
 
 class _Heard:
