@@ -82,6 +82,8 @@ class Attenuation:
     source: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "knots", tuple(self.knots))
+        object.__setattr__(self, "slope_changes", tuple(self.slope_changes))
         if not self.knots or len(self.knots) != len(self.slope_changes):
             raise ValueError(
                 f"an attenuation needs one slope change per knot; got {len(self.knots)} knots and "

@@ -229,6 +229,10 @@ class Geometry:
             pixels += f" of {spacing[0, 0]:.4g} x {spacing[0, 1]:.4g} mm"
         return f"Geometry({counted(len(self), 'view')}: {listed(self.names)}; detector {pixels})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, a copy's views are read-only too.
+        return Geometry, (self.views, self.shape, self.names)
+
     def __len__(self) -> int:
         return len(self.views)
 

@@ -97,8 +97,10 @@ class Grid:
 
     @cached_property
     def voxel_from_world(self) -> npt.NDArray[np.float64]:
-        """Matrix (4, 4) from RAS+ mm to voxel indices."""
-        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
+        """Matrix (4, 4) from RAS+ mm to voxel indices; read-only, as the affine is."""
+        voxel_from_world = np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
+        voxel_from_world.setflags(write=False)
+        return voxel_from_world
 
     @cached_property
     def center(self) -> npt.NDArray[np.float64]:

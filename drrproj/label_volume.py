@@ -6,7 +6,7 @@ import itertools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -343,14 +343,14 @@ class LabelVolume(Grid):
         return tuple(label_id for label_id in self._occurring if label_id not in self.names)
 
     @cached_property
-    def values_by_structure(self) -> dict[int, tuple[int, ...]]:
+    def values_by_structure(self) -> Mapping[int, tuple[int, ...]]:
         """Voxel values of each id in :attr:`label_ids`: its own, those of overlaps it is in, and of a group's members.
 
         Examples
         --------
         >>> import numpy as np, drrproj
         >>> masks = {"thorax": np.ones((4, 4, 4)), "heart": np.eye(4)[:, :, None] * np.ones(4)}
-        >>> drrproj.LabelVolume.from_masks(masks, np.eye(4)).values_by_structure
+        >>> dict(drrproj.LabelVolume.from_masks(masks, np.eye(4)).values_by_structure)
         {1: (1, 3), 2: (3,)}
         """
         values: dict[int, set[int]] = {}
@@ -359,7 +359,7 @@ class LabelVolume(Grid):
                 values.setdefault(label_id, set()).add(value)
         for group, members in self.groups.items():
             values[group] = set().union(*(values.get(member, set()) for member in members))
-        return {label_id: tuple(sorted(values.get(label_id, ()))) for label_id in self.label_ids}
+        return MappingProxyType({label_id: tuple(sorted(values.get(label_id, ()))) for label_id in self.label_ids})
 
     def _with(self, **changes: Any) -> LabelVolume:
         fields = ("names", "overlaps", "groups", "selected", "frame_of_reference")
@@ -373,13 +373,13 @@ class LabelVolume(Grid):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The names are a read-only view, which does not pickle; workers of a pool need the labels all the same.
-        return _label_volume, (
-            self.array,
-            self.affine,
-            *(dict(table) for table in (self.names, self.overlaps, self.groups)),
-            self.selected,
-            self.frame_of_reference,
-        )
+        choices: dict[str, Any] = {
+            "overlaps": dict(self.overlaps),
+            "groups": dict(self.groups),
+            "selected": self.selected,
+            "frame_of_reference": self.frame_of_reference,
+        }
+        return partial(LabelVolume, **choices), (self.array, self.affine, dict(self.names))
 
 
 def _values(array: npt.NDArray[Any]) -> set[int]:
@@ -393,26 +393,6 @@ def _values(array: npt.NDArray[Any]) -> set[int]:
         changes = np.flatnonzero(voxels[1:] != voxels[:-1])
         found.update(np.unique(voxels[changes]).tolist(), voxels[-1:].tolist())
     return found
-
-
-def _label_volume(
-    array: npt.NDArray[Any],
-    affine: npt.NDArray[np.float64],
-    names: dict[int, str],
-    overlaps: dict[int, tuple[int, ...]],
-    groups: dict[int, tuple[int, ...]],
-    selected: tuple[int, ...] | None,
-    frame_of_reference: str | None,
-) -> LabelVolume:
-    return LabelVolume(
-        array,
-        affine,
-        names,
-        overlaps=overlaps,
-        groups=groups,
-        selected=selected,
-        frame_of_reference=frame_of_reference,
-    )
 
 
 def _whole_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -279,9 +279,10 @@ class Projector:
         shortest = shortest_paths(min_path_mm, structures, anatomy, "mask" in wanted)
 
         # Nothing of this changes after here, which is what lets several threads call one projector.
-        self._volume, self._labels, self._model = volume, labels, model
+        self._volume, self._labels, self._model = volume, anatomy, model
         self._outputs, self._supersampling, self._threads = wanted, int(supersampling), threads
-        self._min_path_mm, self._form, self._other_space = min_path_mm, label_images, other_space
+        self._min_path_mm = dict(min_path_mm) if isinstance(min_path_mm, Mapping) else min_path_mm
+        self._form, self._other_space = label_images, other_space
         self._backend, self._engine = name, engine
         self._label_ids = tuple(structure.label_id for structure in structures)
         self._names = tuple(structure.name for structure in structures)
@@ -383,7 +384,7 @@ class Projector:
         given = {} if out is None else dict(out)
         blanks = blanks_of(self._walks, self._outputs, len(self._label_ids), geometry, self._form)
         if given:
-            inputs = [self._volume.array, *(each.array for each in _checked_labels(self._labels))]
+            inputs = [self._volume.array, *(each.array for each in self._labels)]
             check_given(given, blanks, inputs, device_arrays.is_on_device(self._volume.array))
         _check_memory(blanks, given, geometry, len(self._label_ids), averaged, self._memory)
         images = self._averaged(geometry, given) if averaged else self._traced(geometry, given)
@@ -439,7 +440,7 @@ class Projector:
     def __reduce__(self) -> tuple[Any, ...]:
         # What was prepared belongs to this process: an address, or memory of a device.
         choices: dict[str, Any] = {
-            "labels": self._labels,
+            "labels": self._labels or None,
             "attenuation": self._model,
             "outputs": self._outputs,
             "min_path_mm": self._min_path_mm,

@@ -226,7 +226,8 @@ class LabelMasks(_ByLabel[BoolArray]):
     def boxes(self) -> Int32Array:
         """The box around each mask, shape (labels, views, 4), pixels: ``mask[top:bottom, left:right]`` holds all of it.
 
-        First row, row behind the last, first column, column behind the last; zeros where the mask is empty.
+        First row, row behind the last, first column, column behind the last; zeros where the mask is empty. Read-only,
+        as areas and centroids are: they are found once.
         """
         self._check_on_host()
         boxes = np.zeros((*self.packed.shape[:2], 4), np.int32)
@@ -236,6 +237,7 @@ class LabelMasks(_ByLabel[BoolArray]):
                 # argmax finds the first of what is set.
                 of_label[:, first] = line.argmax(axis=-1)
                 of_label[:, first + 1] = np.where(line.any(axis=-1), line.shape[-1] - line[:, ::-1].argmax(axis=-1), 0)
+        boxes.setflags(write=False)
         return boxes
 
     @cached_property
@@ -243,7 +245,9 @@ class LabelMasks(_ByLabel[BoolArray]):
         """Pixels of each mask, shape (labels, views)."""
         self._check_on_host()
         counts = [_BITS[packed].sum(axis=(-2, -1), dtype=np.int64) for packed in self.packed]
-        return np.array(counts, np.int64).reshape(self.packed.shape[:2])
+        areas = np.array(counts, np.int64).reshape(self.packed.shape[:2])
+        areas.setflags(write=False)
+        return areas
 
     @cached_property
     def centroids(self) -> npt.NDArray[np.float64]:
@@ -257,6 +261,7 @@ class LabelMasks(_ByLabel[BoolArray]):
                 for axis, first in enumerate((top, left)):
                     counts = mask.sum(axis=1 - axis)
                     centroids[label, view, axis] = first + np.average(np.arange(len(counts)), weights=counts)
+        centroids.setflags(write=False)
         return centroids
 
 

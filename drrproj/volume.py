@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,6 +61,10 @@ class Volume(Grid):
         object.__setattr__(self, "affine", in_ras(self.affine, space, "the volume"))
         if self.unit not in ("HU", "1/mm"):
             raise ValueError(f'unit must be "HU" or "1/mm"; got {self.unit!r}')
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, a copy's affine is read-only too; what was found out about the array belongs to this one.
+        return partial(Volume, unit=self.unit, frame_of_reference=self.frame_of_reference), (self.array, self.affine)
 
     def _told(self) -> list[str]:
         array, edges = super()._told()

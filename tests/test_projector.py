@@ -135,6 +135,18 @@ def test_a_pickled_one_gives_the_same_bits_and_record(backend):
     assert_same(pickle.loads(pickle.dumps(projector)).project(PA), projector.project(PA))
 
 
+def test_what_the_caller_does_with_its_arguments_afterwards_changes_nothing():
+    least, labels = {"heart": 20.0}, [LABELS]
+    knots = [-1000.0, 0.0]
+    model = attenuation.Attenuation("own", knots, [2e-5, 1e-5], None)
+    projector = Projector(CT, labels=labels, attenuation=model, min_path_mm=least)
+    before = projector.project(PA)
+    least["heart"], knots[1] = 0.0, -500.0
+    labels.clear()
+    assert_same(projector.project(PA), before)
+    assert_same(pickle.loads(pickle.dumps(projector)).project(PA), before)
+
+
 def test_a_pickled_one_needs_the_backend_it_was_made_for(monkeypatch):
     projector = Projector(CT)
     pickled = pickle.dumps(projector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -291,7 +292,7 @@ def acquire(
         spectrum=signal.spectrum,
         radiograph=signal.radiograph,
         geometry=signal.geometry,
-        record={**signal.record, "acquisition": record},
+        record={**copy.deepcopy(signal.record), "acquisition": record},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -188,7 +189,7 @@ def material_paths(
     )
     masses = _masses(radiograph, model, tuple(assigned.values()))
     record = {
-        **radiograph.record,
+        **copy.deepcopy(radiograph.record),
         "labels": None,
         "tissues": model.as_record(),
         "assigned": {str(label): made_of.as_record() for label, made_of in assigned.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class Signal:
         """
         if self.radiograph is None:
             raise ValueError("this signal was made from arrays, without a projection; use its line_integral")
-        record = {**self.record, "outputs": ["line_integral"]}
+        record = {**copy.deepcopy(self.record), "outputs": ["line_integral"]}
         return dataclasses.replace(self.radiograph, images={"line_integral": self.line_integral}, record=record)
 
 
@@ -183,7 +184,7 @@ def polychromatic(
         radiograph=paths.radiograph,
         geometry=paths.geometry,
         record={
-            **paths.record,
+            **copy.deepcopy(paths.record),
             "signal": {
                 "kind": "polychromatic",
                 "spectrum": spectrum.as_record(),
@@ -261,7 +262,7 @@ def monochromatic(
         radiograph=radiograph,
         geometry=radiograph.geometry,
         record={
-            **radiograph.record,
+            **copy.deepcopy(radiograph.record),
             "signal": {
                 "kind": "monochromatic",
                 "energy_kev": float(energy_kev),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -95,7 +96,11 @@ class Spectrum:
             array.setflags(write=False)
         object.__setattr__(self, "energies_kev", energies)
         object.__setattr__(self, "fluence", fluence)
-        object.__setattr__(self, "description", dict(self.description))
+        object.__setattr__(self, "description", copy.deepcopy(dict(self.description)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, a copy's arrays are read-only too.
+        return Spectrum, (self.energies_kev, self.fluence, self.is_absolute, self.description)
 
     @property
     def mean_energy_kev(self) -> float:
@@ -214,7 +219,7 @@ class Spectrum:
     def as_record(self) -> dict[str, Any]:
         """What the beam is, as plain values; the bins themselves are not repeated."""
         return {
-            **self.description,
+            **copy.deepcopy(dict(self.description)),
             "bins": len(self.energies_kev),
             "from_kev": float(self.energies_kev[0]),
             "to_kev": float(self.energies_kev[-1]),
