@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from drrproj.given_numbers import one_number
 from drrproj.materials import Material, material
 from drrproj.radiograph import Radiograph
+from drrproj.short_text import listed
 
 __all__ = ["recompose"]
+
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
 
 # Of the rounding of float32 sums: a share that exceeds the whole by more belongs to structures that overlap.
 _ROUNDING = 1e-3
@@ -85,11 +91,10 @@ def recompose(
     model = radiograph.record.get("attenuation") or {}
     if replace and model.get("unit", "1/mm") != "1/mm":
         raise ValueError(f"this radiograph is one of {model['unit']}, not of attenuation; scale its structures instead")
-    ids: dict[str | int, int] = dict(zip(shares, shares.label_ids, strict=True))
-    changed_ids = [ids.get(label, label) for label in (*scale, *replace)]
-    twice = {label for label in changed_ids if changed_ids.count(label) > 1}
+    places = [shares.place_of(label) for label in (*scale, *replace)]
+    twice = [name for place, name in enumerate(shares) if places.count(place) > 1]
     if twice:
-        raise ValueError(f"a structure can be changed once; got {', '.join(map(str, twice))} twice")
+        raise ValueError(f"a structure can be changed once; got {listed(twice)} twice")
     for label, factor in scale.items():
         one_number(factor, f"the factor of {label!r} must not be negative", least=0)
     made_of = {label: material(named) for label, named in replace.items()}
@@ -107,15 +112,30 @@ def recompose(
         assert energy_kev is not None
         chosen += shares[label]
         changed += float(substance.linear_attenuation(energy_kev)) * radiograph.path_length[label] - shares[label]
-    if (chosen > whole + _ROUNDING).any():
+    if _exceeds(chosen, whole) and _exceeds(chosen, whole - _below_zero(radiograph, places)):
         raise ValueError("the structures to change overlap: their shares exceed the line integral; change one of them")
     record = {
-        **radiograph.record,
+        **copy.deepcopy(radiograph.record),
         "recomposed": {
             "scale": {str(label): float(factor) for label, factor in scale.items()},
             "replace": {str(label): substance.as_record() for label, substance in made_of.items()},
             "energy_kev": None if not made_of else float(energy_kev or 0),
         },
     }
-    # What rounding leaves below zero where everything was taken away.
-    return radiograph.with_line_integral(np.maximum(changed, 0).astype(np.float32), record)
+    # What rounding leaves below zero where everything was taken away; noise of the others stays what it was.
+    changed[(chosen > 0) & (changed < 0) & (changed > -_ROUNDING)] = 0
+    return radiograph.with_line_integral(changed.astype(np.float32), record)
+
+
+def _exceeds(chosen: FloatArray, most: FloatArray | Float32Array) -> bool:
+    return bool((chosen > np.maximum(most, 0) + _ROUNDING).any())
+
+
+def _below_zero(radiograph: Radiograph, chosen: Sequence[int]) -> FloatArray:
+    """Return what all but the chosen structures take from a line integral, not above 0, as air's noise in 1/mm does."""
+    below = np.zeros(radiograph.line_integral.shape)
+    below += np.minimum(radiograph.images.get("background_line_integral", 0.0), 0)
+    for place, share in enumerate(radiograph.label_line_integral.values()):
+        if place not in chosen:
+            below += np.minimum(share, 0)
+    return below
