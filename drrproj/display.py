@@ -25,6 +25,8 @@ Float32Array = npt.NDArray[np.float32]
 BODY = 0.05
 PERCENTILES = (0.5, 99.5)
 _SAMPLE = 8192
+# Below it a tile of scikit-image is a single pixel, whose histogram says nothing.
+_SMALLEST_FOR_CLAHE = 16
 _CALLED = {"line_integral": "line integrals", "transmission": "transmissions"}
 
 
@@ -82,16 +84,22 @@ class Display:
             raise ValueError(f'quantity must be "line_integral" or "transmission"; got {self.quantity!r}')
         if self.bits not in (8, 16):
             raise ValueError(f"bits must be 8 or 16; got {self.bits!r}")
+        if self.inverted not in (False, True):
+            raise ValueError(f"inverted must be True or False; got {self.inverted!r}")
         if self.clahe is not None:
             wanted = "clahe is a clip limit above 0 and at most 1"
             if one_number(self.clahe, wanted, above=0) > 1:
                 raise ValueError(f"{wanted}; got {self.clahe!r}")
+            object.__setattr__(self, "clahe", float(self.clahe))
         wanted = f"window must be two {_CALLED[self.quantity]}, low below high"
         # In float32, as the picture is: a window narrower than its rounding shows nothing.
         with np.errstate(over="ignore"):
             ends = real_numbers((self.low, self.high), wanted).astype(np.float32)
         if ends.shape != (2,) or not np.isfinite(ends).all() or not 0 < ends[1] - ends[0] < np.inf:
             raise ValueError(f"{wanted}; got {shown((self.low, self.high))}")
+        # Numbers of numpy overflow where Python's do not, and make no JSON.
+        object.__setattr__(self, "bits", int(self.bits))
+        object.__setattr__(self, "inverted", bool(self.inverted))
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
 
@@ -124,7 +132,8 @@ class Display:
         Returns
         -------
         Display
-            Without any body on the images, from 0 to 1; of one single value, from 0 to that value.
+            Without any body on the images, from 0 to 1, and also of nothing but transmissions that are 0 in float32;
+            of one single value, from 0 to that value.
 
         Raises
         ------
@@ -154,7 +163,9 @@ class Display:
             low, high = _percentiles(body, 100 - ends, lambda value: float(np.exp(-value)))
         elif body.size:
             low, high = _percentiles(body, ends)
-        return cls(low if np.float32(low) < np.float32(high) else 0.0, high, quantity, bits, inverted, clahe)
+        if not np.float32(low) < np.float32(high):
+            low, high = 0.0, high if np.float32(high) > 0 else 1.0
+        return cls(low, high, quantity, bits, inverted, clahe)
 
     def levels(self, line_integral: npt.ArrayLike) -> Levels:
         """Return the grey levels of line integrals.
@@ -171,7 +182,7 @@ class Display:
         Raises
         ------
         ValueError
-            If CLAHE is asked for an array that is no image.
+            If CLAHE is asked for an array that is no image of at least 16 x 16 pixels.
         ImportError
             If CLAHE is asked for and scikit-image is not installed.
 
@@ -317,6 +328,11 @@ def _ranked(values: Float32Array, rank: int, sample: Float32Array, share: float)
 def _equalized(fraction: Float32Array, clip_limit: float) -> Float32Array:
     if fraction.ndim < 2:
         raise ValueError(f"CLAHE needs an image, shape (..., rows, columns); got shape {fraction.shape}")
+    if min(fraction.shape[-2:]) < _SMALLEST_FOR_CLAHE:
+        raise ValueError(
+            f"CLAHE equalizes in tiles of an eighth of the image and needs {_SMALLEST_FOR_CLAHE} rows and columns; got "
+            f"{' x '.join(map(str, fraction.shape[-2:]))}"
+        )
     with from_extra("render", "CLAHE"):
         from skimage import exposure
     equalized = np.empty_like(fraction)

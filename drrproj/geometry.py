@@ -434,7 +434,7 @@ class Geometry:
         ----------
         sdd, sod : float, mm
             Source to detector and source to isocenter.
-        isocenter : array_like, shape (3,), world mm
+        isocenter : array_like, shape (3,) or (views, 3), world mm
             The point the arm turns about; it projects to the middle of the detector.
         primary_angle : float or sequence of float, degrees
             Detector towards the patient's left is positive (LAO).
@@ -475,17 +475,19 @@ class Geometry:
             np.atleast_1d(real_numbers(angle, f"{what} must be degrees, one number or one per view"))
             for what, angle in (("primary_angle", primary_angle), ("secondary_angle", secondary_angle))
         ]
-        if len({angle.size for angle in angles} - {1}) > 1 or not min(angle.size for angle in angles):
+        isocenters = _vectors(isocenter, "isocenter")
+        counts = [len(isocenters), *(angle.size for angle in angles)]
+        if len({*counts} - {1}) > 1 or not min(counts):
             raise ValueError(
-                "primary_angle and secondary_angle must be one number each, or as many as there are views; got "
-                f"{angles[0].size} and {angles[1].size}"
+                "isocenter, primary_angle and secondary_angle must be one each, or as many as there are views; got "
+                f"{counts[0]}, {counts[1]} and {counts[2]}"
             )
         primary, secondary = np.broadcast_arrays(*angles)
         if primary.ndim != 1 or not np.isfinite([primary, secondary]).all():
             raise ValueError("primary_angle and secondary_angle must be finite degrees, one number or one per view")
         to_detector, up, image_right = positioner_axes(primary, secondary)
         spacing = _pixel_spacing(pixel_spacing)
-        source = _vectors(isocenter, "isocenter") - sod * to_detector
+        source = isocenters - sod * to_detector
         return cls.cone(source, source + sdd * to_detector, -spacing[0] * up, spacing[1] * image_right, shape, names)
 
     @classmethod

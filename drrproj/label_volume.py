@@ -132,9 +132,9 @@ class LabelVolume(Grid):
         Raises
         ------
         TypeError
-            If the masks have no names.
+            If the masks have no names, or one does not hold real numbers.
         ValueError
-            If there is no mask, or the shapes differ.
+            If there is no mask, one is not 3-D, or the shapes differ.
 
         Examples
         --------
@@ -152,18 +152,19 @@ class LabelVolume(Grid):
         combination: OverlappingMasks | None = None
         shape: tuple[int, ...] = ()
         for label_id, (name, values) in enumerate(masks.items(), start=1):
-            mask = np.asarray(values)
+            device_arrays.check_on_host(values, "masks are combined", "move them there")
+            mask = checked_voxels(values, f"mask {name!r}")
             if mask.dtype.kind == "f" and np.isnan(mask).any():
                 raise ValueError(f"mask {name!r} holds NaN, which is neither inside nor outside")
             if combination is None:
                 combination, shape = OverlappingMasks(mask.shape), mask.shape
             elif mask.shape != shape:
                 raise ValueError(f"mask {name!r} has shape {mask.shape}, but the first one has {shape}")
-            combination.add(mask if mask.dtype.kind == "b" else mask != 0, label_id)
+            combination.add(mask != 0, label_id)
         if combination is None:
             raise ValueError("labels need at least one mask; got none")
         array, overlaps = combination.combined()
-        world_from_voxel = np.asarray(affine, np.float64)
+        world_from_voxel: Any = affine
         return cls(array, world_from_voxel, dict(enumerate(masks, start=1)), space, overlaps=overlaps)
 
     def with_groups(self, groups: Mapping[str, Sequence[int | str]]) -> LabelVolume:

@@ -91,7 +91,7 @@ def shortest_paths(
         raise ValueError('min_path_mm belongs to masks; ask for outputs=("mask", ...)')
     if not isinstance(min_path_mm, Mapping):
         return (float(min_path_mm),) * len(structures)
-    least_of = dict.fromkeys(range(len(structures)), 0.0)
+    least_of: dict[int, float] = {}
     for key, least in min_path_mm.items():
         places = [place for place, structure in enumerate(structures) if key in (structure.name, structure.label_id)]
         if len(places) > 1:
@@ -107,8 +107,12 @@ def shortest_paths(
             if len(failures) == len(anatomy):
                 raise failures[0]
         for place in places:
+            if place in least_of:
+                raise ValueError(
+                    f"min_path_mm must say once what {structures[place].name!r} needs; got it by name and by id"
+                )
             least_of[place] = float(least)
-    return tuple(least_of.values())
+    return tuple(least_of.get(place, 0.0) for place in range(len(structures)))
 
 
 def prepared_walks(

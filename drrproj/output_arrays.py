@@ -55,7 +55,8 @@ def check_given(given: Mapping[str, Any], blanks: Mapping[str, Blank], inputs: I
             place = "an array of CuPy or torch on the GPU, as the volume is"
             fits = device_arrays.is_on_device(array) and device_arrays.memory_of(array) is array
         else:
-            place, fits = "a numpy array", isinstance(array, np.ndarray)
+            # The mask of a masked array would keep walks from writing where it is set.
+            place, fits = "a numpy array", isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
         if not fits:
             raise TypeError(f"{wanted}, {place}; got {type(array).__module__}.{type(array).__name__}")
         if on_device:

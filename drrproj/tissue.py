@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from drrproj.affines import is_same_grid
 from drrproj.extras import from_extra
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.hounsfield import AIR_HU
 from drrproj.label_volume import LabelVolume
+from drrproj.short_text import shown
 from drrproj.volume import Volume
 
 __all__ = ["body", "body_mask", "bone_mask", "bones"]
@@ -89,6 +91,7 @@ def body_mask(
         raise ValueError("labels that are body must be on the CT's own grid; these are on another one")
     if not _is_width(opening_mm):
         raise ValueError(f"opening_mm must be 0 or a positive width; got {opening_mm!r}")
+    one_number(threshold_hu, "threshold_hu must be one number, in HU")
     axial = _axial_axis(volume)
     dense = volume.array > threshold_hu
     if not dense.any():
@@ -182,9 +185,12 @@ def bone_mask(volume: Volume, *, window: Sequence[float] = BONE_WINDOW, closing:
     [[[False, False, True, True, False]]]
     """
     _require_hu(volume)
-    if len(window) != 2 or not window[0] <= window[1]:
-        raise ValueError(f"a bone window is two HU values, low and high; got {tuple(window)}")
-    mask: Bools = (volume.array >= window[0]) & (volume.array <= window[1])
+    wanted = "a bone window is two HU values, low and high"
+    ends = real_numbers(window, wanted)
+    if ends.shape != (2,) or not ends[0] <= ends[1]:
+        raise ValueError(f"{wanted}; got {shown(window)}")
+    low, high = ends.tolist()
+    mask: Bools = (volume.array >= low) & (volume.array <= high)
     try:
         edge = operator.index(closing)
     except TypeError:
@@ -273,6 +279,9 @@ def _grown(mask: Bools, widths: Sequence[int], shrink: bool = False) -> Bools:
 
 def _kept(volume: Volume, mask: Bools, outside_hu: float) -> Volume:
     dtype = volume.array.dtype
+    wanted = "outside_hu must be one number, in HU"
+    if real_numbers(outside_hu, wanted).ndim:
+        raise ValueError(f"{wanted}; got {shown(outside_hu)}")
     if dtype.kind != "f" and outside_hu % 1 and math.isfinite(outside_hu):
         raise ValueError(
             f"{dtype} cannot hold the fraction of {outside_hu!r} HU; choose a whole number, or pass the CT as floating "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
+import warnings
 
 import numpy as np
 import pytest
@@ -308,6 +309,21 @@ def test_the_magnification_of_the_volume_is_found_and_a_parallel_beam_has_no_foc
         physics.acquire(edge_signal(cone()), focal_spot_mm=1)
     with pytest.raises(ValueError, match="belongs to a focal spot"):
         physics.acquire(edge_signal(cone()), magnification=1.2)
+
+
+@pytest.mark.parametrize(("source", "detector"), [(65, 1000), (-855, 40)])
+def test_a_centre_that_is_not_between_source_and_detector_has_no_magnification(source, detector):
+    """Source or detector lie within the volume, the centre behind them."""
+    ct = drrproj.Volume(np.zeros((10, 10, 10), np.int16), np.diag([10, 10, 10, 1]))
+    steps = {"row_step": (0, 0, -4), "column_step": (4, 0, 0), "shape": (20, 20), "names": ["odd"]}
+    view = drrproj.Geometry.cone((45, source, 45), (45, detector, 45), **steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shot = drrproj.project(ct, view)
+    signal = physics.monochromatic(shot)
+    with pytest.raises(ValueError, match=r"view 'odd': the volume's centre is not between.*pass magnification"):
+        physics.acquire(signal, focal_spot_mm=1)
+    physics.acquire(signal, focal_spot_mm=1, magnification=1.5)
 
 
 def test_the_detector_smoothes_quantum_noise_but_not_its_own():

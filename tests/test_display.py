@@ -192,6 +192,7 @@ def test_clahe_without_scikit_image_names_the_extra(monkeypatch):
         ({"bits": 12}, "bits must be 8 or 16; got 12"),
         ({"low": "0"}, r"window must be two line integrals, low below high; got \('0', 6\), which is text"),
         ({"clahe": "0.1"}, "clahe is a clip limit above 0 and at most 1; got '0.1', which is text"),
+        ({"inverted": "False"}, "inverted must be True or False; got 'False'"),
         ({"clahe": 1.5}, "clahe is a clip limit above 0 and at most 1; got 1.5"),
         ({"clahe": 0.0}, r"clahe is a clip limit above 0 and at most 1; got 0\.0"),
     ],
@@ -199,6 +200,16 @@ def test_clahe_without_scikit_image_names_the_extra(monkeypatch):
 def test_bad_displays(choices, complaint):
     with pytest.raises(ValueError, match=complaint):
         Display(**{"low": 0, "high": 6, **choices})
+
+
+def test_numbers_of_numpy_make_the_display_of_pythons():
+    display = Display(np.float32(0), np.int16(6), bits=np.uint8(16), inverted=np.True_, clahe=np.float32(0.5))
+    assert json.loads(json.dumps(display.as_record())) == Display(0, 6, inverted=True, clahe=0.5).as_record()
+    assert Display(0, 6, bits=np.uint8(16)).levels(np.float32([6, 3])).tolist() == [65535, 32768]
+
+
+def test_transmissions_too_small_for_float32_have_the_window_of_all_transmissions():
+    assert Display.fit(np.full((4, 4), 120.0), quantity="transmission") == Display(0, 1, "transmission")
 
 
 @pytest.mark.parametrize("percentiles", [(1,), (5, 5), (90, 10), (-1, 50), (0, 101), (0, np.nan), 5, "ab", ("1", "99")])
@@ -219,6 +230,8 @@ def test_other_refusals(tmp_path):
         drrproj.write_png(tmp_path / "pa.png", radiograph(), (0, 6), display=Display(0, 6))
     with pytest.raises(ValueError, match="CLAHE needs an image"):
         Display(0, 6, clahe=0.01).levels(P[0])
+    with pytest.raises(ValueError, match="needs 16 rows and columns; got 15 x 40"):
+        Display(0, 6, clahe=0.01).levels(P[:15, :40])
 
 
 # --- finished pictures --------------------------------------------------------------------------------------------

@@ -303,6 +303,8 @@ def test_several_label_volumes_are_walked_each_on_its_own_grid(backend):
     ]  # fmt: skip
     with pytest.raises(KeyError, match="id 1 stands for 1 and tumour of different label volumes; use the name"):
         _ = shot.masks[1]
+    with pytest.raises(ValueError, match="must say once what 'tumour' needs; got it by name and by id"):
+        project(ct, geometry, labels=other, min_path_mm={"tumour": 1.0, 1: 0.0}, backend=backend)
     with pytest.raises(ValueError, match="two label volumes have a structure named '1'"):
         project(ct, geometry, labels=[labels, LabelVolume(blobs(rng), other_affine)], backend=backend)
 

@@ -137,6 +137,16 @@ def test_a_c_arm_keeps_its_distances_and_its_isocenter_in_the_middle(primary, se
     np.testing.assert_allclose(geometry.pixel_spacing, [(0.5, 0.5)])
 
 
+@pytest.mark.parametrize("primary", [20, [0, 40]])
+def test_a_c_arm_may_turn_about_another_point_in_each_view(primary):
+    points = np.array([(0.0, 10, 20), (30, -40, 5)])
+    geometry = arm(primary, 5, isocenter=points)
+    assert len(geometry) == 2
+    for view, point in enumerate(points):
+        np.testing.assert_allclose(geometry.project_points(point)[view, 0], (200, 150), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(geometry.sources - points, axis=1), 800)
+
+
 def test_a_c_arm_at_zero_has_its_detector_in_front_and_shows_the_patients_right_on_image_left():
     geometry = arm(0, 0)
     row, column = np.moveaxis(geometry.project_points([(10 + 40, 20, 30), (10, 20, 30 + 40)])[0] - (200, 150), -1, 0)
@@ -286,8 +296,9 @@ def test_a_volume_fits_where_all_of_it_is_seen():
         (lambda: arm(0, 0, pixel_spacing=0), "pixel_spacing must be positive"),
         (lambda: arm(0, 0, pixel_spacing=(0.5, -0.5)), "pixel_spacing must be positive"),
         (lambda: arm(0, 0, pixel_spacing=(1, 2, 3)), r"pixel_spacing must be positive.*\(1, 2, 3\)"),
-        (lambda: arm([0, 1, 2], [0, 1]), "as many as there are views; got 3 and 2"),
-        (lambda: arm([], 0), "as many as there are views; got 0 and 1"),
+        (lambda: arm([0, 1, 2], [0, 1]), "as many as there are views; got 1, 3 and 2"),
+        (lambda: arm([], 0), "as many as there are views; got 1, 0 and 1"),
+        (lambda: arm([0, 1, 2], 0, isocenter=np.ones((2, 3))), "as many as there are views; got 2, 3 and 1"),
         (lambda: Geometry.radiograph("PA", CT, sdd="1800"), "sdd must be a positive distance in mm; got '1800'"),
         (lambda: Geometry.radiograph("PAA", CT), "unknown view 'PAA'; the views are AP, PA, LL, RL$"),
         (

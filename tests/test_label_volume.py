@@ -102,12 +102,20 @@ def test_masks_of_any_number_type_are_where_they_are_not_zero():
         ({}, "at least one mask"),
         ({"a": np.ones(SHAPE), "b": np.ones((4, 5, 7))}, r"'b' has shape \(4, 5, 7\).*\(4, 5, 6\)"),
         ({"a": np.full(SHAPE, np.nan)}, "'a' holds NaN"),
-        ({"a": np.ones((4, 5))}, "3-D"),
+        ({"a": np.ones((4, 5))}, "mask 'a' must be a 3-D array"),
+        ({"a": np.full(SHAPE, "0")}, "mask 'a' must hold real numbers"),
+        ({"a": np.full(SHAPE, None)}, "mask 'a' must hold real numbers"),
+        ({"a": np.ma.masked_equal(np.ones(SHAPE), 1)}, r"mask 'a' is a masked array.*filled"),
     ],
 )
 def test_masks_that_make_no_labels_are_refused(masks, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         LabelVolume.from_masks(masks, np.eye(4))
+
+
+def test_the_affine_of_masks_is_no_text():
+    with pytest.raises(ValueError, match="4x4 matrix of numbers"):
+        LabelVolume.from_masks({"a": np.ones(SHAPE)}, np.eye(4).astype(int).astype(str))
 
 
 def test_masks_without_names_are_refused():

@@ -81,6 +81,11 @@ IMAGE = (3, *DETECTOR)
         ({"image": np.zeros(IMAGE, np.float32)}, ValueError, "out has 'image', which is not among .*: line_integral$"),
         ({"mask": np.zeros(IMAGE, np.uint8)}, ValueError, "out has 'mask', which is not among"),
         ({"line_integral": [0.0]}, TypeError, "a numpy array; got builtins.list"),
+        (
+            {"line_integral": np.ma.masked_array(np.zeros(IMAGE, np.float32), True, hard_mask=True)},
+            TypeError,
+            "a numpy array; got numpy.*MaskedArray",
+        ),
         ({"line_integral": np.zeros(IMAGE)}, TypeError, r"must be float32 of shape \(3, 23, 37\); got float64"),
         ({"line_integral": np.zeros(IMAGE, ">f4")}, TypeError, "must be float32 of shape .*; got >f4"),
         ({"line_integral": np.zeros(IMAGE[1:], np.float32)}, ValueError, r"got shape \(23, 37\)"),

@@ -138,6 +138,8 @@ def test_choices_that_are_refused(choices, complaint):
 
 
 def test_views_and_volumes_that_are_refused():
+    with pytest.raises(TypeError, match=r"volume must be a drrproj\.Volume; got str"):
+        paxray.matsubara("ct.nii.gz")
     with pytest.raises(TypeError, match=r"needs a Geometry.*views of paxray\.faithful\. Got 'frontal'"):
         paxray.physical(CT, "frontal")
     with pytest.raises(
@@ -211,6 +213,9 @@ def test_matsubara_options():
     picture = paxray.matsubara(ct, "LL", pixel_mm=3, bits=16)
     assert (picture.levels.shape, int(picture.levels.max())) == ((110, 120), 65535)
     assert paxray.matsubara(ct, "LL", pixel_mm=3, bits=8).levels.dtype == np.uint8
+    numpys = paxray.matsubara(ct, "LL", pixel_mm=3, bits=np.int64(16))
+    np.testing.assert_array_equal(numpys.levels, picture.levels)
+    assert json.loads(json.dumps(numpys.record)) == json.loads(json.dumps(picture.record))
     assert picture.record["paxray"]["mode"] == "matsubara"
     assert picture.record["geometry"]["names"] == ["LL"]
     for choices, complaint in (

@@ -132,6 +132,17 @@ def test_bones_keep_their_window_and_what_is_outside_is_chosen():
     [
         (lambda ct: tissue.bones(ct, window=(500, 400)), r"two HU values, low and high; got \(500, 400\)"),
         (lambda ct: tissue.bone_mask(ct, window=(1, 2, 3)), "two HU values"),
+        (lambda ct: tissue.bone_mask(ct, window=5), "two HU values, low and high; got 5"),
+        (lambda ct: tissue.bone_mask(ct, window=("400", "900")), r"two HU values.*got \('400', '900'\), which is text"),
+        (lambda ct: tissue.bone_mask(ct, window=(np.nan, 900)), "two HU values"),
+        (lambda ct: tissue.bones(ct, outside_hu="-1000"), "outside_hu must be one number, in HU; got '-1000', which"),
+        (lambda ct: tissue.bones(ct, outside_hu=[-1000, 0]), "outside_hu must be one number, in HU; got"),
+        (lambda ct: tissue.body_mask(ct, threshold_hu=None), "threshold_hu must be one number, in HU; got None"),
+        (
+            lambda ct: tissue.body_mask(ct, threshold_hu="3"),
+            "threshold_hu must be one number, in HU; got '3', which is",
+        ),
+        (lambda ct: tissue.body_mask(ct, threshold_hu=np.nan), "threshold_hu must be one number, in HU; got nan"),
         (lambda ct: tissue.bone_mask(ct, closing=2), "odd number of voxels, or 0; got 2"),
         (lambda ct: tissue.bone_mask(ct, closing=-3), "odd number of voxels, or 0; got -3"),
         (lambda ct: tissue.bone_mask(ct, closing=3.0), "odd number of voxels, or 0; got 3.0"),

@@ -72,6 +72,8 @@ def matsubara(
 
     Raises
     ------
+    TypeError
+        If the volume is none.
     ValueError
         If the view is unknown, a choice is out of range, or the picture has no contrast.
     ImportError
@@ -91,7 +93,9 @@ def matsubara(
     >>> picture.levels.shape, int(picture.levels.max())
     ((330, 360), 1023)
     """
-    if not isinstance(bits, int) or not 8 <= bits <= 16:
+    if not isinstance(volume, Volume):
+        raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}")
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 8 <= bits <= 16:
         raise ValueError(f"bits must be a whole number from 8 to 16; got {bits!r}")
     one_number(bone_weight, "bone_weight must be 0 or more", least=0)
     geometry = _geometry(volume, view, pixel_mm)
@@ -108,6 +112,7 @@ def matsubara(
     low, high = float(image.min()), float(image.max())
     if not low < high:
         raise ValueError(f"the picture has no contrast: every pixel is {low:g}")
+    bits = int(bits)
     levels = np.rint((image - low) / (high - low) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
     made = {
         "mode": "matsubara",

@@ -206,7 +206,8 @@ def acquire(
         If an argument is not the value it should be.
     ValueError
         If noise is asked for without exposure or seed, there is noise already, a width is negative, or a focal spot
-        is given to a parallel beam; if a blur is more than a thousand times as wide as the image, or an open pixel
+        is given to a parallel beam, or without magnification to a volume whose centre is not between source and
+        detector; if a blur is more than a thousand times as wide as the image, or an open pixel
         would have less than 1e-9 or more than 1e15 quanta.
 
     Accuracy
@@ -363,8 +364,15 @@ def _magnification_of_the_center(signal: Signal, geometry: Geometry) -> FloatArr
         raise ValueError("nothing says where the patient is; pass magnification=...")
     affine, middle = np.array(grid["affine"]), (np.array(grid["shape"]) - 1) / 2
     center = affine[:3, :3] @ middle + affine[:3, 3]
-    to_center: FloatArray = ((center - geometry.sources) * geometry.normals).sum(axis=1)
-    return geometry.sdd / to_center
+    to_center = ((center - geometry.sources) * geometry.normals).sum(axis=1)
+    for name, distance, sdd in zip(geometry.names, to_center.tolist(), geometry.sdd.tolist(), strict=True):
+        if not 0 < distance <= sdd:
+            raise ValueError(
+                f"view {name!r}: the volume's centre is not between source and detector, and says nothing about the "
+                "patient's magnification; pass magnification=..."
+            )
+    magnifications: FloatArray = geometry.sdd / to_center
+    return magnifications
 
 
 def _scattered(
