@@ -225,6 +225,19 @@ class TestEveryFormat:
             formats.WRITERS[name](tmp_path / "out", images)
         assert list(tmp_path.iterdir()) == []
 
+    def test_masks_of_0_and_1_are_written_and_other_values_refused(self, name, tmp_path):
+        needed(name)
+        inside = np.pad(np.ones((2, 3), bool), 1)
+        for number, mask in enumerate((inside.astype(np.uint8), inside * 1.0)):
+            formats.WRITERS[name](tmp_path / str(number), with_val(of_arrays({"lung": mask})))
+            read = formats.READERS[name](tmp_path / str(number))
+            np.testing.assert_array_equal(read["a_PA"].masks()["lung"], inside)
+        mixed = np.where(np.arange(5) < 3, 255, 7) * inside
+        for mask, value in ((mixed, "255"), (inside * 0.7, "0.7"), (inside * -1, "-1")):
+            with pytest.raises(ValueError, match=f"a_PA: the mask of lung must hold bools, or 0 and 1; got {value};"):
+                formats.WRITERS[name](tmp_path / "out", with_val(of_arrays({"lung": mask})))
+        assert not (tmp_path / "out").exists()
+
     def test_an_empty_set_is_refused_or_read_back(self, name, tmp_path):
         needed(name)
         images = LabelledImages(("lung",), ())

@@ -62,6 +62,12 @@ class TestRegions:
         with pytest.raises(ValueError, match="one shape; got"):
             union({"a": np.zeros((2, 3), bool), "b": np.zeros((3, 3), bool)}, ["a"])
 
+    def test_masks_of_0_and_1_are_joined_and_grey_levels_refused(self):
+        masks = {"a": np.uint8([[0, 1]]), "b": np.uint8([[255, 0]])}
+        assert union(masks, ["a"]).tolist() == [[False, True]]
+        with pytest.raises(ValueError, match="the mask of b must hold bools, or 0 and 1; got 255"):
+            union(masks, ["a", "b"])
+
 
 class TestPhrases:
     def test_a_sentence_becomes_its_region(self):

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, bools_of
 from drrproj.short_text import shown
 
 __all__ = ["Absent", "Measure", "Overlaps", "compare", "count_overlaps"]
@@ -284,13 +284,7 @@ def _bools_of_one_shape(
                     f"{image.name}: the mask of {other_name} has shape {shape} in the {other_side} and that of {name} "
                     f"{mask.shape} in the {side}; resize one of them"
                 )
-            if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
-                strange = mask[(mask != 0) & (mask != 1)].flat[0]
-                raise ValueError(
-                    f"{image.name}: the mask of {name} in the {side} must hold bools, or 0 and 1; got {strange:g}; "
-                    "compare it with a threshold first, such as mask > 0.5"
-                )
-            bools[name] = mask.astype(np.bool_, copy=False)
+            bools[name] = bools_of(mask, f"{image.name}: the mask of {name} in the {side}")
     return both
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drrproj.dataset.formats.labelled import BoolArray
+from drrproj.dataset.formats.labelled import BoolArray, bools_of
 from drrproj.dataset.taxonomy import Taxonomy
 
 __all__ = ["Box", "Region", "box_iou", "box_of", "ground", "union"]
@@ -64,7 +64,7 @@ def ground(phrase: str, taxonomy: Taxonomy, masks: Mapping[str, BoolArray]) -> R
     Raises
     ------
     ValueError
-        If the phrase names no class, or there is no mask at all.
+        If the phrase names no class, there is no mask at all, or one holds values other than 0 and 1.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def union(masks: Mapping[str, BoolArray], names: Iterable[str]) -> BoolArray:
     Raises
     ------
     ValueError
-        If there is no mask, or they differ in shape.
+        If there is no mask, they differ in shape, or one holds values other than 0 and 1.
     """
     shapes = {mask.shape for mask in masks.values()}
     if len(shapes) != 1:
@@ -104,7 +104,7 @@ def union(masks: Mapping[str, BoolArray], names: Iterable[str]) -> BoolArray:
     joined = np.zeros(shapes.pop(), np.bool_)
     for name in names:
         if name in masks:
-            joined |= masks[name]
+            joined |= bools_of(masks[name], f"the mask of {name}")
     return joined
 
 

@@ -60,8 +60,8 @@ def write_coco(
     ------
     ValueError
         If ``first_category`` is neither 0 nor 1, ``annotations_per_file`` is not positive, there is no picture, a class
-        has spaces around its name, two splits would be one file, or a mask is of another shape than its picture or of
-        a class that is not listed.
+        has spaces around its name, two splits would be one file, or a mask is of another shape than its picture, of
+        values other than 0 and 1, or of a class that is not listed.
     ModuleNotFoundError
         If pycocotools is not installed.
     FileExistsError

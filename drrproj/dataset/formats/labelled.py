@@ -24,6 +24,7 @@ __all__ = [
     "BoolArray",
     "LabelledImage",
     "LabelledImages",
+    "bools_of",
     "checked_picture",
     "eight_bit",
     "from_store",
@@ -188,15 +189,34 @@ def eight_bit(pixels: GreyArray) -> npt.NDArray[np.uint8]:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def bools_of(mask: npt.NDArray[Any], whose: str) -> BoolArray:
+    """Return a mask of bools, or of 0 and 1, as bools.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else, as probabilities do, and grey levels; ``whose`` it is begins the sentence.
+    """
+    if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
+        strange = mask[(mask != 0) & (mask != 1)].flat[0]
+        raise ValueError(
+            f"{whose} must hold bools, or 0 and 1; got {strange:g}; compare it with a threshold first, such as mask > "
+            "0.5"
+        )
+    return mask.astype(np.bool_, copy=False)
+
+
 def checked_picture(image: LabelledImage, classes: tuple[str, ...]) -> tuple[GreyArray, dict[str, BoolArray]]:
     """Return a picture and its masks for a writer, none of which may drop or change a mask without a word.
 
     Raises
     ------
     ValueError
-        If there is a mask of a class that is not among ``classes``, or of another shape than the picture.
+        If there is a mask of a class that is not among ``classes``, of another shape than the picture, or of values
+        other than 0 and 1.
     """
-    pixels, masks = image.pixels(), image.masks()
+    pixels = image.pixels()
+    masks = {name: bools_of(mask, f"{image.name}: the mask of {name}") for name, mask in image.masks().items()}
     for name, mask in masks.items():
         if name not in classes:
             raise ValueError(

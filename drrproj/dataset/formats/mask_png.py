@@ -39,7 +39,7 @@ def write_mask_png(folder: str | os.PathLike[str], images: LabelledImages) -> No
     ------
     ValueError
         If there is no picture, a class's name cannot be that of a file, those of two differ in capitals alone, or a
-        mask is of another shape than its picture or of a class that is not listed.
+        mask is of another shape than its picture, of values other than 0 and 1, or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError

@@ -43,7 +43,8 @@ def write_npz_images(folder: str | os.PathLike[str], images: LabelledImages) -> 
     Raises
     ------
     ValueError
-        If there is no picture, or a mask is of another shape than its picture or of a class that is not listed.
+        If there is no picture, or a mask is of another shape than its picture, of values other than 0 and 1, or of a
+        class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError

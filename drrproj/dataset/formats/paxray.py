@@ -55,9 +55,9 @@ def write_paxray(
     Raises
     ------
     ValueError
-        If a picture is in none of the splits train, val and test, two pictures of a case are of the same plane, a
-        case cannot begin the name of a file, or a mask is of another shape than its picture or of a class that is not
-        listed.
+        If a picture is in none of the splits train, val and test, two pictures of a case are of the same plane, a case
+        cannot begin the name of a file, or a mask is of another shape than its picture, of values other than 0 and 1,
+        or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError

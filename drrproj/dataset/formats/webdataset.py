@@ -54,8 +54,8 @@ def write_webdataset(folder: str | os.PathLike[str], images: LabelledImages, ima
     ------
     ValueError
         If there is no picture, ``images_per_file`` is not positive, two pictures get the same key, there are pictures
-        of the split ``all`` and of none, or a mask is of another shape than its picture or of a class that is not
-        listed.
+        of the split ``all`` and of none, or a mask is of another shape than its picture, of values other than 0 and 1,
+        or of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError

@@ -61,7 +61,8 @@ def write_yolo(folder: str | os.PathLike[str], images: LabelledImages) -> None:
     ------
     ValueError
         If there is no picture, one has no split or the split ``path``, ``names``, ``nc`` or ``images``, none is in
-        ``train`` or none in ``val``, or a mask is of another shape than its picture or of a class that is not listed.
+        ``train`` or none in ``val``, or a mask is of another shape than its picture, of values other than 0 and 1, or
+        of a class that is not listed.
     FileExistsError
         If the folder has something in it.
     OSError
