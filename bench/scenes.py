@@ -1,18 +1,20 @@
 """How often small images of random scenes miss the tolerance: every pixel against the reference.
 
-    python bench/scenes.py --json bench/scenes.json      20,000 scenes, some minutes
+    python bench/scenes.py --json bench/scenes.json      100,000 scenes, a quarter of an hour
     python bench/scenes.py --scenes 200                  are the answers right?
 
 A scene is one image of a volume of noise, up to 40 voxels along an axis, of any number type and order, whose grid is
 sheared, flipped and up to 12 times as coarse along one axis as along another; views of ``KINDS`` take turns. Few rays
-make an image, so that one which grazes voxel faces weighs in it. Rays that run along a face have two right answers:
-they are told by their geometry, left out and counted. A pixel that is off by more than 1e-4 of its image's maximum is
-the exit code 1; a relative L2 error above 2e-6 is counted. Scene n of a seed is always the same.
+make an image, so that one which grazes voxel faces weighs in it: where it crosses a face hangs on digits that float32
+does not have, and a ray within a face has two right answers. So an image whose relative L2 error is above 2e-6, or a
+pixel of which is off by more than 1e-4 of its maximum, is counted, and compared again with what rays can be that lie
+within 2e-7 voxel of its own. One that is wrong then too is the exit code 1. Scene n of a seed is always the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import warnings
 from collections import Counter
@@ -33,8 +35,10 @@ LINES = "lines of pixels along an axis"
 KINDS = ("any pose", ROLLED, GRAZING, INSIDE, WIDE, LINES)
 TYPES = (np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64)
 MOST_VOXELS, MOST_PIXELS, LONGEST_LINE = 40, 12, 40
-ALONG_A_FACE = 1e-7
-"""Voxels from a face over a whole voxel of the ray's way: there float32 cannot tell the side."""
+MOVED = 2e-7
+"""Voxels along each axis by which a ray may lie elsewhere: its place in a voxel is a sum of float32 numbers."""
+
+_SIDES = [side for side in itertools.product((-1, 0, 1), repeat=3) if any(side)]
 
 
 class Scene(NamedTuple):
@@ -48,16 +52,15 @@ class Scene(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A scene, its true image, which of its rays run along no face, and how often there was no image to compare."""
+    """A scene, its true image, and how often there was no image to compare."""
 
     scene: Scene
     truth: Float64Array
-    counts: npt.NDArray[np.bool_]
     without_image: int
 
 
 def draw(seed: int, number: int) -> Drawn:
-    """Scene of a number: the first of its random ones with a ray that counts and meets voxels."""
+    """Scene of a number: the first of its random ones with a ray that meets voxels."""
     rng = np.random.default_rng([seed, number])
     without_image = 0
     while True:
@@ -65,9 +68,8 @@ def draw(seed: int, number: int) -> Drawn:
         view, shape = scene.geometry.views[0], scene.geometry.shape
         pixels = np.argwhere(np.ones(shape, bool))
         truth = reference.line_integrals(scene.mu, scene.volume.affine, view, pixels)
-        counts = ~along_a_face(view, pixels, scene.mu.shape, scene.volume.affine)
-        if truth[counts].any():
-            return Drawn(scene, truth.reshape(shape), counts.reshape(shape), without_image)
+        if truth.any():
+            return Drawn(scene, truth.reshape(shape), without_image)
         without_image += 1
 
 
@@ -156,49 +158,20 @@ def _unit(vector: Float64Array) -> Float64Array:
     return unit
 
 
-def along_a_face(
-    view: Float64Array, pixels: npt.NDArray[np.int64], shape: tuple[int, ...], world_from_voxel: Float64Array
-) -> npt.NDArray[np.bool_]:
-    """Which rays run nearer to a voxel face than ``ALONG_A_FACE`` over a voxel of their way, or over all of it."""
-    to_voxels = np.linalg.inv(world_from_voxel) @ view
-    ends = (to_voxels[:, 1, None] + to_voxels[:, 2:] @ pixels.T)[:3]
-    source = to_voxels[:3, :1]
-    is_parallel = view[3, 0] == 0
-    # Shifted by half a voxel, so that faces lie at whole numbers.
-    start, step = (ends, np.broadcast_to(-source, ends.shape)) if is_parallel else (source, ends - source)
-    start = start + 0.5
-    with np.errstate(divide="ignore", invalid="ignore"):
-        faces = np.stack([-start / step, (np.array(shape)[:, None] - start) / step])
-    # Where a ray does not move along an axis, that axis does not end it.
-    enter = np.where(step == 0, -np.inf, faces.min(axis=0)).max(axis=0)
-    leave = np.where(step == 0, np.inf, faces.max(axis=0)).min(axis=0)
-    if not is_parallel:
-        enter, leave = np.maximum(enter, 0.0), np.minimum(leave, 1.0)
-    voxels_per_t = np.abs(step).max(axis=0)
-    way = np.maximum(leave - enter, 0.0) * voxels_per_t
-    found = np.zeros(len(pixels), bool)
-    for axis, size in enumerate(shape):
-        for face in range(size + 1):
-            away, along = start[axis] - face, step[axis]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                near = np.sort(np.stack([(-ALONG_A_FACE - away) / along, (ALONG_A_FACE - away) / along]), axis=0)
-            still = along == 0
-            first = np.where(still, np.where(np.abs(away) < ALONG_A_FACE, -np.inf, np.inf), near[0])
-            last = np.where(still, np.inf, near[1])
-            beside = (np.minimum(last, leave) - np.maximum(first, enter)) * voxels_per_t
-            found |= (way > 0) & (beside >= np.minimum(1.0, way))
-    return found
-
-
 class Error(NamedTuple):
     """Of one image: relative L2 error, and the worst pixel as a share of the image's maximum."""
 
     relative_l2: float
     worst: float
 
+    @property
+    def is_above(self) -> bool:
+        """Whether it exceeds a bound, as NaN does."""
+        return not (self.relative_l2 <= MAX_RELATIVE_L2 and self.worst <= MAX_WORST)
 
-def error_of(drawn: Drawn, instruction_set: str) -> Error:
-    """Project a scene with an instruction set, and compare all rays that count."""
+
+def errors_of(drawn: Drawn, instruction_set: str) -> tuple[Error, Error]:
+    """Project a scene with an instruction set; return the error, and what is left of it where rays may be moved."""
     scene = drawn.scene
     backends.use_instruction_set(instruction_set)
     with warnings.catch_warnings():
@@ -212,62 +185,88 @@ def error_of(drawn: Drawn, instruction_set: str) -> Error:
             backend="cpu",
             threads=1,
         )
-    truth = drawn.truth[drawn.counts]
-    off = np.abs(shot.line_integral[0][drawn.counts] - truth)
-    return Error(float(np.linalg.norm(off) / np.linalg.norm(truth)), float(off.max() / truth.max()))
+    image = shot.line_integral[0].astype(np.float64)
+    error = _error(image - drawn.truth, drawn.truth)
+    if not error.is_above:
+        return error, error
+    lowest, highest = _of_moved_rays(drawn, image != drawn.truth)
+    return error, _error(image - np.clip(image, lowest, highest), drawn.truth)
+
+
+def _error(off: Float64Array, truth: Float64Array) -> Error:
+    return Error(float(np.linalg.norm(off) / np.linalg.norm(truth)), float(np.abs(off).max() / truth.max()))
+
+
+def _of_moved_rays(drawn: Drawn, wanted: npt.NDArray[np.bool_]) -> tuple[Float64Array, Float64Array]:
+    """The least and the most that the wanted rays meet where each lies up to ``MOVED`` to any side."""
+    scene, view, pixels = drawn.scene, drawn.scene.geometry.views[0], np.argwhere(wanted)
+    found = [drawn.truth[wanted]]
+    for side in _SIDES:
+        moved = view.copy()
+        # A parallel beam's source is a direction, which stays.
+        moved[:3, :2] += np.outer(scene.volume.affine[:3, :3] @ side * MOVED, view[3, :2])
+        found.append(reference.line_integrals(scene.mu, scene.volume.affine, moved, pixels))
+    lowest, highest = drawn.truth.copy(), drawn.truth.copy()
+    lowest[wanted], highest[wanted] = np.min(found, axis=0), np.max(found, axis=0)
+    return lowest, highest
 
 
 def measure(scenes: int, seed: int, instruction_sets: tuple[str, ...]) -> dict[str, Any]:
     """Count the scenes that miss the tolerance, over all instruction sets and for each."""
     usual = str(backends.instruction_set("cpu"))
-    errors: dict[str, list[Error]] = {name: [] for name in instruction_sets}
-    rays = left_out = without_image = 0
+    errors: dict[str, list[tuple[Error, Error]]] = {name: [] for name in instruction_sets}
+    rays = without_image = 0
     try:
         for number in range(scenes):
             drawn = draw(seed, number)
-            rays += drawn.counts.size
-            left_out += int(np.count_nonzero(~drawn.counts))
+            rays += drawn.truth.size
             without_image += drawn.without_image
             for name, found in errors.items():
-                found.append(error_of(drawn, name))
+                found.append(errors_of(drawn, name))
     finally:
         backends.use_instruction_set(usual)
-    # NaN is above every bound.
-    missed = {
-        name: [n for n, error in enumerate(found) if not error.relative_l2 <= MAX_RELATIVE_L2]
-        for name, found in errors.items()
-    }
-    above = sorted(set().union(*missed.values()))
+    per_scene = list(zip(*errors.values(), strict=True))
+    above = [n for n, found in enumerate(per_scene) if any(error.is_above for error, _ in found)]
+    still = [n for n, found in enumerate(per_scene) if any(left.is_above for _, left in found)]
     kinds = Counter(KINDS[number % len(KINDS)] for number in above)
+    every = [pair for found in per_scene for pair in found]
     return {
         "scenes": scenes,
         "seed": seed,
         "rays": rays,
-        "rays_along_a_face_left_out": left_out,
         "drawn_again_without_image": without_image,
         "relative_l2_bound": MAX_RELATIVE_L2,
+        "worst_pixel_bound": MAX_WORST,
         "scenes_above": len(above),
         "numbers_of_those": above,
         "scenes_above_by_kind": {kind: kinds[kind] for kind in KINDS},
-        "worst_relative_l2": max(error.relative_l2 for found in errors.values() for error in found),
-        "median_relative_l2": float(np.median([error.relative_l2 for found in errors.values() for error in found])),
-        "worst_pixel_bound": MAX_WORST,
-        "worst_pixel": max(error.worst for found in errors.values() for error in found),
+        **_worst([error for error, _ in every]),
+        "median_relative_l2": float(np.median([error.relative_l2 for error, _ in every])),
+        "with_rays_moved": {
+            "voxels": MOVED,
+            "scenes_above": len(still),
+            "numbers_of_those": still,
+            **_worst([left for _, left in every]),
+        },
         "instruction_sets": {
             name: {
-                "scenes_above": len(missed[name]),
-                "worst_relative_l2": max(error.relative_l2 for error in found),
-                "worst_pixel": max(error.worst for error in found),
+                "scenes_above": sum(error.is_above for error, _ in found),
+                **_worst([error for error, _ in found]),
             }
             for name, found in errors.items()
         },
     }
 
 
+def _worst(errors: list[Error]) -> dict[str, float]:
+    relative_l2, worst = np.array(errors).max(axis=0)
+    return {"worst_relative_l2": float(relative_l2), "worst_pixel": float(worst)}
+
+
 def main() -> int:
-    """Measure, print, write; return 1 when a pixel was wrong."""
+    """Measure, print, write; return 1 when an image was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenes", type=int, default=20_000, help="default: 20,000")
+    parser.add_argument("--scenes", type=int, default=100_000, help="default: 100,000")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     arguments = parser.parse_args()
@@ -278,9 +277,12 @@ def main() -> int:
     print(text, end="")
     if arguments.json:
         arguments.json.write_text(text, encoding="utf-8")
-    wrong = not figures["worst_pixel"] <= MAX_WORST
-    print("WRONG: a pixel is off by more than its bound" if wrong else "no pixel is off by more than its bound")
-    return int(wrong)
+    wrong = figures["with_rays_moved"]["scenes_above"]
+    of_those = (
+        f"{figures['scenes_above']:,} images above a bound, {wrong:,} of them wrong for rays within {MOVED} voxel too"
+    )
+    print(f"WRONG: {of_those}" if wrong else f"right: {of_those}")
+    return int(wrong > 0)
 
 
 if __name__ == "__main__":
