@@ -49,7 +49,7 @@ ARROWS = {
     "project": CHECKS
     | VALUES
     | {"backends", "threads", "label_walks", "mirrored", "supersampling", "device_arrays", "output_arrays"},
-    "tissue": {"affines", "volume", "label_volume", "extras", "hounsfield"},
+    "tissue": CHECKS | {"volume", "label_volume", "extras", "hounsfield"},
     "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"replace", "directions", "extras", "overlaps", "positioner"},
