@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from drrproj.short_text import shown
 
-__all__ = ["one_number", "real_numbers"]
+__all__ = ["one_number", "real_numbers", "whole_number"]
 
 
 def real_numbers(values: Any, wanted: str) -> npt.NDArray[np.float64]:
@@ -83,3 +84,39 @@ def one_number(value: Any, wanted: str, *, least: float = -math.inf, above: floa
     if array.ndim or not math.isfinite(array) or array < least or array <= above:
         raise ValueError(f"{wanted}; got {shown(value)}")
     return float(array)
+
+
+def whole_number(value: Any, wanted: str, *, least: int | None = None) -> int:
+    """Return one whole number, Python's or numpy's, as Python's.
+
+    Parameters
+    ----------
+    value : int
+        As given.
+    wanted : str
+        What it should be, as the beginning of the sentence.
+    least : int, optional
+        The lowest value that passes.
+
+    Raises
+    ------
+    ValueError
+        If it is no such number; 1.0 and True are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from drrproj.given_numbers import whole_number
+    >>> whole_number(np.int16(3), "poses count from 1", least=1)
+    3
+    >>> whole_number(1.0, "poses count from 1", least=1)
+    Traceback (most recent call last):
+    ValueError: poses count from 1; got 1.0
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_) or (least is not None and number < least):
+        raise ValueError(f"{wanted}; got {shown(value)}")
+    return number

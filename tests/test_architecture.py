@@ -53,8 +53,7 @@ ARROWS = {
     "paxray": CHECKS | VALUES | {"project", "tissue", "extras"},
     "physics": CHECKS | VALUES | {"materials", "project", "threads", "hounsfield"},
     "io": CHECKS | VALUES | {"replace", "directions", "extras", "overlaps", "positioner"},
-    "dataset": VALUES
-    | {"affines", "short_text", "warned", "replace", "extras", "project", "io", "backends", "threads"},
+    "dataset": CHECKS | VALUES | {"replace", "extras", "project", "io", "backends", "threads"},
     "cli": VALUES
     | {
         "name_patterns",

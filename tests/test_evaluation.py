@@ -248,6 +248,40 @@ class TestBadInput:
             Overlaps(("a",), ("PA",), ("x",), one, one, one, known[0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_counts_of_few_bits_do_not_overflow(dtype):
+    shared, found, right = (np.array([[count]]).astype(dtype) for count in (100, 120, 110))
+    scores = Overlaps(("a",), ("PA",), ("heart",), shared, found, right, np.array([[True]]))
+    assert scores.mean() == 100 / 130
+    assert scores.intersection.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"known": np.ones((1, 1), int)}, "known must be bools; got int64"),
+        ({"target": np.array([[np.nan]])}, "target must be whole numbers of pixels; got float64"),
+        ({"predicted": np.array([["3"]])}, "predicted must be whole numbers of pixels; got <U1"),
+    ],
+)
+def test_counts_that_are_none_are_refused(changes, message):
+    counts = {name: np.array([[3]]) for name in ("intersection", "predicted", "target")}
+    with pytest.raises(ValueError, match=message):
+        Overlaps(("a",), ("PA",), ("heart",), **{**counts, "known": np.array([[True]]), **changes})
+
+
+def test_groups_may_be_anything_to_go_through_once():
+    counts = [np.array([[3]])] * 3
+    scores = Overlaps(("a",), ("PA",), ("heart",), *counts, np.array([[True]]))
+    assert scores.per_group({"all": (name for name in ("heart",))}) == {"all": 1.0}
+
+
+def test_masked_masks_are_refused_because_their_mask_would_be_lost():
+    mask = np.ma.masked_array(np.ones((4, 4), bool), True)
+    with pytest.raises(TypeError, match="predicted must be a numpy array, without a mask of its own; got MaskedArray"):
+        count_overlaps(mask, np.ones((4, 4), bool))
+
+
 def test_what_is_no_set_of_pictures_is_a_sentence():
     right, array = random_sets(1)[0], np.zeros(SHAPE)
     for predicted, target, name in (([], [], "predicted"), (right, [1], "target"), (array, right, "predicted")):

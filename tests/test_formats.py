@@ -36,7 +36,7 @@ def images(tmp_path_factory):
 
 def of_arrays(masks, pixels=None, **fields):
     """A set of one picture, from arrays."""
-    shape = next(iter(masks.values())).shape
+    shape = np.shape(next(iter(masks.values())))
     fields = {"name": "a_PA", "case": "a", "view": "PA", "split": "train", **fields}
     pixels = np.zeros(shape, np.uint8) if pixels is None else pixels
     return LabelledImages(tuple(masks), (LabelledImage(**fields, pixels=lambda: pixels, read_masks=lambda: masks),))
@@ -100,14 +100,20 @@ class TestTheSet:
         with pytest.raises(ValueError, match="two pictures differ in capitals alone, Case1_PA and case1_PA"):
             LabelledImages(CLASSES, (first, replace(first, name="case1_PA")))
 
+    @pytest.mark.parametrize("field", ["name", "case", "view", "split", "patient"])
+    def test_particulars_that_are_no_text_are_refused_before_they_are_written(self, field):
+        picture = LabelledImage("a", "a", "PA", "train", lambda: np.zeros((2, 2), np.uint8), lambda: {}, "p")
+        with pytest.raises(ValueError, match=rf"{field} of the picture .* must be a text; got 5: pass str\(5\)"):
+            LabelledImages(("lung",), (replace(picture, **{field: 5}),))
+        with pytest.raises(ValueError, match="a class of the set must be a text; got 5"):
+            LabelledImages((5,), (picture,))
+
     @pytest.mark.parametrize("name", ["CON", "nul", "com1", "LPT9", "aux.1"])
     def test_names_of_devices_are_refused(self, name):
         with pytest.raises(ValueError, match=r"the name of a picture .* on Windows .* is a device"):
             of_arrays({"lung": np.ones((2, 2), bool)}, name=name)
 
-    @pytest.mark.parametrize(
-        "name", ["../../../evil", "x/y", "x\\y", "C:evil", "..", "", " a", "a.", "a\0", "a\ud800", 7]
-    )
+    @pytest.mark.parametrize("name", ["../../../evil", "x/y", "x\\y", "C:evil", "..", "", " a", "a.", "a\0", "a\ud800"])
     def test_names_that_cannot_be_those_of_files_are_refused(self, name):
         masks = {"lung": np.ones((2, 2), bool)}
         with pytest.raises(ValueError, match=r"the name of a picture .* cannot name a file; rename it"):
@@ -224,6 +230,20 @@ class TestEveryFormat:
         with pytest.raises(ValueError, match="a_PA has a mask of 'lung', which is not among the set's classes"):
             formats.WRITERS[name](tmp_path / "out", images)
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("pixels", [np.zeros((4, 5), np.int32), np.zeros((4, 5)), np.zeros((4, 5), bool)])
+    def test_pictures_of_other_types_are_refused(self, name, pixels, tmp_path):
+        needed(name)
+        with pytest.raises(ValueError, match=f"uint8 or uint16; got {pixels.dtype}"):
+            formats.WRITERS[name](tmp_path / "out", with_val(of_arrays({"lung": np.ones((4, 5), bool)}, pixels)))
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("mask", [np.ma.masked_array(np.ones((4, 5), bool), True), [[True] * 5] * 4])
+    def test_masks_that_are_no_plain_arrays_are_refused(self, name, mask, tmp_path):
+        needed(name)
+        with pytest.raises(TypeError, match="a_PA: the mask of lung must be a numpy array, without a mask of its own"):
+            formats.WRITERS[name](tmp_path / "out", with_val(of_arrays({"lung": mask}, np.zeros((4, 5), np.uint8))))
+        assert not (tmp_path / "out").exists()
 
     def test_masks_of_0_and_1_are_written_and_other_values_refused(self, name, tmp_path):
         needed(name)
@@ -507,6 +527,29 @@ class TestPAXRay:
             with pytest.raises(ValueError, match=message):
                 formats.read_paxray(authors_paxray)
 
+    def test_stacks_of_fractions_are_masks_only_where_they_are_0_and_1(self, tmp_path):
+        for folder in ("images", "labels"):
+            (tmp_path / folder).mkdir()
+        write_grey(tmp_path / "images" / "a.png", np.zeros((4, 5), np.uint8))
+        inside = np.zeros((1, 4, 5), bool)
+        inside[0, :2] = True
+
+        def read(stack):
+            np.save(tmp_path / "labels" / "a.npy", stack)
+            return formats.read_stacks(tmp_path / "images", tmp_path / "labels", ["heart"])[0].masks()["heart"]
+
+        for stack in (inside, inside * np.uint8(255), inside * 1.0, inside * np.int64(-1)):
+            np.testing.assert_array_equal(read(stack), inside[0])
+        for stack, got in (
+            (inside * 0.9 + 0.02, "0.92"),
+            (np.full((1, 4, 5), np.nan), "nan"),
+            (inside.astype(str), "<U5"),
+        ):
+            with pytest.raises(
+                ValueError, match=rf"a\.npy: the mask of heart must hold bools, or 0 and 1; got .*{got}"
+            ):
+                read(stack)
+
     def test_damaged_stacks_are_said_by_file(self, authors_paxray):
         path = authors_paxray / "labels" / "RibFrac1frontal.npy"
         image = formats.read_paxray(authors_paxray)[0]
@@ -531,6 +574,19 @@ class TestCOCO:
     @pytest.fixture(autouse=True)
     def _needed(self):
         needed("coco")
+
+    def test_boxes_without_a_mask_are_no_masks(self, images, tmp_path):
+        formats.write_coco(tmp_path / "out", images)
+        path = next((tmp_path / "out" / "annotations").iterdir())
+        content = json.loads(path.read_text())
+        annotation = content["annotations"][0]
+        annotation["segmentation"] = []
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=rf"annotation {annotation['id']} of '.*' has an area, and no mask"):
+            formats.read_coco(tmp_path / "out")
+        annotation["area"] = 0
+        path.write_text(json.dumps(content))
+        assert len(formats.read_coco(tmp_path / "out")) == len(images)
 
     @pytest.mark.parametrize("first_category", [0, 1])
     def test_pycocotools_reads_the_same_masks(self, images, tmp_path, first_category, capsys):
@@ -628,11 +684,18 @@ class TestCOCO:
             formats.write_coco(tmp_path / "out", images, first_category=2)
         with pytest.raises(ValueError, match="annotations_per_file must be positive"):
             formats.write_coco(tmp_path / "out", images, annotations_per_file=0)
+        for given in ({"first_category": 1.0}, {"first_category": True}, {"annotations_per_file": np.nan}):
+            with pytest.raises(
+                ValueError, match=r"first_category is 0 or 1; got|annotations_per_file must be positive; got"
+            ):
+                formats.write_coco(tmp_path / "out", images, **given)
         file = tmp_path / "a.json"
+        for folder in (None, tmp_path):
+            with pytest.raises(FileNotFoundError, match=r"no such file: .*a\.json"):
+                formats.read_coco(file, folder)
+        file.write_text("{}")
         with pytest.raises(ValueError, match="pass image_folder"):
             formats.read_coco(file)
-        with pytest.raises(FileNotFoundError, match="no such file"):
-            formats.read_coco(file, tmp_path)
         for text, message in (
             ("{", "not valid JSON"),
             ("{}", "no COCO file, .*categories"),

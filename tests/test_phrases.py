@@ -138,6 +138,28 @@ def test_what_was_not_read_is_told(taxonomy, phrase, classes, unread):
     assert read_taxonomy(taxonomy).read(phrase) == (classes, unread)
 
 
+@pytest.mark.parametrize(
+    ("phrase", "numbers", "unread"),
+    [
+        ("5-7th right ribs", (5, 6, 7), ()),
+        ("5 to 7th right ribs", (5, 6, 7), ()),
+        ("Fractures of the right 5\u20137th ribs.", (5, 6, 7), ()),
+        ("5, 6 and 7th right ribs", (5, 6, 7), ()),
+        ("5/6th right ribs", (5, 6), ()),
+        ("5 & 6th right ribs", (5, 6), ()),
+        ("3 or 4 or 5th right rib", (3, 4, 5), ()),
+        # A comma may as well part them.
+        ("grade 2, 5th right rib", (5,), ("2",)),
+        ("AIS 3, 7th and 8th right ribs", (7, 8), ("3",)),
+        ("2 nodules, 5th right rib", (5,), ()),
+        ("3 x 4 mm, 5th right rib", (5,), ()),
+    ],
+)
+def test_bare_numbers_before_an_ordinal_are_read_or_told(phrase, numbers, unread):
+    for name in ("paxray", TOTAL):
+        assert read_taxonomy(name).read(phrase) == (ribs("right", *numbers), unread)
+
+
 @pytest.mark.parametrize("name", ["paxray", "paxray++", TOTAL])
 def test_every_name_and_synonym_is_its_class(name):
     taxonomy = read_taxonomy(name)

@@ -250,3 +250,21 @@ def test_what_is_no_taxonomy_file(tmp_path):
 def test_an_unknown_class_is_named():
     with pytest.raises(KeyError, match="no class 'hart'; did you mean heart"):
         read_taxonomy("paxray")["hart"]
+
+
+@pytest.mark.parametrize("what", ["sources", "synonyms", "needs"])
+@pytest.mark.parametrize("texts", ["heart", ("heart", ""), ("heart", 3), None])
+def test_one_text_is_not_one_per_letter(what, texts):
+    with pytest.raises(ValueError, match=f"{what} of class 'heart' must be a list of texts; got "):
+        AnatomyClass("heart", "g", **{what: texts})
+    assert getattr(AnatomyClass("heart", "g", **{what: ["heart"]}), what) == ("heart",)
+
+
+def test_a_key_that_comes_twice_would_lose_what_it_had_first(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"format": "drrproj taxonomy 1", "classes": [{"name": "heart", "group": "g"}], "classes": []}')
+    with pytest.raises(ValueError, match=r"mine\.json has 'classes' more than once in one object; join them"):
+        read_taxonomy(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"mine\.json is not JSON"):
+        read_taxonomy(path)

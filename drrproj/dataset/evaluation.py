@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, bools_of
+from drrproj.dataset.formats.labelled import BoolArray, LabelledImage, LabelledImages, bools_of, require_plain
 from drrproj.short_text import shown
 
 __all__ = ["Absent", "Measure", "Overlaps", "compare", "count_overlaps"]
@@ -18,6 +18,7 @@ Absent = Literal["skip", "one", "zero"]
 Measure = Literal["iou", "dice"]
 _Counts = npt.NDArray[np.int64]
 _Scores = npt.NDArray[np.float64]
+_COUNTED = ("intersection", "predicted", "target")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,8 @@ class Overlaps:
     Raises
     ------
     ValueError
-        If the shapes do not fit, or more pixels are shared than there are.
+        If counts are no whole numbers or ``known`` is not of bools, the shapes do not fit, or more pixels are shared
+        than there are.
 
     Examples
     --------
@@ -74,7 +76,13 @@ class Overlaps:
         shape = len(self.names), len(self.classes)
         if len(self.views) != shape[0]:
             raise ValueError(f"{shape[0]} pictures need as many views; got {len(self.views)}")
-        for what in ("intersection", "predicted", "target", "known"):
+        for what, kinds, dtype in (*((name, "iu", np.int64) for name in _COUNTED), ("known", "b", np.bool_)):
+            given = np.asarray(getattr(self, what))
+            if given.dtype.kind not in kinds:
+                wanted = "bools" if what == "known" else "whole numbers of pixels"
+                raise ValueError(f"{what} must be {wanted}; got {given.dtype}")
+            # Of a few bits, sums of pixels would overflow.
+            object.__setattr__(self, what, given.astype(dtype, copy=False))
             if getattr(self, what).shape != shape:
                 raise ValueError(f"{what} needs shape (pictures, classes), {shape}; got {getattr(self, what).shape}")
         if (self.intersection > np.minimum(self.predicted, self.target)).any() or (self.intersection < 0).any():
@@ -150,6 +158,7 @@ class Overlaps:
             If a group has a class that was not compared, or none at all.
         """
         averages = self.per_class(measure, absent)
+        groups = {group: tuple(members) for group, members in groups.items()}
         for group, members in groups.items():
             unknown = [name for name in members if name not in averages]
             if unknown or not members:
@@ -186,8 +195,8 @@ def compare(predicted: LabelledImages, target: LabelledImages, classes: Sequence
     Raises
     ------
     ValueError
-        If a picture or class is missing on either side, two masks of a picture differ in shape, of whatever class and
-        side they are, or a mask holds values other than 0 and 1.
+        If a picture or class is missing on either side, two masks of a picture that have pixels differ in shape, of
+        whatever class and side they are, or a mask holds values other than 0 and 1.
     TypeError
         If one of them is no set of pictures.
 
@@ -250,6 +259,8 @@ def count_overlaps(predicted: npt.ArrayLike, target: npt.ArrayLike) -> tuple[_Co
     ------
     ValueError
         If the shapes differ, there are fewer than two dimensions, or an array is not of bools.
+    TypeError
+        If an array is a masked one.
 
     Examples
     --------
@@ -257,7 +268,9 @@ def count_overlaps(predicted: npt.ArrayLike, target: npt.ArrayLike) -> tuple[_Co
     >>> [int(count) for count in count_overlaps([[True, True, False]], [[False, True, False]])]
     [1, 2, 1]
     """
-    found, right = np.asarray(predicted), np.asarray(target)
+    found, right = (masks if isinstance(masks, np.ndarray) else np.asarray(masks) for masks in (predicted, target))
+    for side, masks in (("predicted", found), ("target", right)):
+        require_plain(masks, side)
     if found.shape != right.shape or found.ndim < 2:
         raise ValueError(f"masks need the same shape (..., rows, columns); got {found.shape} and {right.shape}")
     if found.dtype != np.bool_ or right.dtype != np.bool_:

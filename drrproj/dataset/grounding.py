@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from drrproj.dataset.formats.labelled import BoolArray, bools_of
 from drrproj.dataset.taxonomy import Taxonomy
+from drrproj.given_numbers import real_numbers
+from drrproj.short_text import shown
 
 __all__ = ["Box", "Region", "box_iou", "box_of", "ground", "union"]
 
@@ -63,8 +66,10 @@ def ground(phrase: str, taxonomy: Taxonomy, masks: Mapping[str, BoolArray]) -> R
 
     Raises
     ------
+    TypeError
+        If the taxonomy is none.
     ValueError
-        If the phrase names no class, there is no mask at all, or one holds values other than 0 and 1.
+        If the phrase names no class, there is no mask at all, or one is no image of 0 and 1.
 
     Examples
     --------
@@ -76,6 +81,8 @@ def ground(phrase: str, taxonomy: Taxonomy, masks: Mapping[str, BoolArray]) -> R
     >>> region.classes, region.box, region.unread
     (('heart',), (0, 4, 1, 5), ())
     """
+    if not isinstance(taxonomy, Taxonomy):
+        raise TypeError(f"taxonomy must be a Taxonomy, such as read_taxonomy gives; got {shown(taxonomy)}")
     names, unread = taxonomy.read(phrase)
     if not names:
         raise ValueError(f"{phrase!r} names no class of taxonomy {taxonomy.name!r}; add its words as synonyms")
@@ -96,11 +103,14 @@ def union(masks: Mapping[str, BoolArray], names: Iterable[str]) -> BoolArray:
     Raises
     ------
     ValueError
-        If there is no mask, they differ in shape, or one holds values other than 0 and 1.
+        If there is no mask, they differ in shape, or one is no image of 0 and 1.
     """
-    shapes = {mask.shape for mask in masks.values()}
-    if len(shapes) != 1:
-        raise ValueError(f"the masks of one picture have one shape; got {sorted(shapes) or 'no mask'}")
+    shapes = {np.shape(mask) for mask in masks.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(
+            f"the masks of one picture have one shape (rows, columns); got {sorted(shapes) or 'no mask'}; of a "
+            "radiograph's, take one view: masks[name][view]"
+        )
     joined = np.zeros(shapes.pop(), np.bool_)
     for name in names:
         if name in masks:
@@ -111,6 +121,11 @@ def union(masks: Mapping[str, BoolArray], names: Iterable[str]) -> BoolArray:
 def box_of(mask: BoolArray) -> Box | None:
     """Return the box around a mask, or None where it is empty.
 
+    Raises
+    ------
+    ValueError
+        If it is no image of 0 and 1, shape (rows, columns).
+
     Examples
     --------
     >>> import numpy as np
@@ -118,6 +133,9 @@ def box_of(mask: BoolArray) -> Box | None:
     >>> box_of(np.array([[False, True, True], [False, False, True]]))
     (0, 2, 1, 3)
     """
+    if np.ndim(mask) != 2:
+        raise ValueError(f"a mask of one picture has shape (rows, columns); got {np.shape(mask)}")
+    mask = bools_of(mask, "the mask")
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return None
@@ -130,7 +148,7 @@ def box_iou(one: Box, other: Box) -> float:
     Raises
     ------
     ValueError
-        If a box is empty.
+        If a box is empty, or no four finite numbers.
 
     Examples
     --------
@@ -138,10 +156,20 @@ def box_iou(one: Box, other: Box) -> float:
     >>> box_iou((0, 2, 0, 2), (1, 3, 0, 2))
     0.3333333333333333
     """
-    for box in (one, other):
+    wanted = "a box is (top, bottom, left, right), bottom and right behind the last"
+    tops, bottoms, lefts, rights = boxes = np.array([_corners(box, wanted) for box in (one, other)]).T
+    for box, given in zip(boxes.T, (one, other), strict=True):
         if box[1] <= box[0] or box[3] <= box[2]:
-            raise ValueError(f"a box is (top, bottom, left, right), bottom and right behind the last; got {box}")
-    height = max(0, min(one[1], other[1]) - max(one[0], other[0]))
-    width = max(0, min(one[3], other[3]) - max(one[2], other[2]))
-    areas = [(box[1] - box[0]) * (box[3] - box[2]) for box in (one, other)]
-    return height * width / (sum(areas) - height * width)
+            raise ValueError(f"{wanted}; got {shown(given)}")
+    height = max(0.0, float(bottoms.min() - tops.max()))
+    width = max(0.0, float(rights.min() - lefts.max()))
+    areas = float(((bottoms - tops) * (rights - lefts)).sum())
+    return height * width / (areas - height * width)
+
+
+def _corners(box: Box, wanted: str) -> npt.NDArray[np.float64]:
+    # Whole numbers of a few bits, as arrays hold them, would overflow.
+    corners = real_numbers(box, wanted)
+    if corners.shape != (4,) or not np.isfinite(corners).all():
+        raise ValueError(f"{wanted}; got {shown(box)}")
+    return corners

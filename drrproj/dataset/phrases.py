@@ -46,7 +46,8 @@ _ANATOMY = {
 # They end names, as in "heart size", and name nothing alone.
 _NO_ANATOMY = {"size", "field", "body", "structure", "shadow", "contour", "overall", "again"}
 _JOIN, _RANGE, _BREAK = "&", "~", "."
-_SIGNS = {**dict.fromkeys(",/&", _JOIN), **dict.fromkeys(".;:!?()", _BREAK)}
+_COMMA = ","  # joins as _JOIN does, and may as well stand between what has nothing to do with each other
+_SIGNS = {**dict.fromkeys("/&", _JOIN), _COMMA: _COMMA, **dict.fromkeys(".;:!?()", _BREAK)}
 _SIGNS |= dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014", _RANGE)
 # "Rib 3 and 2 nodules" counts nodules.
 _BEHIND_NUMBERS = {_JOIN, _RANGE, _BREAK, *_LINKS, *_VERBS, *_SIDES, *_BOTH, *_PLACES}
@@ -169,6 +170,15 @@ class Phrases:
             elif earlier and earlier.kind == "level" and joint == _RANGE:
                 token.kind, token.meaning = "level", earlier.meaning[0] + str(int(token.word))
             elif earlier and earlier.kind == "number" and following in _BEHIND_NUMBERS:
+                token.kind, token.meaning = "number", _numeral(token)
+        # "5 to 7th", "5, 6 and 7th": the number behind says what those before it are.
+        for place in reversed(range(len(tokens))):
+            token, (behind, _) = tokens[place], _behind_joint(tokens, place + 1)
+            if token.kind or not _is_count(token) or not place + 1 < behind < len(tokens):
+                continue
+            signs = {each.text for each in tokens[place + 1 : behind]}
+            is_told = signs != {_COMMA} or _is_count(tokens[behind])
+            if tokens[behind].kind == "number" and is_told:
                 token.kind, token.meaning = "number", _numeral(token)
 
     def _units(self, tokens: list[_Token]) -> list[_Unit]:
@@ -304,6 +314,9 @@ class Phrases:
             return True
         following = tokens[place + 1].word if place + 1 < len(tokens) else _BREAK
         earlier, _ = _earlier(tokens, place)
+        behind, _ = _behind_joint(tokens, place + 1)
+        if place + 1 < behind < len(tokens) and tokens[behind].kind == "number":
+            return True
         return following in self._numbered or bool(earlier and earlier.kind in ("number", "level"))
 
 
@@ -313,7 +326,8 @@ def _tokens(phrase: str) -> list[_Token]:
         sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else f" {_SIGNS.get(sign, '')} "
         for sign in unicodedata.normalize("NFC", phrase)
     )
-    tokens = [_token(text) for text in marked.split() if text in (_JOIN, _RANGE, _BREAK) or any(map(str.isalnum, text))]
+    signs = (_JOIN, _COMMA, _RANGE, _BREAK)
+    tokens = [_token(text) for text in marked.split() if text in signs or any(map(str.isalnum, text))]
     for place, token in enumerate(tokens):
         if token.word in ("to", "through", "thru") and _is_of_range(tokens, place):
             tokens[place] = _Token(token.text, _RANGE)
@@ -322,8 +336,8 @@ def _tokens(phrase: str) -> list[_Token]:
 
 
 def _token(text: str) -> _Token:
-    if text in (_JOIN, _RANGE, _BREAK):
-        return _Token(text, text)
+    if text in (_JOIN, _COMMA, _RANGE, _BREAK):
+        return _Token(text, _JOIN if text == _COMMA else text)
     word = unicodedata.normalize("NFC", text.casefold())
     ordinal = re.fullmatch(r"([0-9]{1,2})(?:st|nd|rd|th)", word)
     if ordinal or word in _ORDINALS:

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class AnatomyClass:
     needs : tuple of str
         Classes or structures of which at least one must be there, or the class is absent: a heart is none of its left
         appendage alone. By default any source will do.
+
+    Raises
+    ------
+    ValueError
+        If sources, synonyms or needs are no texts, or one text in place of several.
     """
 
     name: str
@@ -59,6 +64,11 @@ class AnatomyClass:
     synonyms: tuple[str, ...] = ()
     rule: str | None = None
     needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what in ("sources", "synonyms", "needs"):
+            # One text would be taken for one per letter.
+            object.__setattr__(self, what, _texts(getattr(self, what), f"{what} of class {self.name!r}"))
 
 
 @dataclass(frozen=True)
@@ -308,8 +318,8 @@ def _read(name_or_path: str | Path, readers: tuple[Path, ...]) -> Taxonomy:
     if path.resolve() in readers:
         raise ValueError(f"{path.name} is based on itself: {' <- '.join(one.name for one in (*readers, path))}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(_each_once, path.name))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         stated = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -361,8 +371,16 @@ def _classes(entries: Any, file: str) -> tuple[AnatomyClass, ...]:
     return tuple(classes)
 
 
+def _each_once(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"{file} has {', '.join(map(repr, twice))} more than once in one object; join them")
+    return dict(pairs)
+
+
 def _texts(values: Any, what: str) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) and value for value in values):
         raise ValueError(f"{what} must be a list of texts; got {values!r}")
     return tuple(values)
 

@@ -24,6 +24,7 @@ from drrproj.dataset.formats.labelled import (
 )
 from drrproj.dataset.formats.particulars import case_and_view, restore_particulars, write_json, write_particulars
 from drrproj.dataset.formats.run_lengths import decode_mask, encode_mask, mask_of_polygons
+from drrproj.given_numbers import whole_number
 from drrproj.io.grey import read_grey, write_grey
 
 __all__ = ["read_coco", "write_coco"]
@@ -69,10 +70,10 @@ def write_coco(
     OSError
         If a file cannot be written.
     """
+    first_category = whole_number(first_category, "first_category is 0 or 1")
     if first_category not in (0, 1):
         raise ValueError(f"first_category is 0 or 1; got {first_category}")
-    if annotations_per_file < 1:
-        raise ValueError(f"annotations_per_file must be positive; got {annotations_per_file}")
+    annotations_per_file = whole_number(annotations_per_file, "annotations_per_file must be positive", least=1)
     require_pictures(images)
     for name in images.classes:
         # Readers cut spaces off, which PAX-Ray++ has.
@@ -191,6 +192,9 @@ def read_coco(
         image_folder = root / "images" if image_folder is None else image_folder
         if not files:
             raise FileNotFoundError(f"{root / 'annotations'}: no .json file in it")
+    for file in files:
+        if not file.exists():
+            raise FileNotFoundError(f"no such file: {file}")
     if image_folder is None:
         raise ValueError("pass image_folder, the folder of the pictures that the file lists")
     classes: tuple[str, ...] | None = None
@@ -215,8 +219,6 @@ def _read_file(path: Path, image_folder: Path) -> tuple[tuple[str, ...], list[La
     split = match["split"] if match else path.stem
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {path}") from None
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     try:
@@ -229,6 +231,11 @@ def _read_file(path: Path, image_folder: Path) -> tuple[tuple[str, ...], list[La
         of_image: dict[Any, list[tuple[str, Any]]] = {image_id: [] for image_id in records}
         for annotation in content["annotations"]:
             name = category_names[annotation["category_id"]]
+            if annotation["segmentation"] == [] and annotation.get("area"):
+                raise ValueError(
+                    f"annotation {annotation.get('id')} of {name!r} has an area, and no mask; masks are read here, not "
+                    "boxes"
+                )
             of_image[annotation["image_id"]].append((name, annotation["segmentation"]))
         images = []
         for image_id, record in records.items():

@@ -30,6 +30,7 @@ __all__ = [
     "from_store",
     "new_folder",
     "require_pictures",
+    "require_plain",
 ]
 
 BoolArray = npt.NDArray[np.bool_]
@@ -71,7 +72,10 @@ class LabelledImage:
 
     def masks(self) -> dict[str, BoolArray]:
         """Return the masks that have at least one pixel, by class, each of shape (rows, columns)."""
-        return {name: mask for name, mask in self.read_masks().items() if mask.any()}
+        masks = self.read_masks()
+        for name, mask in masks.items():
+            require_plain(mask, f"{self.name}: the mask of {name}")
+        return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +95,8 @@ class LabelledImages:
     Raises
     ------
     ValueError
-        If two classes or two pictures have the same name, names of two pictures differ in capitals alone, or the name,
-        split or view of a picture cannot name a file.
+        If two classes or two pictures have the same name, names of two pictures differ in capitals alone, the name,
+        split or view of a picture cannot name a file, or one of them, or a case, patient or class, is no text.
 
     Examples
     --------
@@ -113,7 +117,14 @@ class LabelledImages:
         _require_once(self.classes, "classes")
         # Here and not in each writer, because these names may come from a file, and a file name with .. or a slash
         # would have a writer write outside its folder.
+        for name in self.classes:
+            _require_text(name, "a class of the set")
         for image in self.images:
+            for what in ("name", "case", "view"):
+                _require_text(getattr(image, what), f"{what} of the picture {image.name!r}")
+            for what in ("split", "patient"):
+                if getattr(image, what) is not None:
+                    _require_text(getattr(image, what), f"{what} of the picture {image.name!r}")
             require_file_name(image.name, "name of a picture")
             if image.split is not None:
                 require_file_name(image.split, f"split of the picture {image.name}")
@@ -189,14 +200,25 @@ def eight_bit(pixels: GreyArray) -> npt.NDArray[np.uint8]:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def require_plain(mask: Any, whose: str) -> None:
+    """Refuse what is no numpy array, and a masked one, whose mask would be lost; or raise TypeError."""
+    if not isinstance(mask, np.ndarray) or isinstance(mask, np.ma.MaskedArray):
+        raise TypeError(f"{whose} must be a numpy array, without a mask of its own; got {type(mask).__name__}")
+
+
 def bools_of(mask: npt.NDArray[Any], whose: str) -> BoolArray:
     """Return a mask of bools, or of 0 and 1, as bools.
 
     Raises
     ------
+    TypeError
+        If it is no numpy array, or one with a mask of its own.
     ValueError
         If it holds anything else, as probabilities do, and grey levels; ``whose`` it is begins the sentence.
     """
+    require_plain(mask, whose)
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f"{whose} must hold bools, or 0 and 1; got dtype {mask.dtype}")
     if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
         strange = mask[(mask != 0) & (mask != 1)].flat[0]
         raise ValueError(
@@ -212,10 +234,15 @@ def checked_picture(image: LabelledImage, classes: tuple[str, ...]) -> tuple[Gre
     Raises
     ------
     ValueError
-        If there is a mask of a class that is not among ``classes``, of another shape than the picture, or of values
-        other than 0 and 1.
+        If the picture is none of 8 or 16 bits, or there is a mask of a class that is not among ``classes``, of another
+        shape than the picture, or of values other than 0 and 1.
     """
     pixels = image.pixels()
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 2:
+        raise ValueError(
+            f"{image.name} must be a picture of shape (rows, columns), uint8 or uint16; got {pixels.dtype} of shape "
+            f"{pixels.shape}"
+        )
     masks = {name: bools_of(mask, f"{image.name}: the mask of {name}") for name, mask in image.masks().items()}
     for name, mask in masks.items():
         if name not in classes:
@@ -291,6 +318,11 @@ def _size(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 size += os.lstat(os.path.join(where, name)).st_size
     return size
+
+
+def _require_text(value: Any, what: str) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be a text; got {value!r}: pass str({value!r})")
 
 
 def _require_once(names: tuple[str, ...] | list[str], what: str) -> None:

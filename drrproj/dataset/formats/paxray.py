@@ -13,6 +13,7 @@ from drrproj.dataset.formats.labelled import (
     BoolArray,
     LabelledImage,
     LabelledImages,
+    bools_of,
     checked_picture,
     eight_bit,
     new_folder,
@@ -237,7 +238,11 @@ def _read_stack(path: Path, classes: tuple[str, ...]) -> Mapping[str, BoolArray]
             raise ValueError(f"{path}: this is no stack of masks, or a damaged one: {error}") from error
     if stack.ndim != 3 or len(stack) != len(classes):
         raise ValueError(f"{path}: the shape should be ({len(classes)}, rows, columns); got {stack.shape}")
-    return {name: np.asarray(channel) != 0 for name, channel in zip(classes, stack, strict=True)}
+    # Of whole numbers all but 0 is inside, as 255 is; of fractions, as probabilities are, 0 and 1 alone have a meaning.
+    masks = ((name, np.asarray(channel)) for name, channel in zip(classes, stack, strict=True))
+    if stack.dtype.kind in "biu":
+        return {name: mask != 0 for name, mask in masks}
+    return {name: bools_of(mask, f"{path}: the mask of {name}") for name, mask in masks}
 
 
 def _require_all_there(path: Path, missing: list[Path]) -> None:
