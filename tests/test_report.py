@@ -322,6 +322,9 @@ def test_overlays_switch_in_a_browser(browser, page_path, store):
     assert not overlay(0).any()
     tab.locator("#filter").fill("LUNG")
     assert tab.locator("#classes tbody tr:visible").count() == 1
+    tab.locator("#find").fill("heart")
+    assert tab.locator("#switches label:visible").count() == 1
+    tab.locator("#find").fill("")
     # The overlay lies on its picture, pixel on pixel.
     places = "[...document.querySelectorAll('#cases figure')].map(f => ['img', 'canvas'].map(n => {"
     places += "const r = f.querySelector(n).getBoundingClientRect(); return [r.x, r.y, r.width, r.height]}))"
