@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -232,6 +233,28 @@ def test_show_does_not_draw_over_the_dataset(tmp_path, subjects, capsys):
         assert code == 2
         assert err.startswith(f"drrproj: error: {folder} is in the dataset, ")
     assert (out / "images" / "s0001_frontal.png").read_bytes() == before
+
+
+def test_show_draws_what_is_on_a_view_and_says_why_the_rest_is_not(tmp_path, capsys):
+    out, folder = tmp_path / "out", tmp_path / "pictures"
+    subject = write_subjects(tmp_path / "subjects", (1,)) / "s0001"
+    # 64 mm from side to side, and 8 mm from front to back.
+    plate = np.zeros((20, 20, 20), np.uint8)
+    plate[2:18, 9:11, 5:15] = 1
+    save(subject / "segmentations" / "plate.nii.gz", plate, np.diag([4.0, 4.0, 4.0, 1.0]))
+    build(find_cases(subject.parent), out, dataclasses.replace(SMALL, min_path_mm=20.0), workers=1)
+    code, printed, _ = run(capsys, "show", out, "s0001", "-o", folder, "--overlay", "plate", "heart")
+    assert code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["s0001_frontal.png", "s0001_lateral.png"]
+    frontal, lateral = printed.split("s0001_lateral.png")
+    assert (
+        "  plate is not drawn: it has voxels, but no ray of this view runs through them for more than 20 mm" in frontal
+    )
+    assert "not drawn" not in lateral
+    code, _, err = run(capsys, "show", out, "s0001", "-o", tmp_path / "none", "--overlay", "plate", "hart")
+    assert code == 2
+    assert err.startswith(f"drrproj: error: --overlay: no class 'hart' in {out}; did you mean heart")
+    assert not (tmp_path / "none").exists()
 
 
 def test_show_replaces_no_file_unasked(tmp_path, subjects, capsys):

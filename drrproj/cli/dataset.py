@@ -32,10 +32,10 @@ from drrproj.dataset.quality import RULES, QualityLimits
 from drrproj.dataset.report import report
 from drrproj.dataset.splits import SHARES, Splits, read_splits
 from drrproj.dataset.stats import contents
-from drrproj.dataset.store import Store, open_store, read_record
+from drrproj.dataset.store import Sample, Store, open_store, read_record
 from drrproj.dataset.taxonomy import TAXONOMIES, read_taxonomy
 from drrproj.io.png import write_overlay
-from drrproj.short_text import counted
+from drrproj.short_text import counted, near_or_known
 from drrproj.warned import warn
 
 __all__ = ["add_to"]
@@ -359,6 +359,7 @@ def _show(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.dataset}: no case {arguments.case!r}; {hint}")
     record = read_record(paths[arguments.case])
     pictures = [(sample, arguments.out / f"{sample.name}.png") for sample in store.samples_of(record)]
+    _check_overlay(arguments, store, [sample for sample, _ in pictures])
     check_earlier(arguments, [], [path for _, path in pictures if path.is_file()])
     print(f"{record['case']}: patient {record['patient']}, {record['status']}, split {record['split'] or 'none'}")
     for reason in record["reasons"]:
@@ -367,8 +368,22 @@ def _show(arguments: argparse.Namespace) -> None:
         for sample, path in pictures:
             display = sample.record_of_view["display"]
             window = (display["low"], display["high"])
-            write_overlay(path, sample.radiograph(), arguments.overlay, window, legend=True)
+            drawn = None if arguments.overlay is None else [name for name in arguments.overlay if name in sample.areas]
+            write_overlay(path, sample.radiograph(), drawn, window, legend=True)
             print(f"{path}: {len(sample.areas)} classes, {len(sample.absent)} absent")
+            for name in arguments.overlay or ():
+                if name not in sample.areas:
+                    print(f"  {name} is not drawn: {sample.absent.get(name, 'it is not on this picture')}")
+
+
+def _check_overlay(arguments: argparse.Namespace, store: Store, samples: Sequence[Sample]) -> None:
+    """Refuse names of what the dataset does not have, before anything is written."""
+    known = {*store.classes, *(name for sample in samples for name in (*sample.areas, *sample.absent))}
+    for name in arguments.overlay or ():
+        if name not in known:
+            raise ValueError(
+                f"--overlay: no class {name!r} in {arguments.dataset}; {near_or_known(name, sorted(known))}"
+            )
 
 
 def _stats(arguments: argparse.Namespace) -> None:
