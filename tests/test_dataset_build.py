@@ -569,3 +569,37 @@ def test_show_of_a_case_that_is_not_there_names_the_ones_that_are(tmp_path, subj
     assert main(["dataset", "show", str(out), "chest", "-o", str(tmp_path / "pictures")]) == 2
     there = f"it has 2 cases, named as the files in {out / 'records'}"
     assert capsys.readouterr().err == f"drrproj: error: {out}: no case 'chest'; {there}\n"
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        (
+            {"taxonomy": "totalsegmentator"},
+            TypeError,
+            "taxonomy of a recipe must be of type Taxonomy; got 'totalsegmentator'",
+        ),
+        ({"attenuation": "bilinear"}, TypeError, "attenuation of a recipe must be of type Attenuation; got 'bilinear'"),
+        ({"poses": None}, TypeError, "poses of a recipe must be of type Poses; got None"),
+        ({"quality": 3}, TypeError, "quality of a recipe must be of type QualityLimits; got 3"),
+        ({"window": (1, 2, 3)}, ValueError, r"window must be two line integrals, low below high; got \(1, 2, 3\)"),
+        ({"window": "ab"}, ValueError, "window must be two line integrals, low below high; got 'ab'"),
+        ({"window": (2, 1)}, ValueError, "window must be two line integrals, low below high"),
+        ({"min_path_mm": None}, ValueError, "min_path_mm must not be negative; got None"),
+    ],
+)
+def test_recipes_that_would_fail_every_case_are_refused(choices, error, message):
+    with pytest.raises(error, match=message):
+        Recipe(**choices)
+
+
+def test_what_is_no_recipe_and_no_splits_is_refused_and_cases_may_come_one_by_one(tmp_path, subjects):
+    cases = find_cases(subjects)
+    for choices, message in (
+        ({"recipe": Poses()}, r"recipe must be Recipe\(\.\.\.\); got"),
+        ({"splits": {"train": 1.0}}, r"splits must be Splits\(\.\.\.\); got"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            build(cases, tmp_path / "out", **choices)
+    assert not (tmp_path / "out").exists()
+    assert build(iter(cases[:1]), tmp_path / "out", SMALL, workers=1).statuses == {"kept": 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,18 @@ def test_a_case_too_deep_for_a_varied_distance_fails_whatever_is_drawn():
         poses = Poses(shape=(8, 8), variation=Variation(distance=1400, seed=seed))
         with pytest.raises(ValueError, match="with the distance varied by 1400 mm, sdd 400 mm puts the source inside"):
             poses.geometry("a", deep)
+
+
+@pytest.mark.parametrize("value", [1.0, True, "1", None, np.nan])
+def test_seeds_and_numbers_of_poses_are_whole_numbers(value):
+    with pytest.raises(ValueError, match="the seed of a variation is a whole number; got"):
+        Variation(angle=5, seed=value)
+    with pytest.raises(ValueError, match="each view needs a whole number of poses, at least one; got"):
+        Variation(angle=5, poses=value)
+
+
+def test_whole_numbers_of_numpy_are_pythons():
+    poses = Poses(shape=(np.int64(8), np.int32(9)), variation=Variation(angle=5, poses=np.int8(2), seed=np.uint64(7)))
+    plain = Poses(shape=(8, 9), variation=Variation(angle=5, poses=2, seed=7))
+    assert json.loads(json.dumps(poses.as_record())) == json.loads(json.dumps(plain.as_record()))
+    assert poses == plain

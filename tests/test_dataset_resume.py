@@ -646,11 +646,18 @@ def test_a_record_that_was_copied_is_told(tmp_path, subjects):
 def test_a_record_is_on_the_disk_before_its_name_stands_for_it(tmp_path, plain, monkeypatch):
     events = []
     fsync, moved = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: events.append("fsync") or fsync(file))
+
+    def synced(file):
+        events.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{file}')).parent.name}")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", lambda part, target: events.append(target.parent.name) or moved(part, target))
     build(plain[:1], tmp_path / "out", SMALL, workers=1)
-    assert events[-2:] == ["fsync", "records"]
-    assert events.count("fsync") == 1
+    # Two views: what the record vouches for is on the disk before it.
+    pictures = [*["fsync images"] * 2, *["fsync masks"] * 2]
+    assert events[-6:] == [*pictures, "fsync records", "records"]
+    assert sorted(events[-10:-6]) == ["images", "images", "masks", "masks"]
 
 
 def test_a_damaged_record_of_a_merged_dataset_is_copied_again(tmp_path, plain):

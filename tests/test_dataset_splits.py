@@ -164,3 +164,24 @@ def test_lists_that_are_none(members, reason):
 def test_shares_that_are_none(shares):
     with pytest.raises(ValueError, match="must not be negative and sum to 1"):
         Splits(shares)
+
+
+@pytest.mark.parametrize("seed", [1.0, True, "1", None, np.nan])
+def test_a_seed_is_a_whole_number(seed):
+    """1, 1.0 and True would draw other splits, and be of one configuration."""
+    with pytest.raises(ValueError, match="the seed of the splits is a whole number; got"):
+        Splits({"train": 1.0}, seed=seed)
+    assert Splits({"train": 1.0}, seed=np.int64(1)) == Splits({"train": 1.0}, seed=1)
+
+
+def test_a_set_of_ids_has_one_record_in_every_process():
+    ids = {f"case{number}" for number in range(40)}
+    record = Splits(lists={"train": ids}).as_record()
+    assert record == {"lists": {"train": sorted(ids)}}
+
+
+def test_lists_are_the_splits_own_and_ranges_of_numpy_are_pythons():
+    members = ["a", (np.int64(1), np.int64(4))]
+    splits = Splits(lists={"train": members})
+    members.clear()
+    assert json.loads(json.dumps(splits.as_record())) == {"lists": {"train": ["a", [1, 4]]}}

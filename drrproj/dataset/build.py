@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from drrproj.dataset.cases import Case, require_own_ids
@@ -18,6 +18,7 @@ from drrproj.dataset.resume import Told, look, move, why_left_out
 from drrproj.dataset.splits import SHARES, Splits
 from drrproj.dataset.store import Store, create_store, few
 from drrproj.dataset.workers import being_imported_by_a_worker, made
+from drrproj.short_text import shown
 from drrproj.warned import warn
 
 __all__ = ["Summary", "build"]
@@ -52,7 +53,7 @@ class Summary:
 
 
 def build(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     out: str | os.PathLike[str],
     recipe: Recipe | None = None,
     splits: Splits | None = None,
@@ -74,7 +75,7 @@ def build(
 
     Parameters
     ----------
-    cases : sequence of Case
+    cases : iterable of Case
         As :func:`drrproj.dataset.cases.find_cases` finds them. What is wrong with one is recorded, and the others go
         on.
     out : str or path
@@ -106,7 +107,7 @@ def build(
         alone, the splits' lists do not fit the cases, the folder holds a dataset of another configuration, or both
         ``workers`` and ``executor`` are given.
     TypeError
-        If the cases are none, such as the folder that holds them.
+        If the cases are none, such as the folder that holds them, or recipe or splits are none.
     BlockingIOError
         If another build is at work in the folder.
     OSError
@@ -141,6 +142,9 @@ def build(
     if being_imported_by_a_worker():
         # The parent says in a sentence what is wrong with its script.
         sys.exit(1)
+    for what, value, kind in (("recipe", recipe, Recipe), ("splits", splits, Splits)):
+        if not isinstance(value, kind | None):
+            raise TypeError(f"{what} must be {kind.__name__}(...); got {shown(value)}")
     if executor is not None and workers is not None:
         raise ValueError(f"an executor has its own number of workers, and {workers} were asked for; leave out workers")
     try:
@@ -153,7 +157,7 @@ def build(
 
 
 def _build(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     out: str | os.PathLike[str],
     recipe: Recipe,
     splits: Splits,
@@ -163,7 +167,7 @@ def _build(
     told: Told | None,
 ) -> Summary:
     start = time.monotonic()
-    _require_cases(cases)
+    cases = _checked_cases(cases)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be a positive whole number; got {workers!r}")
     split_of = splits.assign(cases)
@@ -206,17 +210,19 @@ def _build(
     return Summary(store, len(cases), len(waiting) - len(stale), counts, dict(kept), why, time.monotonic() - start)
 
 
-def _require_cases(cases: Sequence[Case]) -> None:
+def _checked_cases(cases: Iterable[Case]) -> tuple[Case, ...]:
     if isinstance(cases, str | os.PathLike):
         raise TypeError(f"cases must be a sequence of Case; pass find_cases({os.fspath(cases)!r})")
     if isinstance(cases, Case):
         raise TypeError(f"cases must be a sequence of Case; pass [case] for {cases.case_id} alone")
+    cases = tuple(cases)
     if not cases:
         raise ValueError("there is no case to build")
     for case in cases:
         if not isinstance(case, Case):
             raise TypeError(f"cases must be a sequence of Case, as find_cases gives it; one of it is {case!r}")
     require_own_ids(cases)
+    return cases
 
 
 def _tidy(store: Store, files: dict[str, set[str]], cases: list[str], others: list[str], prune: bool) -> None:

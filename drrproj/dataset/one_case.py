@@ -27,12 +27,14 @@ from drrproj.dataset.poses import Poses
 from drrproj.dataset.quality import QualityLimits, findings
 from drrproj.dataset.store import NOT_ON_VIEW, Store, files_of, read_record
 from drrproj.dataset.taxonomy import Taxonomy, read_taxonomy
+from drrproj.given_numbers import one_number, real_numbers
 from drrproj.io.labels import read_labels
 from drrproj.io.png import write_png
 from drrproj.io.volumes import read_volume
 from drrproj.label_volume import LabelVolume
 from drrproj.project import project
 from drrproj.radiograph import Radiograph
+from drrproj.short_text import shown
 from drrproj.version import __version__
 from drrproj.volume import Volume
 
@@ -73,6 +75,8 @@ class Recipe:
 
     Raises
     ------
+    TypeError
+        If poses, attenuation, quality or taxonomy are none.
     ValueError
         If the window is empty or the path is negative.
     """
@@ -85,10 +89,22 @@ class Recipe:
     taxonomy: Taxonomy | None = field(default_factory=_paxray)
 
     def __post_init__(self) -> None:
-        if self.window is not None and not (np.isfinite(self.window).all() and self.window[0] < self.window[1]):
-            raise ValueError(f"window must be two line integrals, low below high; got {self.window}")
-        if not (np.isfinite(self.min_path_mm) and self.min_path_mm >= 0):
-            raise ValueError(f"min_path_mm must not be negative; got {self.min_path_mm}")
+        # Here, because each of ten thousand cases would be read, projected and fail otherwise.
+        for what, kind, may_be_none in (
+            ("poses", Poses, False),
+            ("attenuation", Attenuation, False),
+            ("quality", QualityLimits, True),
+            ("taxonomy", Taxonomy, True),
+        ):
+            value = getattr(self, what)
+            if not (isinstance(value, kind) or (may_be_none and value is None)):
+                raise TypeError(f"{what} of a recipe must be of type {kind.__name__}; got {shown(value)}")
+        if self.window is not None:
+            wanted = "window must be two line integrals, low below high"
+            window = real_numbers(self.window, wanted)
+            if window.shape != (2,) or not np.isfinite(window).all() or not window[0] < window[1]:
+                raise ValueError(f"{wanted}; got {shown(self.window)}")
+        one_number(self.min_path_mm, "min_path_mm must not be negative", least=0)
 
     def as_record(self) -> dict[str, Any]:
         """Plain values that say all of it."""

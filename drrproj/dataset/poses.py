@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from drrproj.dataset.names import require_file_name
 from drrproj.geometry import DETECTOR_GAP_MM, RADIOGRAPH_VIEWS, Beam, Geometry, distance_of_source, positive_distance
+from drrproj.given_numbers import whole_number
 from drrproj.volume import Volume
 
 __all__ = ["PAXRAY_VIEWS", "Poses", "Variation", "View", "parse_view"]
@@ -83,7 +84,7 @@ class Variation:
     Raises
     ------
     ValueError
-        If a limit is negative or not finite, or there is no pose.
+        If a limit is negative or not finite, there is no pose, or poses or seed are no whole numbers.
     """
 
     angle: float = 0.0
@@ -96,8 +97,9 @@ class Variation:
         limits = (self.angle, self.distance, self.shift)
         if not np.isfinite(limits).all() or min(limits) < 0:
             raise ValueError(f"the limits of a variation must not be negative; got {limits}")
-        if self.poses < 1:
-            raise ValueError(f"each view needs at least one pose; got {self.poses}")
+        poses = whole_number(self.poses, "each view needs a whole number of poses, at least one", least=1)
+        object.__setattr__(self, "poses", poses)
+        object.__setattr__(self, "seed", whole_number(self.seed, "the seed of a variation is a whole number"))
         if self.poses > 1 and not any(limits):
             raise ValueError(f"{self.poses} poses of a view would all be the same; vary angle, distance or shift")
 
@@ -152,10 +154,13 @@ class Poses:
             raise ValueError(f"a dataset needs views with different names; got {', '.join(names) or 'none'}")
         if self.beam not in get_args(Beam):
             raise ValueError(f"the beam is {' or '.join(get_args(Beam))}; got {self.beam!r}")
-        if np.shape(self.shape) != (2,) or not all(type(count) is int and count > 0 for count in self.shape):
+        if np.shape(self.shape) != (2,) or not all(
+            isinstance(count, int | np.integer) and not isinstance(count, bool) and count > 0 for count in self.shape
+        ):
             raise ValueError(
                 f"the shape of the detector is rows and columns, both positive whole numbers; got {self.shape!r}"
             )
+        object.__setattr__(self, "shape", tuple(int(count) for count in self.shape))
         distance = distance_of_source(self.sdd, self.beam)
         if self.pixel_spacing is not None:
             positive_distance(self.pixel_spacing, "pixel_spacing")

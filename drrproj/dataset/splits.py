@@ -7,15 +7,18 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from drrproj.dataset.cases import Case
 from drrproj.dataset.names import require_apart, require_file_name, require_one_spelling
 from drrproj.dataset.store import few
+from drrproj.given_numbers import whole_number
 from drrproj.warned import warn
 
 __all__ = ["SHARES", "Splits", "read_splits"]
@@ -83,6 +86,10 @@ class Splits:
             for member in members:
                 if not _is_sound(member):
                     raise ValueError(f"split {name} lists ids, or ranges such as (501, 660); got {member!r}")
+        object.__setattr__(self, "seed", whole_number(self.seed, "the seed of the splits is a whole number"))
+        if self.lists is not None:
+            lists = {name: tuple(map(_plain, _in_order(members))) for name, members in self.lists.items()}
+            object.__setattr__(self, "lists", lists)
 
     def as_record(self) -> dict[str, Any]:
         """Plain values that say how cases are shared out."""
@@ -222,9 +229,18 @@ def _is_sound(member: Any) -> bool:
     return (
         isinstance(member, list | tuple)
         and len(member) == 2
-        and all(type(end) is int for end in member)
-        and member[0] <= member[1]
+        and all(isinstance(end, int | np.integer) and not isinstance(end, bool) for end in member)
+        and bool(member[0] <= member[1])
     )
+
+
+def _in_order(members: Collection[Member]) -> Collection[Member]:
+    # A set has another order in each process, and the record would be that of another configuration.
+    return sorted(members, key=repr) if isinstance(members, Set) else members
+
+
+def _plain(member: Member) -> Member:
+    return member if isinstance(member, str) else (int(member[0]), int(member[1]))
 
 
 def _is_member(case: Case, member: Member) -> bool:

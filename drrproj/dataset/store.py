@@ -324,7 +324,7 @@ class Store:
         return place
 
     def write_record(self, record: Mapping[str, Any], stamp: int | None = None) -> None:
-        """Write the record of a case, which says that the case is done; its images and masks must be there.
+        """Write the record of a case, which says that the case is done, when its images and masks are on the disk.
 
         Parameters
         ----------
@@ -337,6 +337,11 @@ class Store:
         OSError
             If the file cannot be written.
         """
+        # What the record vouches for comes first: after a power cut a name may be there without its content.
+        for place in sorted(files_of(record)):
+            # One that was lost is made again by the next build.
+            with contextlib.suppress(FileNotFoundError), (self.path / place).open("rb") as file:
+                os.fsync(file.fileno())
         text = plain_json({"configuration": self.hash, **record})
         with replaced(self.record_path(record["case"])) as file:
             # The name of a file may have bytes that are no text.
@@ -344,7 +349,6 @@ class Store:
             file.flush()
             if stamp is not None:
                 set_stamp(file.fileno(), stamp)
-            # Before its name stands for it: after a power cut the name of a file may be there without its content.
             os.fsync(file.fileno())
 
 
