@@ -37,6 +37,7 @@ from drrproj.dataset.merge import merge
 from drrproj.dataset.one_case import Recipe
 from drrproj.dataset.poses import Poses
 from drrproj.dataset.progress import Progress
+from drrproj.dataset.report import report
 from drrproj.dataset.splits import Splits
 from drrproj.dataset.stats import contents
 from drrproj.dataset.store import Store, open_store
@@ -529,6 +530,12 @@ def test_contents_count_what_is_there(tmp_path, subjects):
     found = next(each for each in held.classes if (each.name, each.view) == ("heart", "lateral"))
     assert (found.images, found.share) == (3, 1.0)
     assert found.area == pytest.approx(np.median(hearts))
+
+
+@pytest.mark.parametrize("ask", [contents, formats.from_store, lambda given: report(given, "page.html")])
+def test_a_folder_is_no_store(ask):
+    with pytest.raises(TypeError, match=r"store must be a Store, as open_store\(folder\) gives it; got 'xrays'"):
+        ask("xrays")
 
 
 def test_the_commands_in_a_row(tmp_path, capsys):

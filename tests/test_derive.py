@@ -660,3 +660,11 @@ def test_no_rule_looks_at_the_whole_volume_for_each_class(sample, monkeypatch):
     assert len(looked_at) > 50
     # Together 3.4 volumes; whole-volume work for each of these classes would be 60 of them.
     assert sum(looked_at) < 10 * labels.array.size
+
+
+def test_arguments_in_another_order_are_refused(sample):
+    ct, labels = sample
+    with pytest.raises(TypeError, match="ct must be of type Volume; got LabelVolume"):
+        derive(labels, ct, read_taxonomy("paxray"))
+    with pytest.raises(TypeError, match="taxonomy must be of type Taxonomy; got str"):
+        derive(ct, labels, "paxray")

@@ -53,6 +53,8 @@ def derive(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> Derived:
 
     Raises
     ------
+    TypeError
+        If an argument is not the value it should be.
     ValueError
         If no class at all can be made.
 
@@ -65,6 +67,9 @@ def derive(ct: Volume, labels: LabelVolume, taxonomy: Taxonomy) -> Derived:
     >>> len(derived.labels.label_ids), derived.absent["sacrum"]
     (155, 'the labels have none of sacrum, vertebrae_S1')
     """
+    for what, value, kind in (("ct", ct, Volume), ("labels", labels, LabelVolume), ("taxonomy", taxonomy, Taxonomy)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{what} must be of type {kind.__name__}; got {type(value).__name__}")
     return classes_of(Partition(labels, ct), taxonomy)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.resume import reasons_left_out
-from drrproj.dataset.store import Sample, Store, read_record
+from drrproj.dataset.store import Sample, Store, read_record, require_store
+from drrproj.given_numbers import whole_number
 from drrproj.io.data_url import png_data_url
 from drrproj.io.label_colors import label_color
 from drrproj.replace import replaced
@@ -72,6 +73,8 @@ def report(store: Store, path: str | os.PathLike[str], pictures: int = 24) -> No
 
     Raises
     ------
+    TypeError
+        If the store is none.
     ValueError
         If there is no case, ``pictures`` is negative, the page would take the place of another kind of file or lie in
         the dataset, or a file of the dataset is damaged.
@@ -89,8 +92,8 @@ def report(store: Store, path: str | os.PathLike[str], pictures: int = 24) -> No
         ...
     ValueError: the dataset has no case to report on; build it first
     """
-    if pictures < 0:
-        raise ValueError(f"pictures must not be negative; got {pictures}")
+    require_store(store)
+    pictures = whole_number(pictures, "pictures must not be negative", least=0)
     _require_page(store, path)
     totals = _counted(store.records())
     if not totals.statuses:

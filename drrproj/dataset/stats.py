@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from drrproj.dataset.store import Store
+from drrproj.dataset.store import Store, require_store
 
 __all__ = ["ClassCount", "Contents", "contents"]
 
@@ -80,7 +80,13 @@ def contents(store: Store) -> Contents:
     Returns
     -------
     Contents
+
+    Raises
+    ------
+    TypeError
+        If the store is none.
     """
+    require_store(store)
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     patients: dict[str, set[str]] = {}

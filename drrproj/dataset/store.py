@@ -28,6 +28,7 @@ from drrproj.io.numpy_arrays import DAMAGE, write_archive
 from drrproj.io.sidecar import plain_json
 from drrproj.radiograph import LabelMasks, Radiograph
 from drrproj.replace import replaced
+from drrproj.short_text import shown
 
 __all__ = [
     "FORMAT",
@@ -41,6 +42,7 @@ __all__ = [
     "open_store",
     "read_json",
     "read_record",
+    "require_store",
     "set_stamp",
 ]
 
@@ -350,6 +352,13 @@ class Store:
             if stamp is not None:
                 set_stamp(file.fileno(), stamp)
             os.fsync(file.fileno())
+
+
+def require_store(store: Store) -> None:
+    """Refuse what is no dataset, such as the folder that holds one; or raise TypeError."""
+    given: Any = store
+    if not isinstance(given, Store):
+        raise TypeError(f"store must be a Store, as open_store(folder) gives it; got {shown(given)}")
 
 
 def set_stamp(record: Path | int, stamp: int) -> None:

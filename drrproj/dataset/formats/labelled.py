@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.dataset.names import require_apart, require_file_name
-from drrproj.dataset.store import NOT_ON_VIEW, Store
+from drrproj.dataset.store import NOT_ON_VIEW, Store, require_store
 from drrproj.replace import beginning
 from drrproj.warned import warn
 
@@ -169,7 +169,13 @@ def from_store(store: Store) -> LabelledImages:
     -------
     LabelledImages
         Of the cases that were kept, each picture named ``<case>_<view>``, as its file in the store.
+
+    Raises
+    ------
+    TypeError
+        If the store is none.
     """
+    require_store(store)
     return LabelledImages(
         store.classes,
         tuple(
