@@ -1,10 +1,10 @@
-"""Puts the figures of runs beside the peers, on two machines, into the README, between its two marks.
+"""Puts the figures of runs beside the peers, on some machines, into the README, between its two marks.
 
     fast="plain-numba plastimatch-exact rtk-joseph itk-siddon-jacobs"
     slow="plastimatch-uniform itk-ray-cast diffdrr-siddon diffdrr-trilinear nanodrr flashdrr"
     python bench/peers.py --case ap around --only $fast --json bench/peers.json
     python bench/peers.py --case ap --only $slow --json bench/peers_slow.json
-    python bench/peers.py --case ap around --only $fast --json bench/peers_avx2.json
+    python bench/peers.py --case ap around --only $fast --json bench/peers_amd.json, and peers_avx2.json
     python bench/peers_summary.py README.md
 
 A test holds the README to the figures that lie beside this file.
@@ -22,33 +22,37 @@ from summary import put_between
 
 BEGIN, END = "<!-- figures of bench/peers*.json -->", "<!-- end of the peers' figures -->"
 FILES = ("peers.json", "peers_slow.json")
-OTHER = "peers_avx2.json"
+OTHERS = {"AMD, AVX-512": "peers_amd.json", "AMD, AVX2": "peers_avx2.json"}
 
 
 def table() -> Iterator[str]:
     """One row per peer: how many times as long as drrproj it takes, and how far off it is."""
-    *runs, other = (json.loads((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in (*FILES, OTHER))
+    runs, others = (
+        [json.loads((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in names]
+        for names in (FILES, OTHERS.values())
+    )
     rows = [row for run in runs for row in run["peers"]]
     threads = runs[0]["settings"]["threads"]
-    heads = ("one AP view", "10 views around the patient", "AP, on AVX2", "10 views, on AVX2", "relative L2 error, AP")
+    on_others = [f"{case} ({name})" for name in OTHERS for case in ("AP", "10 views")]
+    heads = ("one AP view", "10 views around the patient", *on_others, "relative L2 error, AP")
     yield f"| {threads} threads | {' | '.join(heads)} |"
     yield "|---|" + "---|" * len(heads)
     around = {row["peer"]: row for row in rows if row["case"] == "around"}
-    elsewhere = {(row["case"], row["peer"]): row for row in other["peers"]}
+    elsewhere = [{(row["case"], row["peer"]): row for row in other["peers"]} for other in others]
     for row in rows:
         if row["case"] == "ap" and row["milliseconds"]:
             peer = row["peer"]
-            found = [row, around.get(peer), elsewhere.get(("ap", peer)), elsewhere.get(("around", peer))]
+            found = [row, around.get(peer), *(of.get((case, peer)) for of in elsewhere for case in ("ap", "around"))]
             yield f"| {peer} {row['version']} | {' | '.join(map(_times, found))} | {row['relative_l2']:.0e} |"
     yield ""
-    timed_rows = [row for row in (*rows, *other["peers"]) if row["milliseconds"]]
+    timed_rows = [row for run in (*runs, *others) for row in run["peers"] if row["milliseconds"]]
     calls = [row["milliseconds"]["calls"] for row in timed_rows]
     yield f"Times of drrproj's own in the same run, medians of {min(calls)} to {max(calls)} calls in turns."
     yield "DiffDRR, nanodrr and flashdrr are made for GPUs; here they run on the same CPU as the others."
     yield "The terms of each are the notes in the JSON."
     timed = [[row["peer"] for row in run["peers"] if row["case"] == "ap" and row["milliseconds"]] for run in runs]
     parts = [(f"From {peers[0]} to {peers[-1]}", run) for peers, run in zip(timed, runs, strict=True)]
-    for what, run in (*parts, ("On AVX2", other)):
+    for what, run in (*parts, *((f"On {name}", other) for name, other in zip(OTHERS, others, strict=True))):
         machine = run["machine"]
         yield f"{what}: {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
 

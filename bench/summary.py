@@ -1,7 +1,6 @@
-"""Puts the figures of full runs on two machines, with AVX-512 and with AVX2, into the README, between its two marks.
+"""Puts the figures of full runs on some machines into the README, between its two marks.
 
-    python bench/projection.py --json bench/figures.json
-    python bench/projection.py --json bench/figures_avx2.json
+    python bench/projection.py --json bench/figures_intel.json      on each machine, into the file of its kind
     python bench/summary.py README.md
 
 A test holds the README to the figures that lie beside this file.
@@ -19,8 +18,12 @@ from typing import Any
 from bounds import Rows
 from cases import AP_AT_ONCE, DEPTHS, MASKS, MM, OBLIQUE, POSES, POSES_AT_ONCE, POSES_OF_FEW_PIXELS, SHARES
 
-BEGIN, END = "<!-- figures of bench/figures.json and bench/figures_avx2.json -->", "<!-- end of figures -->"
-FILES = ("figures.json", "figures_avx2.json")
+BEGIN, END = "<!-- figures of bench/figures_*.json -->", "<!-- end of figures -->"
+FILES = {
+    "Intel, AVX-512": "figures_intel.json",
+    "AMD, AVX-512": "figures_amd.json",
+    "AMD, AVX2": "figures_avx2.json",
+}
 SAME = "512 x 512 x 400 float32 voxels to 512 x 512 pixels"
 TITLES = (
     ("AP, cone beam", "AP cone", "float32 F"),
@@ -52,10 +55,9 @@ def table() -> Iterator[str]:
 
     What a machine could not measure, such as Numba where it is not installed, has no figure.
     """
-    runs = [json.loads((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in FILES]
+    runs = [json.loads((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in FILES.values()]
     machines = [Rows(run) for run in runs]
-    names = [rows.engine.removeprefix("cpu ").upper().replace("AVX512", "AVX-512") for rows in machines]
-    heads = (f"{name}: ms | times reading" for name in names)
+    heads = (f"{name}: ms | times reading" for name in FILES)
     yield f"| {SAME}, {machines[0].threads} threads | {' | '.join(heads)} |"
     yield "|---|" + "---|" * 2 * len(runs)
     for title, case, data in TITLES:
@@ -67,7 +69,7 @@ def table() -> Iterator[str]:
         title = f"AP, {' x '.join(map(str, size))} voxels to {size[0]} x {size[0]} pixels"
         yield from _line(title, [_of_size(run, size) for run in runs])
     yield ""
-    for name, run in zip(names, runs, strict=True):
+    for name, run in zip(FILES, runs, strict=True):
         yield from _below(name, run)
 
 
