@@ -41,7 +41,7 @@ _COLLECTED_BYTES = 64 << 20
 # Label values below are looked up in a table, which stays in the cache; others are searched for.
 _TABLE_VALUES = 1 << 16
 
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
 # A ray along its steepest axis x, u(x) = u0 + x * du from begin to end; its image so far, and of that what no label
 # has; and the run of one label value that it is in: the value, the slabs, and their image.
@@ -543,38 +543,43 @@ def _crossing_of(motion):  # type: ignore[no-untyped-def]
     slabs_per_voxel = -huge
     if motion != _ZERO:
         slabs_per_voxel = min(max(-_ONE / motion, -huge), huge)
-    if motion < _ZERO:
-        return slabs_per_voxel, _ZERO, -_ONE
-    return slabs_per_voxel, -slabs_per_voxel, _ONE
+    return slabs_per_voxel, _HALF * abs(slabs_per_voxel), -_ONE if motion < _ZERO else _ONE
 
 
 @_njit(fastmath={"contract"})
 def _walk_block(ray, k, box_u, box_v, stride_u, stride_v, stride_x, at, share):  # type: ignore[no-untyped-def]
     """Find the three voxels of every slab, as places in the brick, and their shares.
 
-    Places are kept as floats, which hold whole numbers of this size exactly.
+    Places are kept as floats, which hold whole numbers of this size exactly. Coordinates count from the centre of the
+    voxel in the block's middle, and where the ray begins and ends from the slab that it does so in: so float32 rounds
+    them least.
     """
-    u_here, v_here = ray.u0 + k * ray.du, ray.v0 + k * ray.dv
+    middle = k + _BLOCK_SLABS // 2
+    u_here, v_here = ray.u0 + middle * ray.du, ray.v0 + middle * ray.dv
     u_first, v_first = np.floor(u_here), np.floor(v_here)
-    u_begin, v_begin = np.float32(u_here - u_first), np.float32(v_here - v_first)
+    u_middle, v_middle = np.float32(u_here - u_first - 0.5), np.float32(v_here - v_first - 0.5)
     du, dv = np.float32(ray.du), np.float32(ray.dv)
-    begin, end = np.float32(ray.begin - k), np.float32(ray.end - k)
+    begin_slab, end_slab = np.floor(ray.begin - k), np.floor(ray.end - k)
+    begin, end = np.float32(ray.begin - k - begin_slab), np.float32(ray.end - k - end_slab)
+    begin_slab, end_slab = np.float32(begin_slab), np.float32(end_slab)
     origin = np.float32((u_first - box_u) * stride_u + (v_first - box_v) * stride_v)
     stride_u, stride_v, stride_x = np.float32(stride_u), np.float32(stride_v), np.float32(stride_x)
     slope_u, offset_u, step_u = _crossing_of(du)
     slope_v, offset_v, step_v = _crossing_of(dv)
     step_u, step_v = step_u * stride_u, step_v * stride_v
     for s in range(_BLOCK_SLABS):
-        step = np.float32(np.int32(s))
-        u, v = u_begin + step * du, v_begin + step * dv
-        moved_u, moved_v = np.floor(u), np.floor(v)
-        starts, stops = min(max(begin - step, _ZERO), _ONE), min(max(end - step, _ZERO), _ONE)
+        slab = np.float32(np.int32(s))
+        step = np.float32(np.int32(s - _BLOCK_SLABS // 2))
+        u, v = u_middle + step * du, v_middle + step * dv
+        moved_u, moved_v = np.floor(u + _HALF), np.floor(v + _HALF)
+        starts = min(max((begin_slab - slab) + begin, _ZERO), _ONE)
+        stops = min(max((end_slab - slab) + end, _ZERO), _ONE)
         at_u = min(max((u - moved_u) * slope_u + offset_u, starts), stops)
         at_v = min(max((v - moved_v) * slope_v + offset_v, starts), stops)
         # A crossing that the ray does not reach leads nowhere, so that no voxel is read which it does not meet.
         to_u = step_u if at_u < stops else _ZERO
         to_v = step_v if at_v < stops else _ZERO
-        stay = origin + step * stride_x + moved_u * stride_u + moved_v * stride_v
+        stay = origin + slab * stride_x + moved_u * stride_u + moved_v * stride_v
         at[s] = np.int32(stay)
         at[_BLOCK_SLABS + s] = np.int32(stay + (to_u if at_u < at_v else to_v))
         at[2 * _BLOCK_SLABS + s] = np.int32(stay + (to_u + to_v))
