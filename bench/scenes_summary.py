@@ -33,9 +33,10 @@ def table() -> Iterator[str]:
     yield from textwrap.wrap(
         "Where a ray grazes a voxel face, or clips no more than a corner of the volume, the path hangs on digits that "
         f"float32 does not have, and an image of a few rays can exceed a bound: {above} of {scenes} random scenes of "
-        f"small images, {rays} rays, did on the C++ engine, the worst with {worst}, and {pixel} in a pixel (`python "
-        f"bench/scenes.py`). Where each ray may lie {by} voxel beside its own, {still} does: an image is that of rays "
-        "this close to those asked for. So a ray that runs along a face between voxels counts on either side of it.",
+        f"small images, {rays} rays, did on the C++ engine or Numba, the worst with {worst}, and {pixel} in a pixel "
+        f"(`python bench/scenes.py`). Where each ray may lie {by} voxel beside its own, {still} does: an image is that "
+        "of rays this close to those asked for. So a ray that runs along a face between voxels counts on either side "
+        "of it.",
         120,
         break_on_hyphens=False,
     )
