@@ -4,7 +4,8 @@
     slow="plastimatch-uniform itk-ray-cast diffdrr-siddon diffdrr-trilinear nanodrr flashdrr"
     python bench/peers.py --case ap around --only $fast --json bench/peers.json
     python bench/peers.py --case ap --only $slow --json bench/peers_slow.json
-    python bench/peers.py --case ap around --only $fast --json bench/peers_amd.json, and peers_avx2.json
+    python bench/peers.py --case ap around --only $fast --json bench/peers_amd.json
+    python bench/peers.py --case ap around --only $fast --json bench/peers_avx2.json
     python bench/peers_summary.py README.md
 
 A test holds the README to the figures that lie beside this file.

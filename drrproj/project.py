@@ -19,6 +19,7 @@ from drrproj import attenuation as attenuation_models
 from drrproj import backends, device_arrays
 from drrproj.attenuation import Attenuation
 from drrproj.geometry import Geometry
+from drrproj.given_numbers import whole_number
 from drrproj.label_volume import LabelVolume
 from drrproj.label_walks import MinPath, blanks_of, prepared_walks, shortest_paths, structures_of, traced
 from drrproj.mirrored import mirrored_along
@@ -515,8 +516,7 @@ def _check_places(
 
 
 def _check_supersampling(supersampling: int, wanted: tuple[Output, ...], form: Form) -> None:
-    if isinstance(supersampling, bool) or not isinstance(supersampling, int | np.integer) or supersampling < 1:
-        raise ValueError(f"supersampling must be a positive whole number, n for n x n rays; got {supersampling!r}")
+    whole_number(supersampling, "supersampling must be a positive whole number, n for n x n rays", least=1)
     if supersampling == 1:
         return
     for output in wanted:

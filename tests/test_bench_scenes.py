@@ -71,6 +71,7 @@ def test_the_engine_is_right_on_random_scenes_and_its_instruction_set_is_put_bac
     found = engine.measure(25, 5, names)
     assert set(found["engines"]) == set(names)
     assert found["rays"] > 25
+    assert found["worst_pixel"] < 1e-4
     assert found["with_rays_moved"]["worst_relative_l2"] < 2e-6
     assert found["with_rays_moved"]["worst_pixel"] < 1e-4
     assert engine.backends.instruction_set("cpu") == usual

@@ -11,7 +11,7 @@ from drrproj import tissue
 from drrproj.attenuation import Attenuation
 from drrproj.display import Picture
 from drrproj.geometry import RADIOGRAPH_VIEWS, Geometry
-from drrproj.given_numbers import one_number
+from drrproj.given_numbers import one_number, whole_number
 from drrproj.paxray.transfers import sigmoid, unsharp
 from drrproj.project import project
 from drrproj.volume import Volume
@@ -95,8 +95,9 @@ def matsubara(
     """
     if not isinstance(volume, Volume):
         raise TypeError(f"volume must be a drrproj.Volume; got {type(volume).__name__}")
-    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 8 <= bits <= 16:
-        raise ValueError(f"bits must be a whole number from 8 to 16; got {bits!r}")
+    bits = whole_number(bits, "bits must be a whole number from 8 to 16", least=8)
+    if bits > 16:
+        raise ValueError(f"bits must be a whole number from 8 to 16; got {bits}")
     one_number(bone_weight, "bone_weight must be 0 or more", least=0)
     geometry = _geometry(volume, view, pixel_mm)
     skeleton = tissue.bones(volume, window=bone_window, closing=closing, outside_hu=0.0)
@@ -112,7 +113,6 @@ def matsubara(
     low, high = float(image.min()), float(image.max())
     if not low < high:
         raise ValueError(f"the picture has no contrast: every pixel is {low:g}")
-    bits = int(bits)
     levels = np.rint((image - low) / (high - low) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
     made = {
         "mode": "matsubara",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drrproj.geometry import Geometry
-from drrproj.given_numbers import one_number
+from drrproj.given_numbers import one_number, whole_number
 from drrproj.physics.blur import blurred
 from drrproj.physics.noise import poisson_quantiles
 from drrproj.physics.signal import Signal
@@ -250,8 +250,8 @@ def acquire(
         raise ValueError(
             "noise needs an exposure: physics.Exposure(mas=...), (kerma_ugy=...) or (photons_per_pixel=...)"
         )
-    if exposure is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-        raise ValueError(f"noise needs a seed, a whole number that is not negative; got {seed!r}")
+    if exposure is not None:
+        seed = whole_number(seed, "noise needs a seed, a whole number that is not negative", least=0)
 
     # Float32 has no transmission of a line integral above 103, and blur would bring it back as infinite.
     dark = float(np.max(signal.line_integral, initial=0.0)) > _DARKEST_FLOAT32
